@@ -1,0 +1,172 @@
+"""Helpers for kata tests: checks whose failure names the mistake.
+
+Every helper hides its own frames (`__tracebackhide__`), so that a failure points at the line of the test.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from dojo.devices import OneDevicePerOp, forge_gpu_checkpoint, pretend_machine
+from dojo.failures import is_stub_error, safe_str
+from dojo.private import storage_key, version_counter
+
+__all__ = [
+    "OneDevicePerOp",
+    "check_tensor",
+    "explain",
+    "forge_gpu_checkpoint",
+    "gpu_is_here",
+    "pretend_machine",
+    "raises",
+    "shares_memory",
+    "version_counter",
+]
+
+
+def gpu_is_here() -> bool:
+    """True where a CUDA device can really be used; `torch.accelerator` names one on machines without it too."""
+    return torch.cuda.is_available() and torch.cuda.device_count() > 0
+
+
+def shares_memory(a: torch.Tensor | np.ndarray, b: torch.Tensor | np.ndarray) -> bool:
+    """Do two tensors (or arrays) live in the same storage?
+
+    For tensors: the same storage, also when the two windows on it do not overlap, or are empty. An array has no
+    storage object, so with an array the address ranges are compared.
+    """
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        if storage_key(a) == storage_key(b):
+            return True
+        if a.device != b.device or a.device.type == "meta":
+            return False
+    (a_low, a_high), (b_low, b_high) = _address_range(a), _address_range(b)
+    return max(a_low, b_low) < min(a_high, b_high)
+
+
+def _address_range(x: torch.Tensor | np.ndarray) -> tuple[int, int]:
+    if isinstance(x, np.ndarray):
+        low, high = np.lib.array_utils.byte_bounds(x)
+        return low, high
+    storage = x.untyped_storage()
+    return storage.data_ptr(), storage.data_ptr() + storage.nbytes()
+
+
+def check_tensor(
+    got: Any,
+    want: torch.Tensor,
+    mistake: str = "",
+    *,
+    rtol: float = 0.0,
+    atol: float = 0.0,
+    requires_grad: bool | None = None,
+    strides: tuple[int, ...] | None = None,
+) -> None:
+    """Fail unless `got` is `want`: with the sentence `mistake`, and the most telling difference first.
+
+    Compared in this order: type, shape, dtype, device, `requires_grad` and `strides` where given, values (NaN equals
+    NaN; exactly, unless rtol or atol say otherwise). On the meta device there are no values to compare.
+    """
+    __tracebackhide__ = True
+    difference = _difference(got, want, rtol, atol, requires_grad, strides)
+    if difference:
+        raise AssertionError(f"{mistake}\n{difference}" if mistake else difference)
+
+
+def _difference(
+    got: Any,
+    want: torch.Tensor,
+    rtol: float,
+    atol: float,
+    requires_grad: bool | None,
+    strides: tuple[int, ...] | None,
+) -> str:
+    if not isinstance(got, torch.Tensor):
+        return f"expected a tensor, got {type(got).__name__}" + ("" if got is not None else " (is a return missing?)")
+    for aspect, is_, should in (
+        ("shape", tuple(got.shape), tuple(want.shape)),
+        ("dtype", got.dtype, want.dtype),
+        ("device", got.device, want.device),
+    ):
+        if is_ != should:
+            return f"{aspect}: expected {should}, got {is_}"
+    if requires_grad is not None and got.requires_grad != requires_grad:
+        graph = f", grad_fn={type(got.grad_fn).__name__}" if got.grad_fn is not None else ""
+        return f"requires_grad: expected {requires_grad}, got {got.requires_grad}{graph}"
+    if strides is not None and got.stride() != strides:
+        return f"strides: expected {strides}, got {got.stride()}"
+    if got.device.type == "meta":
+        return ""
+    return _value_difference(got.detach(), want.detach(), rtol, atol)
+
+
+def _value_difference(got: torch.Tensor, want: torch.Tensor, rtol: float, atol: float) -> str:
+    equal = torch.isclose(got, want, rtol=rtol, atol=atol, equal_nan=True)
+    if equal.all():
+        return ""
+    if got.numel() == 1:
+        return f"value: expected {want.item()}, got {got.item()}"
+    wide = torch.complex128 if got.is_complex() else torch.float64
+    gap = (got.to(wide) - want.to(wide)).abs().nan_to_num(nan=float("inf")).masked_fill(equal, -1.0)
+    worst = tuple(int(i) for i in np.unravel_index(int(gap.argmax()), got.shape))
+    share = f"{int((~equal).sum())} of {got.numel()} values differ"
+    lines = [f"{share}, worst at {list(worst)}: expected {want[worst].item()}, got {got[worst].item()}"]
+    if got.numel() <= 24:
+        lines += [f"  expected {want.tolist()}", f"  got      {got.tolist()}"]
+    return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def explain(mistake: str) -> Iterator[None]:
+    """Turn an error from the learner's code into an assertion that begins with the sentence `mistake`.
+
+    A stub's NotImplementedError stays what it is, and so does an assertion that already says what is wrong.
+    """
+    __tracebackhide__ = True
+    try:
+        yield
+    except AssertionError:
+        raise
+    except Exception as error:
+        if is_stub_error(error):
+            raise
+        raise AssertionError(f"{mistake}\n{type(error).__name__}: {first_lines(error)}") from error
+
+
+@contextlib.contextmanager
+def raises(
+    expected: type[Exception] | tuple[type[Exception], ...], mistake: str, *, match: str | None = None
+) -> Iterator[None]:
+    """The block must raise `expected`, with a message in which the regex `match` is found; else `mistake` is said.
+
+    Unlike pytest.raises, the error of an unwritten stub never counts, although NotImplementedError is a RuntimeError.
+    """
+    __tracebackhide__ = True
+    classes = expected if isinstance(expected, tuple) else (expected,)
+    names = " or ".join(cls.__name__ for cls in classes)
+    try:
+        yield
+    except Exception as error:
+        if is_stub_error(error):
+            raise
+        if not isinstance(error, classes):
+            if isinstance(error, AssertionError):
+                raise
+            said = f"expected {names}, got {type(error).__name__}: {first_lines(error)}"
+            raise AssertionError(f"{mistake}\n{said}") from error
+        if match is not None and not re.search(match, safe_str(error)):
+            said = f"{type(error).__name__} came, but its message has no {match!r}: {first_lines(error)}"
+            raise AssertionError(f"{mistake}\n{said}") from error
+        return
+    raise AssertionError(f"{mistake}\nexpected {names}, but nothing was raised")
+
+
+def first_lines(error: BaseException, lines: int = 3) -> str:
+    """The first lines of an error's message; torch appends C++ stack traces and advice to some."""
+    return "\n".join(safe_str(error).splitlines()[:lines])

@@ -1,0 +1,97 @@
+"""View or copy: the same numbers, but whose memory?
+
+A tensor is a window on a block of memory: a shape, and strides that say how far to walk in memory for one step along
+each dimension. `x.view(shape)` puts another window on the *same* block; a write through one window shows in the other.
+Some blocks cannot be seen in the shape that you ask for: the rows of a transposed matrix do not lie one after the
+other, so no stride walks through them in order, and `view` refuses with a RuntimeError.
+
+`x.reshape(shape)` never refuses: where a view is possible it is one, and where not it copies, without a word. People
+lost days to the second half of that sentence: they wrote into what `reshape` gave them, and on some inputs the writes
+went nowhere. So ask yourself each time: do I need the memory, or only the numbers?
+
+What is asked here: `flat_view` is a window or an error; `flat` is whatever costs least; `fill_flat_` really writes.
+
+https://docs.pytorch.org/docs/stable/tensor_view.html
+"""
+
+import pytest
+import torch
+
+from dojo import under_test
+from dojo.kit import check_tensor, explain, raises, shares_memory
+
+
+def flat_view(x: torch.Tensor) -> torch.Tensor:
+    """A 1-D window on the memory of `x` (any shape), row by row. RuntimeError where no such window exists."""
+    raise NotImplementedError("return a 1-D view of x, or let torch refuse")
+
+
+def flat(x: torch.Tensor) -> torch.Tensor:
+    """The values of `x` (any shape) as a 1-D tensor, row by row. Never fails; copies only where it must."""
+    raise NotImplementedError("return the values of x in one row")
+
+
+def fill_flat_(x: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Write `values` (1-D, as many as `x` has) into `x` itself, row by row, whatever its strides. Returns `x`."""
+    raise NotImplementedError("write the values into x and return x")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+
+def test_a_view_is_a_window_on_the_same_memory():
+    x = torch.arange(6.0).view(2, 3)
+    v = flat_view(x)
+    check_tensor(v, torch.tensor([0.0, 1, 2, 3, 4, 5]), "flat_view(x) holds the values of x row by row")
+    v[4] = 40.0
+    assert x[1, 1] == 40.0, "you returned a copy: a write through the view must show in x"
+
+
+def test_a_view_needs_strides_that_fit_not_contiguous_memory():
+    """A slice of rows with a gap between them cannot be flattened, but a column of it, or every second value, can."""
+    x = torch.arange(12.0).view(3, 4)
+    with explain("every second value of a row is 1-D already: strides may be anything, x need not be contiguous"):
+        v = flat_view(x[1, ::2])
+    check_tensor(v, torch.tensor([4.0, 6.0]), "flat_view(x[1, ::2]) holds every second value of row 1")
+    assert shares_memory(v, x), "you copied x[1, ::2], but a view of it exists"
+
+
+@pytest.mark.parametrize("name", ["transposed", "columns cut off"])
+def test_view_refuses_what_it_cannot_show(name):
+    x = torch.arange(6.0).view(2, 3)
+    x = x.t() if name == "transposed" else x[:, :2]
+    with raises(RuntimeError, f"x was {name}: no window shows its values in one row, so you returned a copy of x"):
+        flat_view(x)
+
+
+def test_flat_reads_a_transposed_tensor_row_by_row():
+    x = torch.arange(6.0).view(2, 3)
+    with explain("flat never fails: where view refuses, it copies"):
+        y = flat(x.t())
+    check_tensor(y, torch.tensor([0.0, 3, 1, 4, 2, 5]), "flat(x.t()) goes along the rows of x.t(), not through memory")
+
+
+def test_flat_is_free_where_a_view_is_possible():
+    x = torch.arange(6.0).view(2, 3)
+    assert shares_memory(flat(x), x), "you copied a contiguous tensor that could be viewed"
+    every_second = torch.arange(6.0)[::2]
+    y = flat(every_second)
+    assert shares_memory(y, every_second), "you copied a strided 1-D tensor: it is not contiguous, but it can be viewed"
+
+
+def test_fill_flat_writes_into_contiguous_memory():
+    x = torch.zeros(2, 3)
+    out = fill_flat_(x, torch.arange(6.0))
+    assert out is x, "fill_flat_ returns x itself: the underscore promises that x is changed in place"
+    check_tensor(x, torch.tensor([[0.0, 1, 2], [3, 4, 5]]), "the values go into x row by row")
+
+
+def test_fill_flat_writes_into_a_transposed_tensor():
+    base = torch.zeros(2, 3)
+    values = torch.arange(6.0)
+    with explain("x may have any strides: fill_flat_ must not depend on a view of x"):
+        fill_flat_(base.t(), values)
+    assert base.any(), "x.reshape(-1) gave you a copy of x: your write went nowhere"
+    check_tensor(base, torch.tensor([[0.0, 2, 4], [1, 3, 5]]), "the values go along the rows of x, not through memory")
+    check_tensor(values, torch.arange(6.0), "fill_flat_ changed `values`")

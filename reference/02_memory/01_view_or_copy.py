@@ -1,0 +1,119 @@
+"""View or copy: reference.
+
+Hint: Which of the three needs the memory of x, and which only the numbers? `view` and `reshape` differ in just that.
+Hint: `Tensor.view` refuses, `Tensor.reshape` falls back to a copy; `Tensor.copy_` writes into any strides.
+Hint: Do not flatten the target: give the values the shape of x, then copy them into it.
+
+Why: `reshape` is `view` with a fallback, so it is right when you read and wrong when you write. Being contiguous is
+sufficient for a view, not necessary: view asks only that each merged dimension can be walked with one stride. To
+write through any strides, shape the source to the target (`x.copy_(values.view(x.shape))`), not the target to the
+source.
+"""
+
+import torch
+
+from dojo import Mistake
+
+
+def flat_view(x: torch.Tensor) -> torch.Tensor:
+    return x.view(-1)
+
+
+def flat(x: torch.Tensor) -> torch.Tensor:
+    return x.reshape(-1)
+
+
+def fill_flat_(x: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    return x.copy_(values.view(x.shape))
+
+
+def _fill_through_reshape(x, values):
+    x.reshape(-1)[:] = values
+    return x
+
+
+def _fill_through_memory(x, values):
+    x.as_strided((x.numel(),), (1,)).copy_(values)
+    return x
+
+
+def _fill_through_view(x, values):
+    x.view(-1).copy_(values)
+    return x
+
+
+def _fill_and_return_nothing(x, values):
+    x.copy_(values.view(x.shape))
+
+
+def _view_only_if_contiguous(x):
+    if not x.is_contiguous():
+        raise RuntimeError("cannot view a tensor that is not contiguous")
+    return x.view(-1)
+
+
+_A_COPY = "so you returned a copy of x"
+_CONTIGUOUS = "strides may be anything, x need not be contiguous"
+
+MISTAKES = [
+    Mistake(_A_COPY, caught_by="test_view_refuses_what_it_cannot_show", flat_view=lambda x: x.reshape(-1)),
+    Mistake(_A_COPY, caught_by="test_view_refuses_what_it_cannot_show", flat_view=lambda x: x.contiguous().view(-1)),
+    Mistake(_A_COPY, caught_by="test_view_refuses_what_it_cannot_show", flat_view=lambda x: x.ravel()),
+    Mistake(
+        "a write through the view must show in x",
+        caught_by="test_a_view_is_a_window_on_the_same_memory",
+        flat_view=lambda x: x.view(-1).clone(),
+    ),
+    Mistake(
+        _CONTIGUOUS,
+        caught_by="test_a_view_needs_strides_that_fit_not_contiguous_memory",
+        flat_view=_view_only_if_contiguous,
+    ),
+    Mistake(
+        "where view refuses, it copies",
+        caught_by="test_flat_reads_a_transposed_tensor_row_by_row",
+        flat=lambda x: x.view(-1),
+    ),
+    Mistake(
+        "goes along the rows of x.t(), not through memory",
+        caught_by="test_flat_reads_a_transposed_tensor_row_by_row",
+        flat=lambda x: x.as_strided((x.numel(),), (1,)) if not x.is_contiguous() and x.dim() > 1 else x.reshape(-1),
+    ),
+    Mistake(
+        "you copied a contiguous tensor that could be viewed",
+        caught_by="test_flat_is_free_where_a_view_is_possible",
+        flat=lambda x: x.flatten().clone(),
+    ),
+    Mistake(
+        "you copied a strided 1-D tensor",
+        caught_by="test_flat_is_free_where_a_view_is_possible",
+        flat=lambda x: x.contiguous().view(-1),
+    ),
+    Mistake(
+        "your write went nowhere",
+        caught_by="test_fill_flat_writes_into_a_transposed_tensor",
+        fill_flat_=_fill_through_reshape,
+    ),
+    Mistake(
+        "the values go along the rows of x, not through memory",
+        caught_by="test_fill_flat_writes_into_a_transposed_tensor",
+        fill_flat_=_fill_through_memory,
+    ),
+    Mistake(
+        "fill_flat_ must not depend on a view of x",
+        caught_by="test_fill_flat_writes_into_a_transposed_tensor",
+        fill_flat_=_fill_through_view,
+    ),
+    Mistake(
+        "fill_flat_ returns x itself",
+        caught_by="test_fill_flat_writes_into_contiguous_memory",
+        fill_flat_=_fill_and_return_nothing,
+    ),
+    Mistake(
+        "fill_flat_ returns x itself",
+        caught_by="test_fill_flat_writes_into_contiguous_memory",
+        fill_flat_=lambda x, values: values.reshape(x.shape).clone(),
+    ),
+]
+
+KEEP = {"test_a_view_is_a_window_on_the_same_memory": "it is the fact itself, in the plainest case"}

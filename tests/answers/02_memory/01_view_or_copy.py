@@ -1,0 +1,52 @@
+"""Answers that people give to view_or_copy, right ones and wrong ones."""
+
+import torch
+
+from dojo import Mistake
+
+
+def _fill_with_a_loop(x, values):
+    for i, row in enumerate(x):
+        row.copy_(values[i * row.numel() : (i + 1) * row.numel()].view(row.shape))
+    return x
+
+
+def _fill_by_slice(x, values):
+    x[...] = values.reshape(x.shape)
+    return x
+
+
+def _flat_or_copy(x):
+    try:
+        return x.view(x.numel())
+    except RuntimeError:
+        return x.contiguous().view(x.numel())
+
+
+def _fill_flattened(x, values):
+    x.flatten().copy_(values)
+    return x
+
+
+def _refuse_in_own_words(x):
+    try:
+        return x.view((x.numel(),))
+    except RuntimeError:
+        raise RuntimeError("no") from None
+
+
+RIGHT = [
+    dict(flat_view=lambda x: x.view(x.numel()), flat=_flat_or_copy, fill_flat_=_fill_by_slice),
+    dict(flat_view=_refuse_in_own_words, flat=lambda x: x.flatten(), fill_flat_=_fill_with_a_loop),
+    dict(flat=torch.ravel),
+]
+
+WRONG = [
+    Mistake("so you returned a copy of x", caught_by="", flat_view=lambda x: torch.flatten(x)),
+    Mistake("so you returned a copy of x", caught_by="", flat_view=lambda x: torch.cat([r for r in x.reshape(-1, 1)])),
+    Mistake("a write through the view must show in x", caught_by="", flat_view=lambda x: torch.tensor(x.tolist()).view(-1)),
+    Mistake("your write went nowhere", caught_by="", fill_flat_=_fill_flattened),
+    Mistake("where view refuses, it copies", caught_by="", flat=lambda x: x.view(x.numel())),
+    Mistake("you copied a strided 1-D tensor", caught_by="", flat=lambda x: x.clone().contiguous().view(-1)),
+    Mistake("fill_flat_ returns x itself", caught_by="", fill_flat_=lambda x, v: x.copy_(v.view(x.shape)).clone()),
+]

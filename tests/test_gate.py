@@ -1,0 +1,20 @@
+"""The gate: one named test per kata and claim. What each claim asks is in dojo/gate.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dojo import gate
+from dojo.catalog import find_katas
+
+ROOT = Path(__file__).resolve().parents[1]
+KATAS = find_katas(ROOT / "katas")
+
+
+@pytest.mark.parametrize("claim", gate.CLAIMS.values(), ids=gate.CLAIMS.keys())
+@pytest.mark.parametrize("kata", KATAS, ids=[kata.key for kata in KATAS])
+def test_kata(kata, claim):
+    complaints = claim(gate.run(kata, ROOT / "reference"))
+    assert not complaints, "\n".join(["", *complaints])
