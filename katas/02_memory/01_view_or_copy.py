@@ -9,7 +9,7 @@ other, so no stride walks through them in order, and `view` refuses with a Runti
 lost days to the second half of that sentence: they wrote into what `reshape` gave them, and on some inputs the writes
 went nowhere. So ask yourself each time: do I need the memory, or only the numbers?
 
-What is asked here: `flat_view` is a window or an error; `flat` is whatever costs least; `fill_flat_` really writes.
+What is asked here: `flat_view` is a window or an error; `flat` never fails, and is free for a contiguous `x`; `fill_flat_` really writes.
 
 https://docs.pytorch.org/docs/stable/tensor_view.html
 """
@@ -27,7 +27,7 @@ def flat_view(x: torch.Tensor) -> torch.Tensor:
 
 
 def flat(x: torch.Tensor) -> torch.Tensor:
-    """The values of `x` (any shape) as a 1-D tensor, row by row. Never fails; copies only where it must."""
+    """The values of `x` (any shape) as a 1-D tensor, row by row. Never fails; no copy of a contiguous `x`."""
     raise NotImplementedError("return the values of x in one row")
 
 
@@ -75,9 +75,6 @@ def test_flat_reads_a_transposed_tensor_row_by_row():
 def test_flat_is_free_where_a_view_is_possible():
     x = torch.arange(6.0).view(2, 3)
     assert shares_memory(flat(x), x), "you copied a contiguous tensor that could be viewed"
-    every_second = torch.arange(6.0)[::2]
-    y = flat(every_second)
-    assert shares_memory(y, every_second), "you copied a strided 1-D tensor: it is not contiguous, but it can be viewed"
 
 
 def test_fill_flat_writes_into_contiguous_memory():

@@ -85,11 +85,6 @@ MISTAKES = [
         flat=lambda x: x.flatten().clone(),
     ),
     Mistake(
-        "you copied a strided 1-D tensor",
-        caught_by="test_flat_is_free_where_a_view_is_possible",
-        flat=lambda x: x.contiguous().view(-1),
-    ),
-    Mistake(
         "your write went nowhere",
         caught_by="test_fill_flat_writes_into_a_transposed_tensor",
         fill_flat_=_fill_through_reshape,

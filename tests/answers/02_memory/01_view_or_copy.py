@@ -47,6 +47,6 @@ WRONG = [
     Mistake("a write through the view must show in x", caught_by="", flat_view=lambda x: torch.tensor(x.tolist()).view(-1)),
     Mistake("your write went nowhere", caught_by="", fill_flat_=_fill_flattened),
     Mistake("where view refuses, it copies", caught_by="", flat=lambda x: x.view(x.numel())),
-    Mistake("you copied a strided 1-D tensor", caught_by="", flat=lambda x: x.clone().contiguous().view(-1)),
+    Mistake("you copied a contiguous tensor that could be viewed", caught_by="", flat=lambda x: x.clone().contiguous().view(-1)),
     Mistake("fill_flat_ returns x itself", caught_by="", fill_flat_=lambda x, v: x.copy_(v.view(x.shape)).clone()),
 ]
