@@ -1,3 +1,3 @@
 """Registers the engine. Everything it does is in dojo/."""
 
-pytest_plugins = ["dojo.plugin"]
+pytest_plugins = ["dojo.plugin", "pytester"]

@@ -151,3 +151,21 @@ def doc_sections(path: Path) -> tuple[list[str], str]:
         elif part.startswith("Why:"):
             why = part.removeprefix("Why:").strip()
     return hints, why
+
+
+def find_test(kata: Kata, test_id: str) -> ast.FunctionDef | None:
+    """The test function of a kata that a test id such as `test_x[2]` means."""
+    tree = parse(kata.path)
+    name = test_id.split("[")[0]
+    found = (node for node in (tree.body if tree else []) if isinstance(node, ast.FunctionDef) and node.name == name)
+    return next(found, None)
+
+
+def stub_line(kata: Kata, test: ast.FunctionDef | None) -> int | None:
+    """The line of the first stub that a test uses."""
+    tree = parse(kata.path)
+    if tree is None or test is None:
+        return None
+    stubs = definitions(tree)
+    names = [node for node in ast.walk(test) if isinstance(node, ast.Name) and node.id in stubs]
+    return stubs[min(names, key=lambda node: (node.lineno, node.col_offset)).id].lineno if names else None

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from dojo.failures import describe_import_failure
-from dojo.seam import BINDING, Binding
+from dojo.limits import Limits, TimeLimit
+from dojo.seam import BINDING, OUTCOMES, Binding
 
+LIMITS = pytest.StashKey[Limits]()
 _TEST_LINE = re.compile(r"^def (test_\w+)", re.MULTILINE)
 
 
@@ -29,8 +31,10 @@ class KataModule(pytest.Module):
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         try:
             self._check_encoding()
-            _ = self.obj
-        except (Exception, SystemExit, pytest.skip.Exception, pytest.fail.Exception, pytest.exit.Exception) as error:
+            limits = self.config.stash[LIMITS]
+            with limits.limit(limits.seconds_for(None), f"importing {self.path.name}"):
+                _ = self.obj
+        except (Exception, SystemExit, TimeLimit, *OUTCOMES) as error:
             cause = error.__cause__ if isinstance(error, self.CollectError) and error.__cause__ else error
             return self._broken_tests(describe_import_failure(cause, self.path))
         tests = list(super().collect())

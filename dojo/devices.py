@@ -2,7 +2,7 @@
 
 Bare `meta` is no second device: `cpu @ meta`, conv, embedding and gather return uninitialised memory without an
 error. Under `OneDevicePerOp` every operation that mixes devices raises CUDA's sentence, as it would on a real GPU.
-Measured with torch 2.6 to 2.15; tests/test_devices.py holds the contract.
+Measured with torch 2.11 and 2.15; tests/test_devices.py holds the contract.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -22,11 +22,31 @@ from torch.utils._pytree import tree_leaves
 aten = torch.ops.aten
 
 # Copies are what crosses devices.
-_COPIES = {aten._to_copy, aten.copy_, aten.copy, aten._copy_from, aten.lift_fresh, aten.lift_fresh_copy}
+_COPIES = {
+    "_to_copy",
+    "copy_",
+    "copy",
+    "_copy_from",
+    "_foreach_copy_",
+    "_foreach_copy",
+    "lift_fresh",
+    "lift_fresh_copy",
+}
 # x[ids] and x[ids] = v take index tensors that live on the CPU.
-_INDEXED = {aten.index, aten.index_put, aten.index_put_, aten._unsafe_index, aten._index_put_impl_}
-# The fused and for-each optimizer steps keep their step counters on the CPU.
-_OPTIMIZER = ("_fused_", "_foreach_")
+_INDEXED = {"index", "_unsafe_index", "index_put", "index_put_", "_unsafe_index_put", "_index_put_impl_"}
+# A 0-dim CPU tensor stands for a number in arithmetic; as a piece to join or as an index it is a tensor like others.
+_NO_NUMBERS = {
+    "cat",
+    "stack",
+    "embedding",
+    "gather",
+    "index_add",
+    "index_copy",
+    "index_select",
+    "nll_loss_forward",
+    "scatter",
+    "take",
+}
 
 
 class OneDevicePerOp(TorchDispatchMode):
@@ -39,73 +59,96 @@ class OneDevicePerOp(TorchDispatchMode):
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        packet = func.overloadpacket
-        if packet not in _COPIES and not func.__name__.startswith(_OPTIMIZER):
-            _refuse_mixed(func, args, kwargs)
+        devices = _devices_that_must_agree(func, args, kwargs)
+        if len(devices) > 1:
+            first, second = sorted(map(str, devices), reverse=True)[:2]
+            raise RuntimeError(
+                f"Expected all tensors to be on the same device, but found at least two devices, {first} and {second}!"
+            )
         return func(*args, **kwargs)
 
 
-def _refuse_mixed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    if func.overloadpacket in _INDEXED:
-        indices = [x for x in tree_leaves(args[1]) if isinstance(x, torch.Tensor)]
-        elsewhere = {x.device for x in indices if x.device.type != "cpu"}
-        others = [x for x in tree_leaves((args[0], args[2:], kwargs)) if isinstance(x, torch.Tensor)]
-        devices = elsewhere | _devices_that_count(others) or {args[0].device}
-        if args[0].device.type == "cpu" and elsewhere:
-            devices.add(args[0].device)
-    else:
-        devices = _devices_that_count([x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)])
-        if func._schema.is_mutable and args and isinstance(args[0], torch.Tensor):
-            devices.add(args[0].device)  # what is written to is no mere scalar operand
-    if len(devices) > 1:
-        first, second = sorted(map(str, devices), reverse=True)[:2]
-        raise RuntimeError(
-            f"Expected all tensors to be on the same device, but found at least two devices, {first} and {second}!"
-        )
+def _devices_that_must_agree(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> set[torch.device]:
+    name = func.overloadpacket.__name__
+    if name in _COPIES:
+        return set()
+    tensors = _tensors((args, kwargs))
+    if name.removesuffix("_").removesuffix("_add") in _NO_NUMBERS:
+        return {x.device for x in tensors}
+    if name in _INDEXED:
+        # The CPU may index another device's tensor, not the other way round.
+        on_cpu = {id(x) for x in _tensors(args[1]) if x.device.type == "cpu"}
+        tensors = [x for x in tensors if id(x) not in on_cpu]
+        return {args[0].device} | {x.device for x in tensors if not _is_number(x)}
+    devices = {x.device for x in tensors if not _is_number(x)}
+    return devices | _devices_written_to(func, args, kwargs)
 
 
-def _devices_that_count(tensors: list[torch.Tensor]) -> set[torch.device]:
-    """All devices, save that of 0-dim CPU tensors where something else decides."""
-    return {x.device for x in tensors if not (x.dim() == 0 and x.device.type == "cpu")}
+def _devices_written_to(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> set[torch.device]:
+    """What is written to is no mere number, whatever its shape: cpu0 += meta0 mixes devices."""
+    written = set()
+    for i, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            value = args[i] if i < len(args) else kwargs.get(argument.name)
+            written |= {x.device for x in _tensors(value)}
+    return written
 
 
-def forge_gpu_checkpoint(state: Any, file: Path | io.BytesIO) -> None:
+def _tensors(tree: Any) -> list[torch.Tensor]:
+    return [x for x in tree_leaves(tree) if isinstance(x, torch.Tensor)]
+
+
+def _is_number(x: torch.Tensor) -> bool:
+    return x.dim() == 0 and x.device.type == "cpu"
+
+
+def forge_gpu_checkpoint(state: Any, file: str | Path | io.BytesIO) -> None:
     """Save `state` (on the CPU) so that every storage claims to come from cuda:0.
 
-    torch.load then behaves as it does with a checkpoint from a GPU machine. Checked: at least one tag was written.
+    torch.load then behaves as it does with a checkpoint from a GPU machine. A BytesIO is left rewound, ready to load.
+    Checked: at least one tag was written.
     """
     with mock.patch("torch.serialization.location_tag", return_value="cuda:0"):
         torch.save(state, file)
     with zipfile.ZipFile(file) as archive:
         pickles = [archive.read(name) for name in archive.namelist() if name.endswith("data.pkl")]
+    if isinstance(file, io.BytesIO):
+        file.seek(0)
     if not any(b"cuda:0" in text for text in pickles):
         raise AssertionError("the forged checkpoint holds no cuda:0 tag: this torch saves tags in another way")
 
 
 @contextlib.contextmanager
 def pretend_machine(*, cuda: bool, built: bool = True, devices: int = 1) -> Iterator[None]:
-    """Make torch answer as on another machine: with or without a usable GPU, with a CUDA build of torch or not.
+    """Make torch answer as on another machine: with `devices` usable GPUs or none, with a CUDA build of torch or not.
 
-    Patched: `torch.cuda.is_available`, `torch.cuda.device_count`, `torch.accelerator.is_available`,
-    `torch.accelerator.device_count`, `torch.accelerator.current_accelerator` (which names cuda on a CUDA build even
-    where no GPU is there, unless asked with check_available=True) and the MPS and XPU probes.
+    Patched: the availability, count and is_built probes of `torch.cuda`, and those of MPS and XPU (which say no);
+    `torch.accelerator.is_available`, `device_count`, and `current_accelerator` (which names cuda on a CUDA build even
+    where no GPU is there, unless asked with check_available=True). torch.load asks `torch.cuda`, so it believes this
+    too; work on the device "cuda" does not.
     """
+    if cuda and (not built or devices < 1):
+        raise ValueError("a usable GPU needs a CUDA build of torch and at least one device")
     count = devices if cuda else 0
 
     def current_accelerator(check_available: bool = False) -> torch.device | None:
-        named = torch.device("cuda") if built else None
-        return named if cuda or not check_available else None
+        return torch.device("cuda") if cuda or (built and not check_available) else None
 
+    answers: dict[str, Callable[..., Any]] = {
+        "torch.cuda.is_available": lambda: cuda,
+        "torch.cuda.device_count": lambda: count,
+        "torch.backends.cuda.is_built": lambda: built,
+        "torch.accelerator.is_available": lambda: cuda,
+        "torch.accelerator.device_count": lambda: count,
+        "torch.accelerator.current_accelerator": current_accelerator,
+        "torch.backends.mps.is_available": lambda: False,
+        "torch.backends.mps.is_built": lambda: False,
+        "torch.mps.is_available": lambda: False,
+        "torch.mps.device_count": lambda: 0,
+        "torch.xpu.is_available": lambda: False,
+        "torch.xpu.device_count": lambda: 0,
+    }
     with contextlib.ExitStack() as stack:
-        for target, answer in (
-            ("torch.cuda.is_available", lambda: cuda),
-            ("torch.cuda.device_count", lambda: count),
-            ("torch.backends.cuda.is_built", lambda: built),
-            ("torch.accelerator.is_available", lambda: cuda),
-            ("torch.accelerator.device_count", lambda: count),
-            ("torch.accelerator.current_accelerator", current_accelerator),
-            ("torch.backends.mps.is_available", lambda: False),
-            ("torch.xpu.is_available", lambda: False),
-        ):
+        for target, answer in answers.items():
             stack.enter_context(mock.patch(target, answer))
         yield

@@ -42,6 +42,8 @@ def describe_import_failure(error: BaseException, path: Path) -> str:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _same_file(frame.filename, path)]
     line = frames[-1].lineno if frames else 1
     said = safe_str(error)
+    if type(error).__name__ == "TimeLimit":
+        return said
     if isinstance(error, SystemExit):
         sentence = "the file calls sys.exit() while it is imported: remove that call"
     elif type(error).__name__ in ("Skipped", "Exit"):

@@ -10,43 +10,218 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Asking for CUDA must not initialise it, or forked DataLoader workers cannot use it.
 os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 
+import contextlib
+import hashlib
 from collections.abc import Generator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dojo import seam
-from dojo.collect import KataModule, refuse_unusable
+from dojo import commands, limits, reports, seam
+from dojo.catalog import Kata
+from dojo.collect import LIMITS, BrokenTest, KataModule, refuse_unusable
+from dojo.session import KataSession
 
+if TYPE_CHECKING:
+    from dojo.guard import Guard
 
-def katas_root(config: pytest.Config) -> Path:
-    return (config.rootpath / "katas").resolve()
+_SESSION = "kata-session"
+_GUARD = pytest.StashKey["Guard"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("katas", "learning PyTorch")
-    group.addoption("--kata-solutions", action="append", metavar="DIR", default=[], help="take the functions from DIR")
+    group = parser.getgroup("katas", "learning PyTorch (bare `pytest` leads from kata to kata)")
+    add = group.addoption
+    add("--kata-list", action="store_true", help="run all katas and show which are done, current, to do")
+    add("--kata-hint", nargs="?", const="", metavar="NAME", help="the next hint for a kata (default: the current one)")
+    add("--kata-why", metavar="NAME", help="why the solution is as it is; told once the kata passes")
+    add(
+        "--kata-compare",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="your functions beside the reference's (default: the kata that you solved last)",
+    )
+    add("--kata-peek", action="store_true", help="with --kata-compare: show the reference of an unsolved kata too")
+    add(
+        "--kata-solutions",
+        action="append",
+        metavar="DIR",
+        default=[],
+        help="write it with `=`: test the functions of DIR/NN_chapter/NN_name.py instead of those in katas/. Repeatable: "
+        "the first that defines a name wins. The environment variable KATA_SOLUTIONS does the same",
+    )
+    add(
+        "--kata-timeout",
+        type=float,
+        metavar="SECONDS",
+        help=f"stop a test after that long (default {limits.DEFAULT:g}, some tests have more; 0: never)",
+    )
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest's cache plugin reads where its folder is
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "gpu: needs a real CUDA device; skipped with a reason elsewhere")
-    config.addinivalue_line("markers", "slow: takes longer than the gate's time budget")
-    config.addinivalue_line("markers", "myth(says, today): what old tutorials say, and what this test shows instead")
-    sources = [seam.SolutionTree((config.invocation_params.dir / d).resolve()) for d in config.option.kata_solutions]
-    setup = seam.Setup(katas_root(config), (config.rootpath / "reference").resolve(), sources)
-    context = seam.in_force(setup)
-    context.__enter__()
-    config.add_cleanup(lambda: context.__exit__(None, None, None))
+    _add_markers(config)
+    katas, reference = _katas(config), (config.rootpath / "reference").resolve()
+    config.option.kata_solutions = _solution_folders(config)
+    _keep_caches_apart(config)
+    _set_limits(config, katas)
+    _put_seam_in_force(config, katas, reference)
+    if hasattr(config, "workerinput"):
+        return  # a worker of pytest-xdist: the controller has the terminal
+    command = commands.command_of(config, katas)
+    _prepare_for(command, config)
+    config.pluginmanager.register(KataSession(config, katas, reference, command), _SESSION)
+
+
+def _katas(config: pytest.Config) -> Path:
+    return (config.rootpath / "katas").resolve()
+
+
+def _add_markers(config: pytest.Config) -> None:
+    for line in (
+        "gpu: needs a real CUDA device; not run elsewhere",
+        "slow: may take longer than the gate's time budget",
+        "time_limit(seconds): how long the test may take, unless --kata-timeout says otherwise",
+        "myth(says, today): what old tutorials say, and what this test shows instead",
+    ):
+        config.addinivalue_line("markers", line)
+
+
+def _solution_folders(config: pytest.Config) -> list[str]:
+    folders = list(config.option.kata_solutions)
+    if not folders and os.environ.get("KATA_SOLUTIONS"):
+        folders = os.environ["KATA_SOLUTIONS"].split(os.pathsep)
+    for folder in folders:
+        if not (config.invocation_params.dir / folder).is_dir():
+            raise pytest.UsageError(f"--kata-solutions={folder}: there is no such folder")
+    return folders
+
+
+def _keep_caches_apart(config: pytest.Config) -> None:
+    """Another tree's failures must not become the learner's `--lf`: give each set of trees a cache of its own."""
+    folders = config.option.kata_solutions
+    if folders and config.getini("cache_dir") == ".pytest_cache":
+        digest = hashlib.sha256("\n".join(folders).encode()).hexdigest()[:8]
+        # pytest has no public setter for an ini value after the command line is parsed.
+        config._inicache["cache_dir"] = f".pytest_cache/solutions-{digest}"
+
+
+def _set_limits(config: pytest.Config, katas: Path) -> None:
+    homes = [katas, *((config.invocation_params.dir / folder).resolve() for folder in config.option.kata_solutions)]
+
+    def is_learner_code(file: str) -> bool:
+        return any(Path(file).is_relative_to(home) for home in homes)
+
+    config.stash[LIMITS] = limits.Limits(config.option.kata_timeout, is_learner_code)
+    config.add_cleanup(config.stash[LIMITS].close)
+
+
+def _put_seam_in_force(config: pytest.Config, katas: Path, reference: Path) -> None:
+    folders = [(config.invocation_params.dir / folder).resolve() for folder in config.option.kata_solutions]
+    ours = config.stash[LIMITS]
+
+    def while_importing() -> contextlib.AbstractContextManager[None]:
+        return ours.limit(ours.seconds_for(None), "importing the solution")
+
+    setup = seam.Setup(katas, reference, [seam.SolutionTree(folder) for folder in folders], while_importing)
+    stack = contextlib.ExitStack()
+    stack.enter_context(seam.in_force(setup))
+    config.add_cleanup(stack.close)
+
+
+def _prepare_for(command: commands.Command, config: pytest.Config) -> None:
+    if command.name != "run":
+        # A quiet session: only what the command says.
+        config.option.verbose = -2
+        config.option.tbstyle = "no"
+        config.option.disable_warnings = True
+    if command.runs == "one kata" and command.kata is not None:
+        config.args = [str(command.kata.path)]
+    elif command.runs in ("all", "up to the current one"):
+        config.args = [str(_katas(config))]
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    folders = config.option.kata_solutions
+    return f"katas: tests from katas/, functions from {', '.join(folders)}" if folders else None
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
-    if module_path.resolve().is_relative_to(katas_root(parent.config)):
+    if module_path.resolve().is_relative_to(_katas(parent.config)):
         module: pytest.Module = KataModule.from_parent(parent, path=module_path)
         return module
     return None
 
 
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    if isinstance(collector, KataModule):
+        from dojo.guard import prepare_torch
+
+        prepare_torch()
+
+
+def _module_of(item: pytest.Item) -> KataModule | None:
+    return item.getparent(KataModule)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if _module_of(item) is None:
+        return
+    from dojo.guard import Guard
+    from dojo.kit import gpu_is_here
+
+    item.stash[_GUARD] = Guard()
+    Guard.seed()
+    if item.get_closest_marker("gpu") and not gpu_is_here():
+        pytest.skip("needs a GPU, and torch finds no CUDA device here")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    if _module_of(item) is None or isinstance(item, BrokenTest):
+        return (yield)
     refuse_unusable(item)
-    return (yield)
+    ours = item.config.stash[LIMITS]
+    marked = limits.marked_limit(item.get_closest_marker("time_limit"))
+    with ours.limit(ours.seconds_for(marked), item.name):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    module = _module_of(item)
+    if module is not None and (call.when == "call" or not report.passed or call.when == "teardown"):
+        key = Kata(module.path.resolve(), _katas(item.config)).key
+        reports.annotate(report, item, call, key)
+        if call.when == "teardown" and _GUARD in item.stash:
+            reports.fact_of(report)["left"].extend(item.stash[_GUARD].restore())  # type: ignore[index]
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(report: Any, config: pytest.Config) -> tuple[str, str, Any] | None:
+    fact = reports.fact_of(report)
+    session = config.pluginmanager.get_plugin(_SESSION)
+    if session is not None and session.command.name != "run":
+        return ("passed" if report.passed else "todo"), "", ""
+    if fact is not None and fact["kind"] == "todo":
+        return "todo", "t", ("TODO", {"yellow": True})
+    return None
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    session = config.pluginmanager.get_plugin(_SESSION)
+    if session is not None:
+        session.verdict(terminalreporter)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    ours = session.config.pluginmanager.get_plugin(_SESSION)
+    if ours is not None and ours.command.name != "run" and session.exitstatus in (1, 5):
+        session.exitstatus = pytest.ExitCode.OK  # a command that answered has succeeded

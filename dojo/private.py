@@ -1,6 +1,13 @@
-"""Every use of torch's private names, each with a way to live without it."""
+"""Every use of torch's private names, each with a way to live without it.
+
+Public API comes first wherever there is one; what is here has none in torch 2.11 to 2.15.
+"""
 
 from __future__ import annotations
+
+import contextlib
+import sys
+from typing import Any
 
 import torch
 
@@ -17,3 +24,98 @@ def storage_key(x: torch.Tensor) -> int:
     """
     storage = x.untyped_storage()
     return int(getattr(storage, "_cdata", None) or storage.data_ptr())
+
+
+# ── global state that the guard reads and puts back ──
+
+
+def set_inference_mode(on: bool) -> None:
+    """Undo an inference mode that was entered and never left: there is no setter, entering the other mode is one."""
+    torch.inference_mode(on).__enter__()
+
+
+def mode_depth() -> int:
+    """How many torch function modes are entered. A default device is one of them, and counted out."""
+    depth = getattr(torch._C, "_len_torch_function_stack", lambda: 0)()
+    return int(depth) - (default_device() is not None)
+
+
+def pop_modes_to(depth: int) -> None:
+    """Leave the torch function modes that were entered and never left."""
+    pop = getattr(torch._C, "_pop_torch_function_stack", None)
+    while pop is not None and mode_depth() > depth:
+        pop()
+
+
+def default_device() -> torch.device | None:
+    """The device of torch.set_default_device, None while it was never set. torch.get_default_device also sees
+    `with torch.device(...)` blocks, which are a matter of mode_depth()."""
+    context = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None) if _has_device_context() else None
+    return None if context is None else context.device
+
+
+def _has_device_context() -> bool:
+    return hasattr(torch, "_GLOBAL_DEVICE_CONTEXT")
+
+
+def print_options() -> dict[str, Any]:
+    """The settings of torch.set_printoptions."""
+    from torch import _tensor_str
+
+    options = getattr(_tensor_str, "PRINT_OPTS", None)
+    return dict(vars(options)) if options is not None else {}
+
+
+def set_print_options(options: dict[str, Any]) -> None:
+    from torch import _tensor_str
+
+    for name, value in options.items():
+        setattr(_tensor_str.PRINT_OPTS, name, value)
+
+
+def set_cudnn_benchmark(on: bool) -> None:
+    torch.backends.cudnn.benchmark = on
+
+
+def safe_globals() -> list[Any]:
+    """What torch.serialization.add_safe_globals has added; torch's own, added at lazy imports, aside."""
+    added = torch.serialization.get_safe_globals()
+    return sorted((x for x in added if not _is_torchs(x)), key=repr)
+
+
+def set_safe_globals(values: list[Any]) -> None:
+    own = [x for x in torch.serialization.get_safe_globals() if _is_torchs(x)]
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(own + values)
+
+
+def _is_torchs(added: Any) -> bool:
+    target = added[0] if isinstance(added, tuple) else added
+    return str(getattr(target, "__module__", "")).split(".")[0] == "torch"
+
+
+def distributions_check() -> bool:
+    """Does torch.distributions check arguments? Any torch.compile turns that off for the whole process."""
+    return bool(torch.distributions.Distribution._validate_args)
+
+
+def set_distributions_check(on: bool) -> None:
+    torch.distributions.Distribution.set_default_validate_args(on)
+
+
+def destroy_process_group() -> bool:
+    """End a process group that was left behind; True when there was one."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
+        return False
+    distributed.destroy_process_group()
+    return True
+
+
+def reset_dynamo() -> None:
+    """Forget compiled code, if a torch.compile has run."""
+    convert_frame = sys.modules.get("torch._dynamo.convert_frame")
+    compiled = getattr(convert_frame, "input_codes", None)
+    if compiled is not None and len(getattr(compiled, "seen", ())) > 0:
+        with contextlib.suppress(Exception):
+            torch._dynamo.reset()

@@ -19,12 +19,13 @@ from typing import Any, Literal, Protocol
 import pytest
 
 from dojo.catalog import stub_names
-from dojo.failures import describe_import_failure
+from dojo.failures import describe_import_failure, relative
+from dojo.limits import TimeLimit
 
 _MODULE_PREFIX = "dojo_solution_"
 BINDING = "__kata_binding__"
 # pytest.skip() and pytest.exit() at import raise BaseExceptions.
-_OUTCOMES = (pytest.skip.Exception, pytest.fail.Exception, pytest.exit.Exception)
+OUTCOMES = (pytest.skip.Exception, pytest.fail.Exception, pytest.exit.Exception)
 
 
 @dataclass(frozen=True)
@@ -118,18 +119,18 @@ def bind(namespace: dict[str, Any], key: str, names: Sequence[str], setup: Setup
         try:
             with setup.while_importing():
                 defined = source.load(key)
-        except (Exception, SystemExit, *_OUTCOMES) as error:
+        except (Exception, SystemExit, TimeLimit, *OUTCOMES) as error:
             return Binding("broken", describe_import_failure(error, Path(source.describe(key))))
         if defined is None:
             continue
         having.append(source)
         found = {name: defined[name] for name in names if name in defined} | found
     if not having:
-        where = " or ".join(source.describe(key) for source in setup.sources)
+        where = " or ".join(relative(Path(source.describe(key))) for source in setup.sources)
         return Binding("unsolved", f"no solution yet: {where} does not exist")
     missing = [name for name in names if name not in found]
     if missing:
-        return Binding("broken", f"{having[0].describe(key)}:1: defines no {' and no '.join(missing)}")
+        return Binding("broken", f"{relative(Path(having[0].describe(key)))}:1: defines no {' and no '.join(missing)}")
     namespace.update(found)
     return Binding("bound")
 
@@ -139,7 +140,7 @@ def import_solution(path: Path) -> ModuleType:
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
     module = ModuleType(f"{_MODULE_PREFIX}{digest}_{path.stem}")
     module.__file__ = str(path)
-    source = path.read_bytes()
+    source = path.read_bytes().decode("utf-8")  # compile() would let some bad bytes through in comments
     # Registered, so that dataclasses, pickle and inspect find the module of what it defines.
     sys.modules[module.__name__] = module
     exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)

@@ -1,0 +1,83 @@
+"""What each kata test's report carries: how it ended, where, and the sentence for the verdict.
+
+The facts travel as a plain dict in `report.kata`, so that they survive pytest-xdist's serialisation.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+import pytest
+
+from dojo.collect import Broken, Unsolved
+from dojo.failures import is_stub_error, relative, safe_str
+
+Kind = Literal["passed", "todo", "failed", "skipped"]
+
+
+class Fact(TypedDict):
+    """One phase of one test, as the verdict needs it."""
+
+    kata: str  # the kata's key
+    test: str
+    kind: Kind
+    where: str  # path:line, or empty
+    says: str
+    left: list[str]  # global state that the test left changed
+
+
+def annotate(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo[None], key: str) -> None:
+    """Put the fact on the report, and replace tracebacks that would teach nothing by one line."""
+    error = call.excinfo.value if call.excinfo else None
+    kind: Kind = "passed" if report.passed else "skipped" if report.skipped else "failed"
+    where = says = ""
+    if report.skipped:
+        says = safe_str(error) if error else ""
+    elif isinstance(error, Broken):
+        says = str(error)
+        report.longrepr = says
+    elif isinstance(error, Unsolved):
+        kind, says = "todo", str(error)
+        report.longrepr = f"todo: {says}"
+    elif is_stub_error(error):
+        assert call.excinfo is not None
+        kind = "todo"
+        entry = call.excinfo.traceback[-1]
+        where = f"{relative(Path(entry.path))}:{entry.lineno + 1}"
+        says = f"{entry.name}: {safe_str(call.excinfo.value)}"
+        report.longrepr = f"{where}: todo: {says}"
+    elif error is not None:
+        where = _line_in(item.path, call.excinfo)
+        says = _sentence(report, call)
+    fact = Fact(kata=key, test=item.name, kind=kind, where=where, says=says, left=[])
+    report.kata = fact  # type: ignore[attr-defined]
+
+
+def fact_of(report: Any) -> Fact | None:
+    """The fact that `annotate` put on a report."""
+    return getattr(report, "kata", None)
+
+
+def _line_in(path: Path, excinfo: pytest.ExceptionInfo[BaseException] | None) -> str:
+    """`path:line` of the test's own line in the traceback."""
+    if excinfo is None:
+        return ""
+    for entry in excinfo.traceback:
+        if Path(entry.path) == path:
+            return f"{relative(path)}:{entry.lineno + 1}"
+    return relative(path)
+
+
+def _sentence(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
+    """The assertion's own message, without the values that assertion rewriting appends."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    assert call.excinfo is not None
+    message = crash.message if crash is not None else call.excinfo.exconly(tryshort=True)
+    message = message.removeprefix("AssertionError: ").removeprefix("AssertionError")
+    lines = message.strip().splitlines()
+    for i, line in enumerate(lines):
+        if i > 0 and line.startswith("assert "):
+            lines = lines[:i]
+            break
+    return "\n".join(lines)

@@ -1,0 +1,131 @@
+"""Shape words: counting values, and the squeeze that eats your batch.
+
+Welcome! Every kata is a file like this one: a short lesson, a few functions for you to write, and tests that tell you
+what PyTorch really does. Replace each `raise NotImplementedError(...)` by your own code, save, and run `pytest` again.
+
+A tensor is a box of numbers, and its *shape* says how the numbers are laid out. `x.shape` of (4, 1, 28, 28) may mean
+4 images, 1 colour channel, 28 rows, 28 columns; by custom the batch comes first. `x.size()` is the same shape again,
+and `x.numel()` is the number of values. Take care: in NumPy `x.size` is that number, but in torch `x.size` is a
+method. Without its brackets it is never equal to anything, and nobody tells you.
+
+A dimension of size 1 holds no information, so people drop it with `squeeze`. It has two traps, and both are silent.
+`x.squeeze()` drops *every* dimension of size 1: the day when a single image comes, the batch dimension goes too.
+`x.squeeze(1)` drops only dimension 1, but where that dimension has 3 values it does nothing at all.
+
+Stuck? `pytest --kata-hint` gives one hint at a time. Make the first function right, then the next one.
+
+https://docs.pytorch.org/docs/stable/generated/torch.squeeze.html
+"""
+
+import numbers
+
+import pytest
+import torch
+
+from dojo import under_test
+from dojo.kit import check_tensor, explain, raises
+
+
+def n_values(x: torch.Tensor) -> int:
+    """How many values `x` of any shape holds, as a Python int: (2, 3) holds 6, () holds 1, (0, 3) holds 0."""
+    raise NotImplementedError("count the values of x")
+
+
+def batch_size(x: torch.Tensor) -> int:
+    """How many samples the batch `x` of shape (B, ...) holds, as a Python int: its dimension 0."""
+    raise NotImplementedError("return the size of dimension 0")
+
+
+def drop_channel(x: torch.Tensor) -> torch.Tensor:
+    """Grey images (B, 1, H, W) -> (B, H, W), for any B, H and W; `x` itself stays as it is.
+
+    ValueError or RuntimeError if `x` has more than one channel.
+    """
+    raise NotImplementedError("take the channel dimension away, or refuse")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+
+def _check_count(got: object, want: int, sentence: str) -> None:
+    assert not callable(got), "you returned a method: in torch x.size is not a number, it is a method that you call"
+    assert not isinstance(got, tuple), f"you returned a shape, {got!r}: one number was asked for"
+    assert not isinstance(got, torch.Tensor), f"you returned a tensor, {got!r}: a Python int was asked for"
+    assert isinstance(got, numbers.Integral), f"expected an int, got {got!r}"
+    assert got == want, f"{sentence}: expected {want}, got {got}"
+
+
+def _images(*shape: int) -> torch.Tensor:
+    return torch.arange(1.0, 1 + torch.Size(shape).numel()).view(shape)
+
+
+@pytest.mark.myth(
+    says="The size of a tensor is NumPy's shape; you can use one for the other.",
+    today="x.size() is the shape, x.size without brackets is a method, and NumPy's x.size is the number of values.",
+)
+def test_a_shape_is_not_a_count():
+    with explain("a tensor has any number of dimensions, here 2 and then 3"):
+        two, three = n_values(torch.zeros(2, 3)), n_values(torch.zeros(4, 2, 3))
+    _check_count(two, 6, "x.shape is (2, 3), and len(x) is only its dimension 0")
+    _check_count(three, 24, "every dimension counts, however many there are")
+
+
+@pytest.mark.parametrize(("shape", "want"), [((), 1), ((0, 3), 0)])
+def test_a_tensor_may_have_no_dimension_or_no_value(shape, want):
+    """torch.tensor(7.0) has no dimension and one value: len() refuses it. A batch of 0 samples is a tensor too."""
+    with explain(f"count the values of a tensor of shape {shape} too: len(x) and x.shape[0] need a dimension"):
+        n = n_values(torch.zeros(shape))
+    _check_count(n, want, f"a tensor of shape {shape} holds {want} value{'s' * (want != 1)}")
+
+
+@pytest.mark.parametrize("shape", [(5, 2, 3), (1, 7), (6,)])
+def test_dimension_0_is_the_batch(shape):
+    with explain(f"a batch of shape {shape} has a dimension 0, and maybe no other"):
+        n = batch_size(torch.zeros(shape))
+    _check_count(n, shape[0], f"the batch size of {shape} is its dimension 0")
+
+
+def test_a_dimension_of_size_1_can_go_without_moving_a_value():
+    x = _images(4, 1, 2, 3)
+    want = x.clone()[:, 0]
+    with explain("a batch of grey images is what drop_channel is for"):
+        out = drop_channel(x)
+    check_tensor(out, want, "4 grey images of 2 x 3 come out as (4, 2, 3), with the same values")
+    assert x.shape == (4, 1, 2, 3), "you changed the shape of x itself: squeeze_() works in place, leave x as it was"
+
+
+def test_a_batch_of_one_image_is_still_a_batch():
+    x = _images(1, 1, 2, 3)
+    want = x.clone()[:, 0]
+    with explain("B may be 1"):
+        out = drop_channel(x)
+    lost = isinstance(out, torch.Tensor) and out.shape == (2, 3)
+    assert not lost, "your squeeze ate the batch dimension: squeeze() drops every 1, also the batch of one image"
+    check_tensor(out, want, "1 grey image of 2 x 3 comes out as (1, 2, 3)")
+
+
+def test_an_image_of_one_pixel_keeps_its_rows_and_columns():
+    x = _images(2, 1, 1, 1)
+    want = x.clone()[:, 0]
+    with explain("H and W may be 1"):
+        out = drop_channel(x)
+    lost = isinstance(out, torch.Tensor) and out.dim() < 3
+    assert not lost, "your squeeze ate rows or columns too: only the channel dimension may go"
+    check_tensor(out, want, "2 grey images of 1 x 1 come out as (2, 1, 1)")
+
+
+@pytest.mark.parametrize("channels", [3, 2])
+def test_squeeze_leaves_a_dimension_of_size_3_alone_without_a_word(channels):
+    x = _images(4, channels, 5, 6)
+    said = f"{channels} channels cannot be dropped: raise ValueError or RuntimeError, don't return something"
+    with raises((ValueError, RuntimeError), said):
+        _diagnose(drop_channel(x.clone()), x)  # comes as far as the diagnosis only if nothing was raised
+
+
+def _diagnose(out: object, x: torch.Tensor) -> None:
+    if isinstance(out, torch.Tensor):
+        c = x.shape[1]
+        assert out.shape != x.shape, f"{c} channels are still there: squeeze(1) on a size-{c} dim does nothing"
+        assert out.tolist() != x[:, 0].tolist(), "you kept one colour and lost the others, without a word"
+        assert out.shape[:1] == (4,), f"B was 4, but you made a batch of {tuple(out.shape)}: {c} channels became images"

@@ -1,0 +1,135 @@
+"""tensor, not Tensor: a value or a size, and in which dtype?
+
+`torch.tensor(data)` makes a tensor out of *data*: numbers, lists, arrays. `torch.Tensor` is the class, and calling it
+is an old way that reads a lone number as a *size*: `torch.Tensor(3)` is not the number 3 but 3 numbers that nobody has
+set. It also pushes everything through float32, which counts exactly only up to 16777216: larger ids change silently.
+
+`torch.tensor` has a habit of its own: it keeps the dtype of what comes in. Python floats become float32, Python ints
+become int64, and NumPy's floats, which are float64 unless somebody said otherwise, stay float64. A model's weights are
+float32 by default, and a layer does not mix: it stops with "mat1 and mat2 must have the same dtype". So say the dtype
+that you want, or ask the model for the one that it has. (Half of all fixes for this error change the model to float64.
+That is the wrong end: it makes every layer slower, for the sake of one array.)
+
+https://docs.pytorch.org/docs/stable/generated/torch.tensor.html
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dojo import under_test
+from dojo.kit import check_tensor, explain
+
+
+def scalar(v: float) -> torch.Tensor:
+    """The number `v` (an int or a float) as a float32 tensor of shape ()."""
+    raise NotImplementedError("make a tensor of one number, without a dimension")
+
+
+def features(rows: Sequence[Sequence[float]] | np.ndarray) -> torch.Tensor:
+    """A table of numbers as a float32 tensor of the same shape; `rows` is a list of lists or an array of any dtype."""
+    raise NotImplementedError("make a float32 tensor out of rows")
+
+
+def labels(ids: Sequence[int] | np.ndarray) -> torch.Tensor:
+    """Class numbers as an int64 tensor, exactly; `ids` is a list of ints or an array of any integer dtype."""
+    raise NotImplementedError("make an int64 tensor out of ids")
+
+
+def predict(model: nn.Module, array: np.ndarray) -> torch.Tensor:
+    """What `model` says to `array`, computed in the dtype of the model's parameters; the model stays as it is."""
+    raise NotImplementedError("give the array to the model in the model's dtype")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+
+@pytest.mark.myth(
+    says="torch.Tensor(...) is how you create a tensor.",
+    today="torch.Tensor is an old constructor that reads a lone int as a size; torch.tensor makes a tensor of data.",
+)
+def test_a_number_is_not_a_size():
+    with explain("3 is a value: a tensor can be made of one plain number"):
+        out = scalar(3)
+    assert _shape(out) != (3,), "3 was read as a size: torch.Tensor(3) is 3 numbers that nobody has set"
+    assert _shape(out) != (1,), "your tensor has one dimension (of size 1): a scalar has none, its shape is ()"
+    check_tensor(
+        out, torch.tensor(3.0), "scalar(3) is the number 3 in float32: an int stays int64 unless you say otherwise"
+    )
+
+
+def test_a_fraction_stays_a_fraction():
+    with explain("2.5 is a value like 3, not a size"):
+        out = scalar(2.5)
+    check_tensor(out, torch.tensor(2.5), "scalar(2.5) is the number 2.5 in float32")
+
+
+@pytest.mark.parametrize("rows", ["list of ints", "list of floats", "float64 array", "int64 array", "float32 array"])
+def test_features_are_float32_whatever_comes_in(rows):
+    numbers = [[1, 2, 3], [4, 5, 6]] if "int" in rows else [[0.1, 0.2, 0.3], [4.5, 5.5, -6.5]]
+    data = numbers if "list" in rows else np.array(numbers, dtype=rows.split()[0])
+    want = torch.tensor(numbers, dtype=torch.float32)
+    with explain(f"features takes a {rows} too"):
+        out = features(data)
+    check_tensor(out, want, f"features of a {rows}: torch.tensor keeps the dtype that comes in, float32 was asked for")
+
+
+def test_a_class_number_must_not_pass_through_a_float():
+    """float32 counts exactly up to 2**24 = 16777216, float64 up to 2**53."""
+    with explain("labels takes a list of ints, as large as int64 can hold"):
+        out = labels([16777217, 3, 2**53 + 1])
+    came = out.tolist() if isinstance(out, torch.Tensor) and out.shape == (3,) else [None, None, None]
+    assert came[0] != 16777216, "16777217 became 16777216: your ids passed through float32"
+    assert came[2] != 2**53, "2**53 + 1 became 2**53: your ids passed through float64"
+    want = torch.tensor([16777217, 3, 2**53 + 1], dtype=torch.int64)
+    check_tensor(out, want, "labels are int64: class numbers are counted, not measured")
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8"])
+def test_labels_are_int64_whatever_comes_in(dtype):
+    with explain(f"labels takes an array of {dtype} too"):
+        out = labels(np.array([7, 0, 200], dtype=dtype))
+    check_tensor(
+        out, torch.tensor([7, 0, 200], dtype=torch.int64), f"labels of an {dtype} array are int64, as losses want"
+    )
+
+
+def test_numpy_counts_in_float64_and_a_layer_in_float32():
+    model, array, want = _linear(torch.float32)
+    with explain("NumPy's floats are float64, this model's are float32: give it the data in its own dtype"):
+        out = predict(model, array)
+    kept = all(p.dtype == torch.float32 for p in model.parameters())
+    assert kept, "you changed the model to the data's dtype: change the data, the model is not yours"
+    check_tensor(out, want, "the answer of a float32 model to a float64 array", rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_data_follows_the_dtype_of_the_model(dtype):
+    model, array, want = _linear(dtype)
+    with explain(f"this model's parameters are {dtype}: not every model is float32, ask this one for its dtype"):
+        out = predict(model, array)
+    kept = all(p.dtype == dtype for p in model.parameters())
+    assert kept, "you changed the model to a dtype of your choice: change the data, the model is not yours"
+    if dtype == torch.float64 and isinstance(out, torch.Tensor) and out.shape == want.shape and out.dtype == dtype:
+        worst = (out - want).abs().max().item()
+        assert not 1e-12 < worst < 1e-5, f"off by {worst:.0e}: the float64 array passed through float32 on its way"
+    check_tensor(out, want, f"the answer of a {dtype} model", rtol=3e-2 if dtype == torch.bfloat16 else 1e-12)
+
+
+def _shape(out: object) -> tuple[int, ...] | None:
+    return tuple(out.shape) if isinstance(out, torch.Tensor) else None
+
+
+def _linear(dtype: torch.dtype) -> tuple[nn.Linear, np.ndarray, torch.Tensor]:
+    """A layer of known weights, a float64 array, and the layer's answer to it."""
+    weight, bias = np.array([[1.0, 2.0, 0.5], [0.25, 8.0, 1.0]]), np.array([1.0, 2.0])
+    array = np.array([[0.1, 0.2, 0.3], [1.1, 1.2, 1.3], [2.1, 2.2, 2.3], [3.0, 0.7, 0.9]])
+    model = nn.Linear(3, 2).to(dtype)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor(weight))
+        model.bias.copy_(torch.tensor(bias))
+    return model, array, torch.tensor(array @ weight.T + bias).to(dtype)

@@ -1,0 +1,105 @@
+"""One per row: pairs, grids, and a 0/1 tensor that is no mask.
+
+Two index tensors side by side, `x[rows, cols]`, mean *pairs*: (rows[0], cols[0]), (rows[1], cols[1]), and so on. A
+slice beside an index tensor means *each*: `p[:, y]` takes every row and gives it every label, a table of (N, N) with
+the N values that you wanted on its diagonal. A loss computed from that table still falls a little, and nothing
+complains.
+
+`gather` is made for one value per row, and is strict: its index must have as many dimensions as the input, and the
+result has the shape of the index, so a column goes in and a column comes out.
+
+A mask picks where it is True, but only if its dtype is bool. An integer tensor of zeros and ones is a list of
+positions: `x[mask]` then gives x[0] and x[1], again and again.
+
+What is asked here: one value per row, all crossings of some rows with some columns, and a mask of any such dtype.
+
+https://docs.pytorch.org/docs/stable/generated/torch.gather.html
+"""
+
+from typing import Any
+
+import pytest
+import torch
+
+from dojo import under_test
+from dojo.kit import check_tensor, explain
+
+
+def pick(p: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """From each row i of `p` (N, C) the value in column y[i], where `y` is (N,) int64. Returns (N,), for any N >= 1."""
+    raise NotImplementedError("return p[0, y[0]], p[1, y[1]], ...")
+
+
+def grid(x: torch.Tensor, rows: torch.Tensor, cols: torch.Tensor) -> torch.Tensor:
+    """Out[i, j] is x[rows[i], cols[j]]: the crossings. `rows` (R,) and `cols` (C,) are int64, in any order. (R, C)."""
+    raise NotImplementedError("return each of the rows at each of the columns")
+
+
+def keep(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The values of `x` (L,) where `mask` (L,) is True, or 1: its dtype is bool, or any integer dtype with 0 and 1."""
+    raise NotImplementedError("return the values that the mask keeps")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+
+def _shape(out: Any) -> tuple[int, ...]:
+    return tuple(out.shape) if isinstance(out, torch.Tensor) else (-1,)
+
+
+def test_a_slice_beside_labels_gives_every_row_every_label():
+    p = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8], [0.9, 1.0, 1.1, 1.2]], dtype=torch.float64)
+    with explain("pick(p, y) failed: p is (3, 4), y is (3,)"):
+        out = pick(p, torch.tensor([2, 0, 3]))
+    assert _shape(out) != (3, 3), "you picked every label from every row; the values asked for are on the diagonal"
+    assert _shape(out) != (3, 4), "you picked whole rows: y says which column to take, not which row"
+    assert _shape(out) != (3, 1), "you returned a column (N, 1); asked is (N,)"
+    check_tensor(out, torch.tensor([0.3, 0.5, 1.2], dtype=torch.float64), "pick(p, y) is p[0, 2], p[1, 0], p[2, 3]")
+
+
+def test_a_batch_of_one_still_has_a_batch_dimension():
+    with explain("pick(p, y) failed: p is (1, 3), y is (1,)"):
+        out = pick(torch.tensor([[5.0, 6, 7]]), torch.tensor([1]))
+    assert _shape(out) != (), "N was 1, and your squeeze ate the batch dimension"
+    check_tensor(out, torch.tensor([6.0]), "pick(p, y) of one row is (1,)")
+
+
+def test_two_index_tensors_mean_pairs():
+    x = torch.arange(20).view(4, 5)
+    with explain("grid(x, rows, cols) failed: x is (4, 5), rows and cols have 2 values each"):
+        out = grid(x, torch.tensor([1, 3]), torch.tensor([0, 2]))
+    assert _shape(out) != (2,), "you got pairs, row 1 with column 0 and row 3 with column 2, and not all the crossings"
+    check_tensor(out, torch.tensor([[5, 7], [15, 17]]), "grid has rows 1 and 3, each at the columns 0 and 2")
+
+
+def test_a_grid_need_not_be_square_nor_in_order():
+    x = torch.arange(20).view(4, 5)
+    with explain("grid(x, rows, cols) failed: there are 2 rows and 3 columns, and they make no pairs"):
+        out = grid(x, torch.tensor([2, 0]), torch.tensor([4, 1, 1]))
+    assert _shape(out) != (3, 2), "you returned (C, R): the rows come first"
+    want = torch.tensor([[14, 11, 11], [4, 1, 1]])
+    check_tensor(out, want, "grid has row 2, then row 0, at the columns 4, 1, 1: in that order, and column 1 twice")
+
+
+def test_a_bool_tensor_is_a_mask():
+    with explain("keep(x, mask) failed: the mask is bool"):
+        out = keep(torch.tensor([1.5, 2.5, 3.5, 4.5]), torch.tensor([False, False, True, True]))
+    assert _shape(out) != (2, 1), "you returned a column; asked is (2,)"
+    check_tensor(out, torch.tensor([3.5, 4.5]), "the mask was bool, and keeps the last two values")
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8])
+def test_zeros_and_ones_are_positions_not_a_mask(dtype):
+    with explain(f"keep(x, mask) failed: the mask is {dtype}"):
+        out = keep(torch.tensor([1.5, 2.5, 3.5, 4.5]), torch.tensor([0, 0, 1, 1], dtype=dtype))
+    positions = isinstance(out, torch.Tensor) and out.tolist() == [1.5, 1.5, 2.5, 2.5]
+    assert not positions, f"the mask was {dtype}: its zeros and ones were taken for positions, x[0] and x[1]"
+    check_tensor(out, torch.tensor([3.5, 4.5]), f"the mask was {dtype}, and keeps the last two values")
+
+
+def test_a_mask_that_keeps_one_value_gives_a_tensor_of_one():
+    with explain("keep(x, mask) failed: the mask has a single 1"):
+        out = keep(torch.tensor([1.5, 2.5, 3.5]), torch.tensor([0, 1, 0]))
+    assert _shape(out) != (), "one value was kept, and your squeeze ate the dimension"
+    check_tensor(out, torch.tensor([2.5]), "one value was kept: the result is (1,)")

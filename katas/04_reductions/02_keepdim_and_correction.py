@@ -1,0 +1,125 @@
+"""keepdim and correction: a reduction drops a dimension, and divides by N - 1
+
+`w.sum(1)` of a (3, 4) tensor has shape (3,): dim 1, the one that you name, is the one that disappears. Broadcasting
+then lines shapes up from the *right*, so in `w / w.sum(1)` the three sums meet the four columns: an error. With a
+(3, 3) tensor there is no error: the row sums silently divide the columns. `keepdim=True` leaves a dimension of
+size 1 in place, (3, 1), and each sum stays beside its own row.
+
+`x.std(0)` has a second surprise: it divides by N - 1 (Bessel's correction, an estimate for a whole population from a
+sample), where NumPy, scikit-learn and PyTorch's own batch_norm and layer_norm divide by N. `correction=0` asks for the
+latter. With one row, N - 1 is 0 and the default gives NaN with a mere warning. And whatever the correction is, a
+column that never changes has a deviation of 0, and 0 / 0 is NaN: one such feature, and the loss is NaN too.
+
+What is asked here: neither function changes its input; both keep its dtype (float32 or float64).
+
+https://docs.pytorch.org/docs/stable/generated/torch.std.html
+"""
+
+import pytest
+import torch
+
+from dojo import under_test
+from dojo.kit import check_tensor, explain
+
+
+def row_normalise(w: torch.Tensor) -> torch.Tensor:
+    """`w`: (N, M), all positive. Each row divided by its own sum, so that every row sums to 1: (N, M)."""
+    raise NotImplementedError("divide each row by its sum")
+
+
+def standardise(x: torch.Tensor) -> torch.Tensor:
+    """`x`: (N, D), N >= 1. Each column minus its mean, divided by its standard deviation as NumPy has it: (N, D).
+
+    A column in which all values are the same becomes 0; so does everything where there is only one row.
+    """
+    raise NotImplementedError("give each column mean 0 and standard deviation 1")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+_CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+_NAN = float("nan")
+
+
+def test_row_sums_divide_columns_when_the_matrix_is_square():
+    w = torch.tensor([[1.0, 1.0, 2.0], [2.0, 3.0, 5.0], [4.0, 8.0, 8.0]])  # row sums 4, 10, 20
+    got = row_normalise(w.clone())
+    assert not _like(got, w / torch.tensor([4.0, 10, 20])), (
+        "the sums of your rows divided the columns: no error, all wrong"
+    )
+    assert not _like(got, w / 34), "you divided by the sum of the whole matrix, each row has a sum of its own"
+    assert not _like(got, w / torch.tensor([7.0, 12, 15])), "you divided by the sums of the columns: dim 0 disappeared"
+    want = torch.tensor([[0.25, 0.25, 0.5], [0.2, 0.3, 0.5], [0.2, 0.4, 0.4]])
+    check_tensor(got, want, "row_normalise divides each row by its sum", **_CLOSE)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_kept_dimension_fits_any_number_of_rows(dtype):
+    rows = [[1.0, 1, 2, 4], [1, 2, 3, 4], [5, 5, 5, 5]]
+    want = torch.tensor([[0.125, 0.125, 0.25, 0.5], [0.1, 0.2, 0.3, 0.4], [0.25, 0.25, 0.25, 0.25]], dtype=dtype)
+    for n in (3, 2, 1):
+        w = torch.tensor(rows[:n], dtype=dtype)
+        with explain(f"your row sums do not broadcast against a ({n}, 4) tensor"):
+            got = row_normalise(w)
+        check_tensor(got, want[:n], f"row_normalise of a ({n}, 4) tensor divides each row by its sum", **_CLOSE)
+        assert w.tolist() == rows[:n], "you divided w in place: row_normalise must not change its input"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.myth(
+    says="Tensors have all of NumPy's operations, and they behave exactly the same",
+    today="std() divides by N - 1, numpy's by N: ask for NumPy's with correction=0.",
+)
+def test_std_divides_by_n_minus_1_and_numpy_by_n(dtype):
+    rows = [[1.0, 40.0], [2.0, 20.0], [3.0, 10.0], [4.0, 30.0]]
+    x = torch.tensor(rows, dtype=dtype)
+    with explain("standardise works on a (4, 2) tensor column by column"):
+        got = standardise(x)
+    want = torch.tensor([[-1.5, 1.5], [-0.5, -0.5], [0.5, -1.5], [1.5, 0.5]], dtype=dtype) / 1.25**0.5
+    assert not _like(got, want * 0.75**0.5), "your standard deviation divided by N - 1 = 3, NumPy's divides by N = 4"
+    assert not _like(got, want * 1.25**0.5 / torch.tensor([1.25, 125.0])), "you divided by the variance"
+    check_tensor(got, want, "standardise makes each column (value - mean) / standard deviation", **_CLOSE)
+    assert x.tolist() == rows, "you worked in place: standardise must not change its input"
+
+
+def test_each_column_has_its_own_scale():
+    x = torch.tensor([[1.0, 3000.0, 5.0], [3.0, 1000.0, 9.0]])
+    got = standardise(x.clone())
+    dim = "you reduced the wrong dimension: dim 0, the rows, has to disappear, and each column keeps its own statistics"
+    assert not _like(got, (x - x.mean(1, True)) / x.std(1, correction=0, keepdim=True)), dim
+    assert not _like(got, (x - x.mean()) / x.std(correction=0)), (
+        "one mean and deviation for the whole tensor: a column each"
+    )
+    assert not _like(got, (x - x.mean(0)) / x.std(correction=0)), (
+        "one deviation for the whole tensor: each column has its own"
+    )
+    want = torch.tensor([[-1.0, 1.0, -1.0], [1.0, -1.0, 1.0]])
+    check_tensor(got, want, "each column is scaled by its own deviation: 1, 1000 and 2", **_CLOSE)
+
+
+def test_a_constant_column_is_0_over_0():
+    x = torch.tensor([[5.0, 1.0], [5.0, 3.0], [5.0, 5.0]])
+    got = standardise(x)
+    root = 1.5**0.5
+    assert not _like(got[:, 0], torch.full((3,), _NAN)), (
+        "a constant column has deviation 0, and you divided: 0 / 0 is NaN"
+    )
+    assert not _like(got[:, 0], x[:, 0]), "you left the constant column as it was: (value - mean) is 0 there"
+    want = torch.tensor([[0.0, -root], [0.0, 0.0], [0.0, root]])
+    check_tensor(got, want, "a constant column becomes 0, the others are scaled as ever", **_CLOSE)
+
+
+def test_one_row_has_no_deviation():
+    x = torch.tensor([[3.0, -7.0, 0.5]])
+    got = standardise(x.clone())
+    assert not _like(got, torch.full((1, 3), _NAN)), (
+        "one row: its deviation is 0 (or NaN, where you divide by N - 1 = 0)"
+    )
+    check_tensor(got, torch.zeros(1, 3), "one row is its own mean: it becomes 0", **_CLOSE)
+
+
+def _like(got, symptom):
+    """Is `got` what the typical mistake gives? False for anything that is no tensor of that shape."""
+    same_shape = isinstance(got, torch.Tensor) and got.shape == symptom.shape
+    return same_shape and torch.allclose(got.double(), symptom.double(), equal_nan=True, **_CLOSE)

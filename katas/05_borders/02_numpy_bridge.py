@@ -1,0 +1,160 @@
+"""The NumPy bridge: who owns this memory?
+
+`torch.from_numpy(a)` and `t.numpy()` move no number: the tensor and the array are two names for one block of memory,
+and an in-place write to one shows in the other. `torch.tensor(a)` always copies. In between lie the conversions:
+`.float()`, `astype`, `as_tensor(a, dtype=...)` copy when the dtype changes and *may share when it does not*, so code
+that was safe with float64 data corrupts its input once the data are float32. Decide: a window, or a copy?
+
+The border has customs. NumPy walks backwards with negative strides (`a[::-1]`, what flipping an image gives), torch
+has none, and even `torch.tensor` refuses such an array. A tensor that requires grad does not leave by `.numpy()`, and
+bfloat16 does not exist in NumPy at all. And `t += array` looks in-place but is not: NumPy takes the addition over,
+builds a *new* float64 tensor, and Python binds the name `t` to it; every other holder of the old tensor sees nothing.
+
+What is asked here: `wrap` shares and `own` does not, both with the dtype, shape and values of the array. `own` takes
+any array, however it is flipped or sliced (an array of one row too). `export` is for plotting, so the dtype of the
+array that it returns is yours to choose; it must not change the tensor. `add_array_` writes into `t`'s own memory.
+
+https://docs.pytorch.org/docs/stable/generated/torch.from_numpy.html
+"""
+
+import numpy as np
+import pytest
+import torch
+
+from dojo import under_test
+from dojo.kit import check_tensor, explain, shares_memory
+
+
+def wrap(a: np.ndarray) -> torch.Tensor:
+    """A tensor on the memory of `a` (any dtype torch has, no negative strides): same dtype, same shape, no copy."""
+    raise NotImplementedError("return a tensor that shares the memory of a")
+
+
+def own(a: np.ndarray) -> torch.Tensor:
+    """A tensor with the values, shape and dtype of `a` (any strides), in memory of its own. `a` stays as it is."""
+    raise NotImplementedError("return a tensor that has nothing to do with the memory of a")
+
+
+def export(t: torch.Tensor) -> np.ndarray:
+    """The values of `t` (any float or int dtype, any device, with or without a graph) as an array of the same shape.
+
+    Never fails, and `t` itself stays as it is: its graph, its requires_grad.
+    """
+    raise NotImplementedError("return the values of t as a numpy array")
+
+
+def add_array_(t: torch.Tensor, a: np.ndarray) -> torch.Tensor:
+    """Add `a` (same shape, any float dtype) to `t` (no grad) in place: `t` keeps memory and dtype. Returns `t`."""
+    raise NotImplementedError("add a to t in place and return t")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+_DTYPES = {"float32": torch.float32, "float64": torch.float64, "int64": torch.int64}
+
+
+@pytest.mark.parametrize("dtype", _DTYPES)
+def test_a_tensor_and_an_array_can_be_two_names_for_one_memory(dtype):
+    a = np.arange(6).reshape(2, 3).astype(dtype)
+    t = wrap(a)
+    want = torch.tensor([[0, 1, 2], [3, 4, 5]], dtype=_DTYPES[dtype])
+    check_tensor(t, want, f"wrap gives a {dtype} array as a {dtype} tensor: another dtype needs other memory, a copy")
+    a[1, 0] = 30
+    assert t[1, 0] == 30, "you copied: a write to the array must show in the tensor"
+    t[0, 2] = 20
+    assert a[0, 2] == 20, "you copied: a write to the tensor must show in the array"
+
+
+def test_sharing_memory_works_with_gaps_between_the_values():
+    a = np.arange(12, dtype=np.float32).reshape(3, 4)
+    t = wrap(a[:, ::2])
+    check_tensor(t, torch.tensor([[0.0, 2], [4, 6], [8, 10]]), "wrap gives every second column, as the array has it")
+    a[2, 2] = 100
+    assert t[2, 1] == 100, "you copied the columns together: a tensor has strides too, it can skip what the slice skips"
+
+
+@pytest.mark.parametrize("dtype", _DTYPES)
+@pytest.mark.myth(
+    says="A conversion such as .float() or astype gives you new memory",
+    today="It copies only if the dtype changes: torch.from_numpy(a).float() of a float32 array shares its memory.",
+)
+def test_a_conversion_that_changes_nothing_does_not_copy(dtype):
+    a = np.arange(6).reshape(2, 3).astype(dtype)
+    before = torch.tensor([[0, 1, 2], [3, 4, 5]], dtype=_DTYPES[dtype])
+    t = own(a)
+    check_tensor(t, before, f"own gives the values of a {dtype} array as a {dtype} tensor")
+    a[1, 0] = 30
+    assert t[1, 0] == 3, "your tensor lives in the array's memory: a conversion that changes no dtype copies nothing"
+    t[0, 2] = 20
+    assert a[0, 2] == 2, "your tensor lives in the array's memory: a write to the tensor changed the array"
+
+
+@pytest.mark.parametrize("flipped", ["rows", "columns", "one row"])
+def test_torch_knows_no_negative_strides(flipped, monkeypatch):
+    monkeypatch.setattr(torch, "from_dlpack", _from_dlpack_without_a_crash)
+    base = np.arange(6, dtype=np.float32).reshape(2, 3)
+    view, want = {
+        "rows": (base[::-1], [[3.0, 4, 5], [0, 1, 2]]),
+        "columns": (base[:, ::-1], [[2.0, 1, 0], [5, 4, 3]]),
+        "one row": (base[:1][::-1], [[0.0, 1, 2]]),  # NumPy calls this contiguous, its stride is negative all the same
+    }[flipped]
+    with explain(
+        f"{flipped} flipped: torch refuses negative strides, so let NumPy write the values out in order first"
+    ):
+        t = own(view)
+    check_tensor(t, torch.tensor(want), f"own gives the values of the flipped array in its order ({flipped} flipped)")
+    assert not shares_memory(t, base), "your tensor lives in the memory of the flipped array"
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_a_tensor_leaves_without_its_graph_and_its_device(device):
+    w = torch.tensor([[1.0, 2, 3], [4, 5, 6]], device=device, requires_grad=True)
+    y = w * 2
+    with explain("export never fails: numpy knows neither graphs nor devices, leave both behind"):
+        arrays = export(w), export(y)
+    _check_array(arrays[0], [[1.0, 2, 3], [4, 5, 6]], "export of a tensor that requires grad")
+    _check_array(arrays[1], [[2.0, 4, 6], [8, 10, 12]], "export of a tensor with a graph")
+    assert all(t.requires_grad for t in (w, y)), "you changed the tensor: after export it no longer requires grad"
+    _check_array(export(torch.tensor(7, device=device)), 7, "export of an int tensor without dimensions")
+
+
+def test_numpy_has_no_bfloat16():
+    t = torch.tensor([[0.5, -1.0, 3.0]], dtype=torch.bfloat16)
+    for leaf in (t, t.clone().requires_grad_()):
+        with explain("export never fails: numpy has no bfloat16, so give it a dtype that it has"):
+            array = export(leaf)
+        _check_array(array, [[0.5, -1.0, 3.0]], "export of a bfloat16 tensor: the numbers, not the bits")
+
+
+@pytest.mark.myth(
+    says="A tensor and its array stay in sync, so t += array writes through to both",
+    today="t += array is no in-place write: it makes a new float64 tensor and binds t to it; the old memory stays.",
+)
+def test_plus_equals_an_array_is_not_in_place():
+    t = torch.tensor([[1.0, 2, 3], [4, 5, 6]])
+    row = t[1]
+    a = np.array([[0.5, 0.5, 0.5], [1, 2, 3]])
+    with explain("add_ and its friends take tensors, and dtypes that t's own can hold: bring the array over first"):
+        out = add_array_(t, a)
+    assert t.tolist() != [[1, 2, 3], [4, 5, 6]], "t did not change: the sum went to a new tensor, not to t"
+    check_tensor(t, torch.tensor([[1.5, 2.5, 3.5], [5, 7, 9]]), "t holds t + a afterwards, in its own dtype")
+    assert row.tolist() == [5, 7, 9], "a view of t still shows the old values: you gave t new memory"
+    assert out is t, "add_array_ returns t itself"
+    assert a.tolist() == [[0.5, 0.5, 0.5], [1, 2, 3]], "you changed the array"
+
+
+def _check_array(got, want, what):
+    __tracebackhide__ = True
+    assert isinstance(got, np.ndarray), f"{what}: expected a numpy.ndarray, got {type(got).__name__}"
+    assert got.dtype.kind in "fiu", f"{what}: expected an array of real numbers, got dtype {got.dtype}"
+    want = np.array(want)
+    assert got.shape == want.shape, f"{what}: expected shape {want.shape}, got {got.shape}"
+    assert (got == want).all(), f"{what}: expected {want.tolist()}, got {got.tolist()}"
+
+
+def _from_dlpack_without_a_crash(x, *args, _real=torch.from_dlpack, **kwargs):
+    """In older torch, from_dlpack of negative strides ends the whole process; newer torch raises."""
+    if isinstance(x, np.ndarray) and any(stride < 0 for stride in x.strides):
+        raise ValueError("negative strides are not supported")
+    return _real(x, *args, **kwargs)

@@ -1,0 +1,180 @@
+"""Own your randomness: generators, states and seeds
+
+torch draws its random numbers from a generator: a state that each draw moves on. Where you name none, that is one
+global generator. Everybody uses it: init, dropout, `randn`, `randperm`. So one more draw anywhere changes all that
+comes after it, and a helper that calls `torch.manual_seed` changes the randomness of its caller, who never asked.
+
+A `torch.Generator` of your own, handed on as `generator=`, leaves the global one alone. Seed it: a new Generator
+always starts from the same default seed, so an unseeded one is not random at all.
+
+A state can also be kept and put back: then the same draws come again. And there are other libraries:
+`torch.manual_seed` seeds torch, not Python's `random`, not numpy.
+
+What is asked: `noise` and `split` depend on nothing but their arguments and leave all global generators as they found
+them. `replay` needs no seed: its two results are equal, but the next `replay` gives other numbers.
+
+https://docs.pytorch.org/docs/stable/notes/randomness.html
+"""
+
+import random
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from dojo import under_test
+from dojo.kit import explain
+
+
+def noise(shape: tuple[int, ...], seed: int) -> torch.Tensor:
+    """Random floats (normal ones are customary) of that shape; the same seed gives the same, another one others."""
+    raise NotImplementedError("draw from a generator of your own")
+
+
+def replay(fn: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Call `fn` twice with the same randomness, and return both results. `fn` draws from torch's global generator."""
+    raise NotImplementedError("let both runs of fn see the same random numbers")
+
+
+def seed_all(seed: int) -> None:
+    """Seed the global generators of torch, of numpy (the one behind `np.random.rand`) and of Python's `random`."""
+    raise NotImplementedError("seed three libraries")
+
+
+def split(n: int, frac: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The indices 0 to n-1, shuffled by `seed`, in two parts: the first holds `frac * n` of them, the second the rest.
+
+    Each part is a 1-D int64 tensor.
+    """
+    raise NotImplementedError("shuffle the indices and cut them in two")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+
+def _draws():
+    """The next numbers of the three global generators."""
+    return {"torch": torch.rand(3).tolist(), "numpy": np.random.rand(3).tolist(), "random": random.random()}
+
+
+def _seed_globals():
+    torch.manual_seed(11)
+    np.random.seed(11)
+    random.seed(11)
+
+
+def _noise(shape, seed):
+    got = noise(shape, seed)
+    assert isinstance(got, torch.Tensor), f"noise returns a tensor, yours is {type(got).__name__}"
+    assert got.shape == shape, f"noise({shape}, seed) has that shape, yours has {tuple(got.shape)}"
+    assert got.is_floating_point(), f"noise returns floats, yours is {got.dtype}"
+    return got.clone()
+
+
+def _pair(got, name):
+    assert isinstance(got, tuple | list), f"{name} returns two things, yours returned {type(got).__name__}"
+    assert len(got) == 2, f"{name} returns two things, yours returned {len(got)}"
+    return got
+
+
+def _replay(fn):
+    results = _pair(replay(fn), "replay")
+    for result in results:
+        assert isinstance(result, torch.Tensor), f"replay returns what fn returned, yours has {type(result).__name__}"
+    return results
+
+
+def _split(n, frac, seed):
+    """Both parts as lists of ints."""
+    first, second = _pair(split(n, frac, seed), "split")
+    with explain("each part of the split is a row of indices"):
+        return [int(i) for i in first], [int(i) for i in second]
+
+
+def test_the_same_seed_gives_the_same_noise():
+    first = _noise((3, 2), 1)
+    torch.rand(5)  # what others draw in between must not matter
+    again, other = _noise((3, 2), 1), _noise((3, 2), 2)
+    assert torch.equal(first, again), "seed 1 gave other numbers the second time: your draw is not bound to the seed"
+    unseeded = torch.Generator().initial_seed()
+    assert not torch.equal(first, other), (
+        "seeds 1 and 2 gave the same noise: the seed never reached your generator "
+        f"(a new torch.Generator() is not random: it always starts from {unseeded})"
+    )
+    assert first.unique().numel() == 6, "noise draws each value on its own, yours repeats one"
+
+
+@pytest.mark.parametrize("name", ["noise", "split"])
+def test_a_generator_of_your_own_leaves_the_global_ones_alone(name):
+    _seed_globals()
+    want = _draws()
+    _seed_globals()
+    if name == "noise":
+        noise((2, 3), 5)
+    else:
+        split(20, 0.75, 5)
+    for library, draw in _draws().items():
+        assert draw == want[library], (
+            f"{name} seeded or used the global generator of {library}: whoever draws next gets other numbers"
+        )
+
+
+def test_the_same_state_gives_the_same_draws():
+    calls = []
+
+    def fn():
+        calls.append(torch.rand(2, 3))
+        return calls[-1].clone()
+
+    first, second = _replay(fn)
+    assert len(calls) == 2, f"replay calls fn twice, yours called it {len(calls)} times"
+    assert torch.equal(calls[0], calls[1]), (
+        "the second run drew other numbers: the global generator had moved on, and you did not put its state back"
+    )
+    assert torch.equal(first, calls[0]), "the first result is what the first run of fn returned"
+    assert torch.equal(second, calls[0]), "the second result is what the second run of fn returned"
+
+
+def test_a_replay_is_not_a_fixed_seed():
+    torch.rand(7)
+    before = torch.get_rng_state()
+    first, _ = _replay(lambda: torch.randn(4))
+    rewound = torch.equal(torch.get_rng_state(), before)
+    second, _ = _replay(lambda: torch.randn(4))
+    same = torch.equal(first, second)
+    assert not (same and rewound), (
+        "you rewound the global generator after the last run too: it must move on, or the next replay gives the same"
+    )
+    assert not same, (
+        "two replays gave the same numbers: yours starts from a fixed seed, not from the state of the moment"
+    )
+
+
+def test_torch_numpy_and_random_are_seeded_one_by_one():
+    seed_all(3)
+    first = _draws()
+    seed_all(3)
+    again = _draws()
+    seed_all(4)
+    other = _draws()
+    for library, draw in first.items():
+        assert draw == again[library], f"after seed_all(3) the global generator of {library} just went on: not seeded"
+        assert draw != other[library], f"seed_all(3) and seed_all(4) gave {library} the same numbers: seed is not used"
+
+
+def test_a_split_is_bound_to_its_seed():
+    first = _split(20, 0.75, 1)
+    torch.rand(5), np.random.rand(5), random.random()
+    again, other = _split(20, 0.75, 1), _split(20, 0.75, 2)
+    assert first == again, "the same seed gave another split: you shuffled with a generator that others move on"
+    assert first != other, "seeds 1 and 2 gave the same split: the seed never reached your shuffle"
+
+
+def test_a_split_holds_every_index_once():
+    first, second = _split(20, 0.75, 1)
+    both = set(first) & set(second)
+    assert not both, f"{sorted(both)} are in both parts: cut one shuffle in two, do not shuffle twice"
+    assert sorted(first + second) == list(range(20)), f"each of 0 to 19 comes once, yours: {sorted(first + second)}"
+    assert len(first) == 15, f"split(20, 0.75, seed) puts 15 indices into the first part, yours puts {len(first)}"

@@ -1,0 +1,125 @@
+"""A sparse tensor is a sum: coordinates, duplicates, coalesce
+
+A graph of a million nodes has a matrix of 10**12 numbers, nearly all of them 0. A sparse COO tensor keeps a list of
+entries instead: `indices`, one *column* per entry, so (2, nnz) for a matrix, and `values`, (nnz,). The tensor is the
+*sum* of its entries: a coordinate may come twice, and both values count. `coalesce()` adds such duplicates up and
+sorts the entries; before that, `.indices()` and `.values()` refuse to answer.
+
+What bites: your list of edges is (nnz, 2), the other way round. torch complains, except when there are exactly two
+edges: (2, 2) fits, and you get another graph. Without a size, the shape ends at the largest index that occurs. An
+index that is too large is not checked unless you pass `check_invariants=True`. And of the products only `@` is a
+product of matrices, whose result is dense; `*` goes entry by entry and stays sparse.
+
+What is asked: `adjacency` and `neighbour_sum` count an edge as often as it occurs, `n_edges` counts it once.
+
+https://docs.pytorch.org/docs/stable/sparse.html
+"""
+
+import pytest
+import torch
+
+from dojo import under_test
+from dojo.kit import check_tensor, explain
+
+
+def adjacency(edges: torch.Tensor, n: int) -> torch.Tensor:
+    """The matrix (n, n) of a directed graph, as a coalesced sparse COO tensor of floats.
+
+    `edges` is (E, 2), int64: each row [i, j] is an edge from node i to node j. Entry [i, j] is the number of such rows.
+    """
+    raise NotImplementedError("build a sparse (n, n) tensor and coalesce it")
+
+
+def n_edges(A: torch.Tensor) -> int:
+    """How many different edges has the graph of the sparse matrix `A` (perhaps not coalesced)?"""
+    raise NotImplementedError("count the distinct entries of A")
+
+
+def neighbour_sum(A: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Row i: the sum of the rows x[j] over all edges from i to j. `A` sparse (n, n), `x` dense (n, d), result dense."""
+    raise NotImplementedError("sum the rows of x over the neighbours")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+_ORDER = "indices are (2, nnz), a row of sources and a row of targets; your edges are (nnz, 2)"
+
+
+def _graph():
+    """0→1 (in two entries), 1→3, 2→0 of weight 4; node 4 has no edge. Not coalesced."""
+    indices, values = torch.tensor([[0, 2, 0, 1], [1, 0, 1, 3]]), torch.tensor([1.0, 4.0, 1.0, 1.0])
+    return torch.sparse_coo_tensor(indices, values, (5, 5), check_invariants=True)
+
+
+def _adjacency(edges, n):
+    """The learner's matrix, and a dense float32 copy of it."""
+    edges = torch.tensor(edges)
+    before = edges.clone()
+    with explain(f"adjacency could not build the matrix ({_ORDER})"):
+        A = adjacency(edges, n)
+    assert isinstance(A, torch.Tensor), f"adjacency returns a sparse tensor, yours is {type(A).__name__}"
+    assert A.layout == torch.sparse_coo, f"adjacency returns a sparse COO tensor, the layout of yours is {A.layout}"
+    assert torch.equal(edges, before), "adjacency changed the edges that it was given"
+    return A, A.to_dense().float()
+
+
+def test_duplicate_entries_add_up():
+    dense = _adjacency([[0, 1], [2, 0], [0, 1]], 3)[1]
+    assert dense.shape == (3, 3), f"adjacency(edges, 3) is (3, 3), yours is {tuple(dense.shape)}"
+    assert dense[0, 1] != 1, "the edge 0→1 is there twice, so its entry is 2: you dropped or overwrote the second one"
+    check_tensor(dense, torch.tensor([[0.0, 2, 0], [0, 0, 0], [1, 0, 0]]), "entry [i, j] counts the edges from i to j")
+
+
+def test_two_edges_hide_a_missing_transpose():
+    dense = _adjacency([[0, 1], [2, 3]], 4)[1]
+    want, untransposed = torch.zeros(4, 4), torch.zeros(4, 4)
+    want[0, 1] = want[2, 3] = 1
+    untransposed[0, 2] = untransposed[1, 3] = 1
+    if dense.shape == want.shape:
+        assert not torch.equal(dense, untransposed), f"the edges 0→1, 2→3 became 0→2, 1→3: {_ORDER}"
+    check_tensor(dense, want, "the matrix of the edges 0→1 and 2→3 with 4 nodes")
+
+
+def test_the_size_is_not_in_the_entries():
+    dense = _adjacency([[0, 1], [1, 3], [2, 0]], 6)[1]
+    want = torch.zeros(6, 6)
+    want[0, 1] = want[1, 3] = want[2, 0] = 1
+    check_tensor(dense, want, "n is 6: nodes without edges have a row and a column too, and no entry shows that")
+
+
+def test_values_need_a_coalesced_tensor():
+    A = _adjacency([[2, 0], [0, 1], [1, 3]], 5)[0]
+    assert A.is_coalesced(), "your matrix is not coalesced: torch must expect duplicates in it, and .values() refuses"
+    assert A.values().tolist() == [1, 1, 1], (
+        f"three edges, once each: the values are 1, 1, 1, not {A.values().tolist()}"
+    )
+
+
+def test_an_entry_is_not_an_edge():
+    A = _graph()
+    with explain("A may be uncoalesced: .indices() and .values() refuse to answer then"):
+        n = n_edges(A)
+    with explain(f"n_edges returns an int, yours is {type(n).__name__}"):
+        n = int(n)
+    assert n != 4, "the edge 0→1 stands in two entries: you counted entries, not different edges"
+    assert n != 7, "you added the values up: the weight of an edge is not a number of edges"
+    assert n == 3, f"A has the edges 0→1, 1→3 and 2→0, so 3; yours are {n}"
+
+
+@pytest.mark.parametrize("width", [2, 5])
+def test_a_sparse_matrix_sums_over_neighbours(width):
+    """With as many columns as nodes, even `*` fits."""
+    A, x = _graph(), torch.arange(1.0, 5 * width + 1).view(width, 5).t()
+    before, zero = x.clone(), torch.zeros(width)
+    want = torch.stack([2 * before[1], before[3], 4 * before[0], zero, zero])
+    backwards = torch.stack([4 * before[2], 2 * before[0], zero, before[1], zero])
+    with explain("neighbour_sum is a product of two matrices, (n, n) by (n, d); `*` multiplies entry by entry"):
+        y = neighbour_sum(A, x)
+    if isinstance(y, torch.Tensor):
+        assert y.layout == torch.strided, "your result is sparse: `*` (or a sparse x) keeps the layout, A @ x is dense"
+        assert not (y.shape == want.shape and torch.equal(y, backwards)), (
+            "you went along the edges backwards: row i of A holds the edges that leave i"
+        )
+    check_tensor(y, want, "row i is the sum of the rows x[j], times A[i, j] (entries that come twice count twice)")
+    assert torch.equal(x, before), "neighbour_sum changed x"

@@ -1,0 +1,108 @@
+"""Ask autograd for a slope
+
+A tensor with `requires_grad=True` is a *leaf*: autograd writes down every operation that is done with it, and with the
+results, in a graph. `y.backward()` walks that graph from y back to the leaves and leaves dy/dx in `x.grad`: on the
+*input*, not on the result. `torch.autograd.grad(y, x)` returns the same number and writes nothing anywhere.
+
+The graph is made anew each time that your Python code runs. So an `if` or a loop inside f is fine: only what really ran
+is differentiated. And it is no estimate from two points close together: the derivative is exact, up to rounding.
+
+Two things bite at the very start. A whole number has no slope: a tensor of integers cannot require a gradient, and
+`torch.tensor(3)` is one. And `.grad` is a sum: whoever keeps a leaf and calls backward again gets old plus new.
+
+What is asked here: the slope of f at x0, as a Python float. x0 may be an int; calls do not remember each other.
+
+https://docs.pytorch.org/docs/stable/notes/autograd.html
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from dojo import under_test
+from dojo.kit import explain
+
+
+def gradient_at(f: Callable[[torch.Tensor], torch.Tensor], x0: float) -> float:
+    """The slope df/dx at `x0`, an int or a float. `f` takes a 0-d floating tensor and returns a 0-d tensor."""
+    raise NotImplementedError("put x0 into a leaf, call f on it, ask for the gradient")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+
+def _is(got: Any, number: float) -> bool:
+    """Is `got` that number (a float or a tensor with one element)?"""
+    one = isinstance(got, int | float) or (isinstance(got, torch.Tensor) and got.numel() == 1)
+    return one and bool(got == number)
+
+
+def _near(got: Any, number: float) -> bool:
+    one = isinstance(got, int | float) or (isinstance(got, torch.Tensor) and got.numel() == 1)
+    return one and abs(float(got) - number) < 0.2
+
+
+@pytest.mark.myth(
+    says="Wrap a tensor in torch.autograd.Variable before you ask for its gradient.",
+    today="Variable was merged into Tensor: any floating tensor with requires_grad=True will do.",
+)
+def test_autograd_gives_the_exact_slope_on_the_input():
+    with explain("gradient_at(lambda x: (x + 2) ** 2, 5.0) raised: y.backward() leaves the gradient on x, not on y"):
+        got = gradient_at(lambda x: (x + 2) ** 2, 5.0)
+        second = gradient_at(lambda x: (x + 2) * (x + 2), 1.0)
+    assert not _is(got, 49.0), "you returned the value of f, 49, not its slope"
+    assert not _is(got, 1.0), "1 is the slope of y along y itself: ask for the gradient with respect to the input x"
+    assert _is(got, 14.0) or not _near(got, 14.0), f"{got} is near 14, not 14: no finite difference, autograd is exact"
+    assert _is(got, 14.0), f"the slope of (x + 2)**2 at 5 is 14.0, you returned {got}"
+    assert not _is(second, 20.0), "20 is 14 + 6: .grad accumulates, use a fresh leaf in each call"
+    assert _is(second, 6.0), f"the slope of (x + 2)*(x + 2) at 1 is 6.0, you returned {second}"
+    assert type(torch.autograd.Variable(torch.ones(2))) is torch.Tensor, "Variable(t) gives a plain tensor"
+
+
+def test_a_leaf_needs_a_floating_dtype():
+    with explain("x0 is an int here: make a floating tensor of it, integers cannot require a gradient"):
+        got = gradient_at(lambda x: x**2, 3)
+    assert _is(got, 6.0), f"the slope of x**2 at 3 is 6.0, you returned {got}"
+    with explain("x0 is an int here: make a floating tensor of it"):
+        got = gradient_at(lambda x: x * x * 0.5, -2)
+    assert _is(got, -2.0), f"the slope of x*x*0.5 at -2 is -2.0, you returned {got}"
+
+
+def test_a_gradient_is_a_tensor_until_you_ask_for_its_number():
+    got = gradient_at(lambda x: 3 * x, 10.0)
+    assert not isinstance(got, torch.Tensor), "you returned a tensor: a float was asked for"
+    assert not isinstance(got, tuple | list), "torch.autograd.grad returns a tuple, one gradient per input: unpack it"
+    assert isinstance(got, float), f"a Python float was asked for, you returned {type(got).__name__}"
+
+
+def test_only_the_branch_that_ran_is_differentiated():
+    def bent(x):
+        return x * 3 if x > 0 else x * 5
+
+    with explain("f holds a Python `if`: call f on a plain leaf, the graph is made anew on each call"):
+        right, left = gradient_at(bent, 4.0), gradient_at(bent, -4.0)
+    assert not (_is(right, 3.0) and _is(left, 3.0)), "you kept the graph of the first call: at -4 the other branch runs"
+    assert _is(right, 3.0), f"the slope at 4 is 3.0, you returned {right}"
+    assert _is(left, 5.0), f"the slope at -4 is 5.0, you returned {left}"
+
+
+def test_grad_adds_up_on_a_leaf_that_is_kept():
+    first, second = gradient_at(lambda x: x**3, 2.0), gradient_at(lambda x: x**3, 2.0)
+    grew = _is(second, 24.0) or (isinstance(first, float) and _is(second, first + 12.0))
+    assert not grew, f"the second call gave {second} after {first}: .grad accumulates, use a fresh leaf in each call"
+    assert _is(first, 12.0), f"the slope of x**3 at 2 is 12.0, you returned {first}"
+    assert _is(second, 12.0), f"the same call again must give 12.0 again, it gave {second}"
+
+
+def test_the_input_is_a_tensor_without_dimensions():
+    weights = torch.tensor([2.0, 5.0], dtype=torch.float64)
+
+    def parabola(x):
+        return (weights * torch.stack([x, x**2])).sum() if x.dim() == 0 else x.expand(2, 3)
+
+    with explain("f takes a 0-d tensor: give it one without dimensions, and without a batch"):
+        got = gradient_at(parabola, 0.5)
+    assert _is(got, 7.0), f"the slope of 2*x + 5*x**2 at 0.5 is 7.0, you returned {got}"

@@ -1,0 +1,126 @@
+"""Updating weights by hand: what optimizer.step() does to your leaves.
+
+A step of gradient descent is one line of mathematics, w ← w - lr · ∂L/∂w, and five ways to get it wrong. `w` is a leaf:
+autograd puts the gradient into `w.grad` because *this tensor* asked for it. The update must change the numbers inside
+this tensor. Python's `w = w - lr * w.grad` builds another one and gives it the old name: it is the result of an
+operation, so its `.grad` stays None. Built under `torch.no_grad()` it does not even require grad, and the next
+backward says "element 0 of tensors does not require grad". Inside a loop over parameters such a line does nothing at
+all: the model keeps the old tensors.
+
+So write into the leaf, and tell autograd to look away while you do. A parameter that the loss did not reach has
+`.grad is None`: there is nothing to subtract. And backward *adds* to `.grad`: clear it, or the next step uses the sum.
+
+What is asked: `sgd_step_` updates, then clears. `fit_line` trains w and b of y ≈ w·x + b on the mean squared error.
+
+https://docs.pytorch.org/docs/stable/notes/autograd.html#locally-disabling-gradient-computation
+"""
+
+from collections.abc import Iterable
+
+import pytest
+import torch
+
+from dojo import under_test
+from dojo.kit import check_tensor, explain
+
+
+def sgd_step_(params: Iterable[torch.Tensor], lr: float) -> None:
+    """One step of gradient descent: each leaf in `params` moves by -lr times its gradient, in place.
+
+    Then the gradients are cleared: `.grad` is None or all zeros, as you like. A leaf whose `.grad` is None stays as it
+    is. `params` is a list, or a generator such as `model.parameters()`.
+    """
+    raise NotImplementedError("move each leaf against its gradient, then clear the gradient")
+
+
+def fit_line(x: torch.Tensor, y: torch.Tensor, lr: float, steps: int) -> tuple[float, float]:
+    """Fit y ≈ w·x + b by `steps` steps of gradient descent on the mean squared error. Returns (w, b), two floats.
+
+    `x` and `y` are float32 of shape (N, 1). You choose where w and b start.
+    """
+    raise NotImplementedError("train w and b, return them as floats")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+
+def test_a_step_changes_the_leaf_itself():
+    w = torch.tensor([1.0, 2.0], requires_grad=True)
+    (w**2).sum().backward()
+    with explain("you probably edited a leaf while autograd was recording, which it forbids"):
+        sgd_step_([w], 0.1)
+    assert w.detach().tolist() != [1.0, 2.0], (
+        "w did not move: rebinding the loop variable makes a new tensor, and clearing first leaves nothing to add"
+    )
+    assert w.requires_grad, "w no longer requires grad: training ends after one step"
+    assert w.is_leaf, "w is no leaf any more: the update became a part of the graph, and w.grad will stay None"
+    check_tensor(w, torch.tensor([0.8, 1.6]), "w should be w - 0.1 * 2w", rtol=1e-5)
+
+
+def test_each_step_uses_its_own_gradient():
+    w = torch.tensor([1.0], requires_grad=True)
+    with explain("the second step failed: after the first, w must be a leaf that requires grad, and grad mode be on"):
+        for _ in range(2):
+            (w**2).sum().backward()
+            sgd_step_([w], 0.1)
+    assert abs(w.item() - 0.44) > 1e-4, (
+        "w is 0.44 after two steps: backward added the second gradient to the first, which was still in w.grad"
+    )
+    check_tensor(w, torch.tensor([0.64]), "1 -> 0.8 -> 0.64", rtol=1e-5)
+    assert _cleared(w), f"w.grad should be None or zeros after the step, got {w.grad}"
+
+
+@pytest.mark.myth(
+    says="a training step is `f.data.sub_(f.grad.data * lr)` for every f in the parameters",
+    today="a parameter that the loss did not reach has .grad None, which breaks that line; and .data hides the edit.",
+)
+def test_a_parameter_without_a_gradient_stays_as_it_is():
+    unused, w, also_unused, v = (torch.tensor([n, -n], requires_grad=True) for n in (1.0, 2.0, 3.0, 4.0))
+    (w * v).sum().backward()
+    with explain("you probably used .grad where it is None: the loss did not reach that parameter, so skip it"):
+        sgd_step_([unused, w, also_unused, v], 0.5)
+    check_tensor(unused, torch.tensor([1.0, -1.0]), "a parameter with .grad None must not move")
+    check_tensor(also_unused, torch.tensor([3.0, -3.0]), "a parameter with .grad None must not move")
+    rest = "w and v have gradients: a parameter without one must not end the step for the rest"
+    check_tensor(w, torch.tensor([0.0, 0.0]), rest, atol=1e-6)
+    check_tensor(v, torch.tensor([3.0, -3.0]), rest, atol=1e-6)
+
+
+def test_model_parameters_is_a_generator_which_can_be_walked_once():
+    model = torch.nn.Linear(2, 3)
+    before = [p.detach().clone() for p in model.parameters()]
+    model(torch.tensor([[1.0, -2.0]])).sum().backward()
+    with explain("params may be a generator: it has no length and no index, and it can be walked only once"):
+        sgd_step_(model.parameters(), 0.5)
+    steps = [torch.tensor([[0.5, -1.0]] * 3), torch.tensor([0.5] * 3)]
+    for p, old, step in zip(model.parameters(), before, steps, strict=True):
+        check_tensor(p, old - step, "model.parameters() should have moved by -lr * grad", rtol=1e-5, atol=1e-6)
+        assert _cleared(p), "gradients are still there: a second loop over a generator does nothing, it is exhausted"
+
+
+@pytest.mark.parametrize(("w_true", "b_true", "points"), [(2.0, 2.0, [1.0, 2, 3]), (3.0, -1.0, [-1.0, 0, 2, 3])])
+def test_gradient_descent_by_hand_finds_the_line(w_true, b_true, points):
+    x = torch.tensor(points).view(-1, 1)
+    y = w_true * x + b_true
+    x_before, y_before = x.clone(), y.clone()
+    with explain("you probably gave the name w to a new tensor: one that is no leaf, or that does not require grad"):
+        line = fit_line(x, y, 0.05, 500)
+    pair = isinstance(line, tuple | list) and [isinstance(value, float) for value in line] == [True, True]
+    assert pair, f"fit_line returns (w, b), and w and b should be floats; got {line!r}"
+    w, b = line
+    flat = max(abs(w), abs(b - y_before.mean().item())) < 0.02
+    assert not flat, (
+        f"w={w:.3f}, b={b:.3f}: a flat line at the mean of y. (N, 1) against (N,) broadcasts to N * N differences"
+    )
+    close = max(abs(w - w_true), abs(b - b_true)) < 0.02
+    assert close, (
+        f"expected w={w_true}, b={b_true}, got w={w:.3f}, b={b:.3f}: does each step go downhill by its own gradient only?"
+    )
+    assert abs(w * 10 + b - (w_true * 10 + b_true)) < 0.1, f"at x=10 your line gives {w * 10 + b}"
+    check_tensor(x, x_before, "fit_line changed x")
+    check_tensor(y, y_before, "fit_line changed y")
+
+
+def _cleared(p: torch.Tensor) -> bool:
+    return p.grad is None or not p.grad.any()

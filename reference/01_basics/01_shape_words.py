@@ -1,0 +1,111 @@
+"""Shape words: reference.
+
+Hint: x.shape is a tuple-like thing: you can index it, and compare it. Which of its entries does each function need?
+Hint: `Tensor.numel` counts. `squeeze` takes the number of the dimension that may go, but it does not check its size.
+Hint: First compare the size of dimension 1 with 1, and raise a ValueError where it differs. Then squeeze only that one.
+
+Why: `len(x)` is the size of dimension 0, `x.numel()` the product of all dimensions; they agree only for a 1-D tensor.
+`squeeze()` without a number is a time bomb: the code runs for months, until the last batch of an epoch holds one image.
+Name the dimension, and check its size: `squeeze(1)` accepts an RGB image and gives it back unchanged.
+"""
+
+import torch
+
+from dojo import Mistake
+
+
+def n_values(x: torch.Tensor) -> int:
+    return x.numel()
+
+
+def batch_size(x: torch.Tensor) -> int:
+    return x.shape[0]
+
+
+def drop_channel(x: torch.Tensor) -> torch.Tensor:
+    if x.shape[1] != 1:
+        raise ValueError(f"expected one channel, got {x.shape[1]}")
+    return x.squeeze(1)
+
+
+def _one_or_error(x):
+    if x.shape[1] != 1:
+        raise ValueError("not one channel")
+
+
+def _squeeze_all(x):
+    _one_or_error(x)
+    return x.squeeze()
+
+
+def _keep_only_the_batch(x):
+    _one_or_error(x)
+    return x.squeeze() if x.shape[0] > 1 else x.squeeze().unsqueeze(0)
+
+
+def _squeeze_twice_when_alone(x):
+    _one_or_error(x)
+    return x.squeeze(0).squeeze(0) if len(x) == 1 else x.squeeze(1)
+
+
+def _in_place(x):
+    _one_or_error(x)
+    return x.squeeze_(1)
+
+
+def _last_dimension(x):
+    _one_or_error(x)
+    return x.squeeze(-1)
+
+
+def _only_rgb_is_wrong(x):
+    if x.shape[1] == 3:
+        raise ValueError("RGB")
+    return x.squeeze(1)
+
+
+_BATCH = "your squeeze ate the batch dimension"
+_PIXEL = "your squeeze ate rows or columns too"
+_NOTHING = "squeeze(1) on a size-3 dim does nothing"
+_COUNT = "test_a_shape_is_not_a_count"
+_RGB = "test_squeeze_leaves_a_dimension_of_size_3_alone_without_a_word"
+_ONE = "test_a_batch_of_one_image_is_still_a_batch"
+_PLAIN = "test_a_dimension_of_size_1_can_go_without_moving_a_value"
+_EMPTY = "test_a_tensor_may_have_no_dimension_or_no_value"
+
+MISTAKES = [
+    Mistake("len(x) is only its dimension 0", caught_by=_COUNT, n_values=lambda x: len(x)),
+    Mistake("in torch x.size is not a number", caught_by=_COUNT, n_values=lambda x: x.size),
+    Mistake("you returned a shape", caught_by=_COUNT, n_values=lambda x: x.size()),
+    Mistake("you returned a tensor", caught_by=_COUNT, n_values=lambda x: torch.tensor(x.shape).prod()),
+    Mistake(
+        "every dimension counts",
+        caught_by=_COUNT,
+        n_values=lambda x: x.numel() if x.dim() < 2 else x.shape[0] * x.shape[1],
+    ),
+    Mistake(
+        "len(x) and x.shape[0] need a dimension",
+        caught_by=_EMPTY,
+        n_values=lambda x: len(x) * (x[0].numel() if len(x) else 0),
+    ),
+    Mistake("shape (0, 3) holds 0", caught_by=_EMPTY, n_values=lambda x: max(1, x.numel())),
+    Mistake("is its dimension 0", caught_by="test_dimension_0_is_the_batch", batch_size=lambda x: x.numel()),
+    Mistake("is its dimension 0", caught_by="test_dimension_0_is_the_batch", batch_size=lambda x: x.shape[-1]),
+    Mistake("is its dimension 0", caught_by="test_dimension_0_is_the_batch", batch_size=lambda x: x.dim()),
+    Mistake("you returned a shape", caught_by="test_dimension_0_is_the_batch", batch_size=lambda x: x.shape),
+    Mistake(_BATCH, caught_by=_ONE, drop_channel=_squeeze_all),
+    Mistake(_BATCH, caught_by=_ONE, drop_channel=_squeeze_twice_when_alone),
+    Mistake(_BATCH, caught_by=_ONE, drop_channel=lambda x: x.squeeze()),
+    Mistake(
+        _PIXEL,
+        caught_by="test_an_image_of_one_pixel_keeps_its_rows_and_columns",
+        drop_channel=_keep_only_the_batch,
+    ),
+    Mistake("you changed the shape of x itself", caught_by=_PLAIN, drop_channel=_in_place),
+    Mistake("come out as (4, 2, 3)", caught_by=_PLAIN, drop_channel=_last_dimension),
+    Mistake(_NOTHING, caught_by=_RGB, drop_channel=lambda x: x.squeeze(1)),
+    Mistake("squeeze(1) on a size-2 dim does nothing", caught_by=_RGB, drop_channel=_only_rgb_is_wrong),
+    Mistake("you kept one colour", caught_by=_RGB, drop_channel=lambda x: x[:, 0]),
+    Mistake("channels became images", caught_by=_RGB, drop_channel=lambda x: x.reshape(-1, *x.shape[2:])),
+    Mistake("3 channels cannot be dropped", caught_by=_RGB, drop_channel=lambda x: x.mean(1)),
+]

@@ -1,0 +1,117 @@
+"""keepdim and correction: reference.
+
+Hint: Write the shapes under each other, from the right: what meets what? And what does NumPy divide by, N or N - 1?
+Hint: Reductions take `keepdim=True`. `Tensor.std` takes `correction=`. `torch.where` replaces the zeros of a divisor.
+Hint: Divide by a deviation in which every 0 has become 1: what stands above it is 0 already.
+
+Why: Broadcasting aligns from the right, so a dropped *last* dimension is the dangerous one; `x.mean(0)` needs no
+keepdim, since the columns are rightmost anyway. N - 1 is an estimate about data that you have not seen; to rescale
+the data that you have, divide by N. Repairing the divisor (0 becomes 1) is better than repairing the result:
+nan_to_num would also hide the NaNs that came in with the data. Adding a small eps works too, and shrinks all a little.
+"""
+
+import torch
+
+from dojo import Mistake
+
+
+def row_normalise(w: torch.Tensor) -> torch.Tensor:
+    return w / w.sum(1, keepdim=True)
+
+
+def standardise(x: torch.Tensor) -> torch.Tensor:
+    std = x.std(0, correction=0)
+    return (x - x.mean(0)) / torch.where(std == 0, 1, std)
+
+
+def _normalise_in_place(w):
+    w /= w.sum(1, keepdim=True)
+    return w
+
+
+def _scale(x, mean, std):
+    return (x - mean) / torch.where(std == 0, torch.ones_like(std), std)
+
+
+def _standardise_in_place(x):
+    std = x.std(0, correction=0)
+    x -= x.mean(0)
+    x /= torch.where(std == 0, 1, std)
+    return x
+
+
+def _skip_constant_columns(x):
+    std = x.std(0, correction=0)
+    return torch.where((std == 0) & (len(x) > 1), x, _scale(x, x.mean(0), std))
+
+
+def _default_correction(x):
+    return torch.zeros_like(x) if len(x) == 1 else _scale(x, x.mean(0), x.std(0))
+
+
+def _default_correction_one_row(x):
+    return _scale(x, x.mean(0), x.std(0, correction=0 if len(x) > 1 else 1))
+
+
+_SQUARE = "test_row_sums_divide_columns_when_the_matrix_is_square"
+_ROWS = "test_a_kept_dimension_fits_any_number_of_rows"
+_CORRECTION = "test_std_divides_by_n_minus_1_and_numpy_by_n"
+_SCALE = "test_each_column_has_its_own_scale"
+_CONSTANT = "test_a_constant_column_is_0_over_0"
+_ONE_ROW = "test_one_row_has_no_deviation"
+
+MISTAKES = [
+    Mistake("divided the columns: no error, all wrong", caught_by=_SQUARE, row_normalise=lambda w: w / w.sum(1)),
+    Mistake(
+        "divided the columns: no error, all wrong",
+        caught_by=_SQUARE,
+        row_normalise=lambda w: w / (w.sum(1) if w.shape[0] == w.shape[1] else w.sum(1, keepdim=True)),
+    ),
+    Mistake("your row sums do not broadcast", caught_by=_ROWS, row_normalise=lambda w: w / w.sum(1)),
+    Mistake(
+        "your row sums do not broadcast", caught_by=_ROWS, row_normalise=lambda w: w / w.sum(1).expand(w.shape).t()
+    ),
+    Mistake("the sum of the whole matrix", caught_by=_SQUARE, row_normalise=lambda w: w / w.sum()),
+    Mistake("dim 0 disappeared", caught_by=_SQUARE, row_normalise=lambda w: w / w.sum(0, keepdim=True)),
+    Mistake("divides each row by its sum", caught_by=_SQUARE, row_normalise=lambda w: w.softmax(1)),
+    Mistake(
+        "divides each row by its sum",
+        caught_by=_SQUARE,
+        row_normalise=lambda w: w / w.norm(dim=1, keepdim=True),
+    ),
+    Mistake("you divided w in place", caught_by=_ROWS, row_normalise=_normalise_in_place),
+    Mistake("divided by N - 1 = 3", caught_by=_CORRECTION, standardise=_default_correction),
+    Mistake(
+        "you divided by the variance",
+        caught_by=_CORRECTION,
+        standardise=lambda x: _scale(x, x.mean(0), x.var(0, correction=0)),
+    ),
+    Mistake("you worked in place", caught_by=_CORRECTION, standardise=_standardise_in_place),
+    Mistake(
+        "each column has its own",
+        caught_by=_SCALE,
+        standardise=lambda x: _scale(x, x.mean(0), x.std(False)),
+    ),
+    Mistake(
+        "one mean and deviation for the whole tensor",
+        caught_by=_SCALE,
+        standardise=lambda x: _scale(x, x.mean(), x.std(correction=0)),
+    ),
+    Mistake(
+        "you reduced the wrong dimension",
+        caught_by=_SCALE,
+        standardise=lambda x: _scale(x, x.mean(1, True), x.std(1, correction=0, keepdim=True)),
+    ),
+    Mistake(
+        "you divided: 0 / 0 is NaN",
+        caught_by=_CONSTANT,
+        standardise=lambda x: (x - x.mean(0)) / x.std(0, correction=0) if len(x) > 1 else torch.zeros_like(x),
+    ),
+    Mistake("you left the constant column as it was", caught_by=_CONSTANT, standardise=_skip_constant_columns),
+    Mistake("one row: its deviation is 0", caught_by=_ONE_ROW, standardise=_default_correction_one_row),
+    Mistake(
+        "it becomes 0",
+        caught_by=_ONE_ROW,
+        standardise=lambda x: x if len(x) == 1 else standardise(x),
+    ),
+]

@@ -1,0 +1,144 @@
+"""One device per operation: reference.
+
+Hint: Strike out every tensor that stands for a plain number (which two things must it be?), then look at who is left.
+Hint: `Tensor.dim()` is 0 for a plain number; a set of `Tensor.device` knows how many devices are left; `Tensor.to`
+returns the tensor on another device, and the one you have stays where it was.
+Hint: Build the set of devices of all but the 0-dim CPU tensors. Two in it: raise. One: that is it. None: the CPU.
+
+Why: Two tensors on two devices have no common memory, and a hidden copy over the bus would cost more than the operation.
+A 0-dim CPU tensor is read without waiting and travels as a number in the kernel's arguments; a 0-dim GPU tensor cannot
+be read without waiting for the GPU. Plain indexing `table[ids]` also takes CPU ids, F.embedding does not. Move the
+small tensor to the big one, once, before the loop.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from dojo import Mistake
+
+
+def common_device(*tensors: torch.Tensor) -> torch.device:
+    cpu = torch.device("cpu")
+    devices = {t.device for t in tensors if t.dim() > 0 or t.device != cpu}
+    if len(devices) > 1:
+        raise RuntimeError(f"tensors on different devices: {', '.join(sorted(map(str, devices)))}")
+    return devices.pop() if devices else cpu
+
+
+def matmul_on(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    return x @ w.to(x.device)
+
+
+def lookup(table: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    return F.embedding(ids.to(table.device), table)
+
+
+def _one_device(devices):
+    if len(devices) > 1:
+        raise RuntimeError("two devices")
+    return devices.pop() if devices else torch.device("cpu")
+
+
+def _drop_the_moved(x, w):
+    w.to(x.device)
+    return x @ w
+
+
+def _move_the_callers(x, w):
+    if w.device != x.device:
+        w.data = torch.empty_like(w, device=x.device)
+    return x @ w
+
+
+def _compare_neighbours_with_the_first(*tensors):
+    for t in tensors[1:]:
+        if t.device != tensors[0].device and t.dim() > 0:
+            raise RuntimeError("two devices")
+    return tensors[0].device
+
+
+_MIXED = "the two tensors met on two devices"
+_FIRST_MOVED = "you moved the first tensor away from its device"
+_NUMBER = "a 0-dim CPU tensor is a plain number"
+
+MISTAKES = [
+    Mistake(
+        _NUMBER,
+        caught_by="test_a_0_dim_cpu_tensor_goes_along_with_any_device",
+        common_device=lambda *ts: _one_device({t.device for t in ts}),
+    ),
+    Mistake(
+        "not even as the first one",
+        caught_by="test_a_0_dim_cpu_tensor_goes_along_with_any_device",
+        common_device=_compare_neighbours_with_the_first,
+    ),
+    Mistake(
+        "where all are 0-dim CPU tensors",
+        caught_by="test_a_0_dim_cpu_tensor_goes_along_with_any_device",
+        common_device=lambda *ts: [_one_device({t.device for t in ts if t.dim() or t.device.type != "cpu"} or {None})][
+            0
+        ],
+    ),
+    Mistake(
+        "a tensor with one element has a dimension",
+        caught_by="test_a_vector_of_one_element_is_no_number",
+        common_device=lambda *ts: _one_device({t.device for t in ts if t.numel() > 1 or t.device.type != "cpu"}),
+    ),
+    Mistake(
+        "goes along only if it is on the CPU",
+        caught_by="test_a_0_dim_tensor_of_another_device_does_not_go_along",
+        common_device=lambda *ts: _one_device({t.device for t in ts if t.dim()} or {t.device for t in ts}),
+    ),
+    Mistake(
+        "two of these tensors are on different devices",
+        caught_by="test_tensors_on_two_devices_have_none",
+        common_device=lambda *ts: next(
+            (t.device for t in ts if t.dim() or t.device.type != "cpu"), torch.device("cpu")
+        ),
+    ),
+    Mistake(
+        "you lost the index of cuda:1",
+        caught_by="test_tensors_on_two_devices_have_none",
+        common_device=lambda *ts: torch.device(
+            _one_device({t.device.type for t in ts if t.dim() or t.device.type != "cpu"} or {"cpu"})
+        ),
+    ),
+    Mistake(
+        "common_device returns a torch.device",
+        caught_by="test_tensors_on_one_device_have_it_in_common",
+        common_device=lambda *ts: str(common_device(*ts)),
+    ),
+    Mistake(
+        "they are all on one device",
+        caught_by="test_tensors_on_one_device_have_it_in_common",
+        common_device=lambda *ts: sum(ts[1:], ts[0]).device,
+    ),
+    Mistake(_MIXED, caught_by="test_a_product_is_computed_where_x_is", matmul_on=lambda x, w: x @ w),
+    Mistake(_MIXED, caught_by="test_a_product_is_computed_where_x_is", matmul_on=_drop_the_moved),
+    Mistake(_FIRST_MOVED, caught_by="test_a_product_is_computed_where_x_is", matmul_on=lambda x, w: x.to(w.device) @ w),
+    Mistake(
+        "matmul_on failed where its two tensors are on different devices",
+        caught_by="test_a_product_is_computed_where_x_is",
+        matmul_on=_move_the_callers,
+    ),
+    Mistake(
+        "gradients reach w",
+        caught_by="test_a_product_is_computed_where_x_is",
+        matmul_on=lambda x, w: x @ w.detach().to(x.device),
+    ),
+    Mistake(
+        _MIXED,
+        caught_by="test_an_embedding_is_looked_up_where_the_table_is",
+        lookup=lambda table, ids: F.embedding(ids, table),
+    ),
+    Mistake(
+        _FIRST_MOVED,
+        caught_by="test_an_embedding_is_looked_up_where_the_table_is",
+        lookup=lambda table, ids: table.to(ids.device)[ids],
+    ),
+    Mistake(
+        "the row of the table for every id",
+        caught_by="test_an_embedding_is_looked_up_where_the_table_is",
+        lookup=lambda table, ids: table[: len(ids)],
+    ),
+]

@@ -1,0 +1,201 @@
+"""Updating weights by hand: reference.
+
+Hint: The parameter object must stay the same and only its numbers change; autograd must not record that change.
+Hint: An in-place operation (`-=`, `sub_`, `add_`) inside `with torch.no_grad():` is allowed on a leaf.
+Hint: In one walk over params: skip where the gradient is None, subtract lr times it in place, then forget it. In
+    fit_line make w and b once, outside the loop, and keep prediction and y in the same shape.
+
+Why: A name is not a tensor: `w = w - lr * w.grad` leaves the leaf as it was and binds the name to a result. In-place
+under no_grad changes the numbers that the model, the optimizer and you all see through the same object, and it still
+bumps the version counter, so a stale graph is noticed; `.data` hides the edit. torch.optim.SGD without momentum is
+this loop, with the clearing moved to zero_grad(). Parameters without a gradient are skipped there, too.
+"""
+
+from collections.abc import Iterable
+
+import torch
+
+from dojo import Mistake
+
+
+def sgd_step_(params: Iterable[torch.Tensor], lr: float) -> None:
+    with torch.no_grad():
+        for p in params:
+            if p.grad is not None:
+                p -= lr * p.grad
+                p.grad = None
+
+
+def fit_line(x: torch.Tensor, y: torch.Tensor, lr: float, steps: int) -> tuple[float, float]:
+    w = torch.zeros((), requires_grad=True)
+    b = torch.zeros((), requires_grad=True)
+    for _ in range(steps):
+        loss = ((w * x + b - y) ** 2).mean()
+        loss.backward()
+        sgd_step_([w, b], lr)
+    return w.item(), b.item()
+
+
+def _rebind(params, lr):
+    for p in params:
+        if p.grad is not None:
+            p = p - lr * p.grad
+            p.grad = None
+
+
+def _record_the_update(params, lr):
+    for p in params:
+        if p.grad is not None:
+            p -= lr * p.grad
+            p.grad = None
+
+
+def _switch_requires_grad_off(params, lr):
+    for p in params:
+        if p.grad is not None:
+            p.requires_grad_(False)
+            p -= lr * p.grad
+            p.grad = None
+
+
+def _uphill(params, lr):
+    with torch.no_grad():
+        for p in params:
+            if p.grad is not None:
+                p += lr * p.grad
+                p.grad = None
+
+
+def _clear_first(params, lr):
+    with torch.no_grad():
+        for p in params:
+            if p.grad is not None:
+                p.grad.zero_()
+                p -= lr * p.grad
+
+
+def _never_clear(params, lr):
+    with torch.no_grad():
+        for p in params:
+            if p.grad is not None:
+                p -= lr * p.grad
+
+
+def _leave_grad_mode_off(params, lr):
+    torch.set_grad_enabled(False)
+    for p in params:
+        if p.grad is not None:
+            p -= lr * p.grad
+            p.grad = None
+
+
+def _old_data_idiom(params, lr):
+    for p in params:
+        p.data.sub_(p.grad.data * lr)
+        p.grad = None
+
+
+def _stop_at_the_first_none(params, lr):
+    with torch.no_grad():
+        for p in params:
+            if p.grad is None:
+                break
+            p -= lr * p.grad
+            p.grad = None
+
+
+def _walk_twice(params, lr):
+    with torch.no_grad():
+        for p in params:
+            if p.grad is not None:
+                p -= lr * p.grad
+    for p in params:
+        p.grad = None
+
+
+def _by_index(params, lr):
+    with torch.no_grad():
+        for i in range(len(params)):
+            if params[i].grad is not None:
+                params[i] -= lr * params[i].grad
+                params[i].grad = None
+
+
+def _fit(x, y, lr, steps, update):
+    w, b = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
+    for _ in range(steps):
+        ((w * x + b - y) ** 2).mean().backward()
+        w, b = update(w, lr), update(b, lr)
+    return w.item(), b.item()
+
+
+def _new_tensor(p, lr):
+    return p - lr * p.grad
+
+
+def _new_tensor_without_grad(p, lr):
+    with torch.no_grad():
+        return p - lr * p.grad
+
+
+def _accumulate(p, lr):
+    with torch.no_grad():
+        p -= lr * p.grad
+    return p
+
+
+def _fit_squeezed(x, y, lr, steps):
+    return fit_line(x, y.squeeze(1), lr, steps)
+
+
+def _fit_swapped(x, y, lr, steps):
+    w, b = fit_line(x, y, lr, steps)
+    return b, w
+
+
+def _fit_tensors(x, y, lr, steps):
+    w, b = fit_line(x, y, lr, steps)
+    return torch.tensor(w), torch.tensor(b)
+
+
+_LEAF = "test_a_step_changes_the_leaf_itself"
+_OWN = "test_each_step_uses_its_own_gradient"
+_NONE = "test_a_parameter_without_a_gradient_stays_as_it_is"
+_GENERATOR = "test_model_parameters_is_a_generator_which_can_be_walked_once"
+_LINE = "test_gradient_descent_by_hand_finds_the_line"
+
+MISTAKES = [
+    Mistake("rebinding the loop variable makes a new tensor", caught_by=_LEAF, sgd_step_=_rebind),
+    Mistake("edited a leaf while autograd was recording", caught_by=_LEAF, sgd_step_=_record_the_update),
+    Mistake("w no longer requires grad", caught_by=_LEAF, sgd_step_=_switch_requires_grad_off),
+    Mistake("w should be w - 0.1 * 2w", caught_by=_LEAF, sgd_step_=_uphill),
+    Mistake("clearing first leaves nothing to add", caught_by=_LEAF, sgd_step_=_clear_first),
+    Mistake("backward added the second gradient to the first", caught_by=_OWN, sgd_step_=_never_clear),
+    Mistake("the second step failed", caught_by=_OWN, sgd_step_=_leave_grad_mode_off),
+    Mistake("you probably used .grad where it is None", caught_by=_NONE, sgd_step_=_old_data_idiom),
+    Mistake("must not end the step for the rest", caught_by=_NONE, sgd_step_=_stop_at_the_first_none),
+    Mistake("a second loop over a generator does nothing", caught_by=_GENERATOR, sgd_step_=_walk_twice),
+    Mistake("it has no length and no index", caught_by=_GENERATOR, sgd_step_=_by_index),
+    Mistake(
+        "you probably gave the name w to a new tensor",
+        caught_by=_LINE,
+        fit_line=lambda x, y, lr, steps: _fit(x, y, lr, steps, _new_tensor),
+    ),
+    Mistake(
+        "or that does not require grad",
+        caught_by=_LINE,
+        fit_line=lambda x, y, lr, steps: _fit(x, y, lr, steps, _new_tensor_without_grad),
+    ),
+    Mistake(
+        "does each step go downhill by its own gradient only",
+        caught_by=_LINE,
+        fit_line=lambda x, y, lr, steps: _fit(x, y, lr, steps, _accumulate),
+    ),
+    Mistake("a flat line at the mean of y", caught_by=_LINE, fit_line=_fit_squeezed),
+    Mistake("expected w=3.0, b=-1.0", caught_by=_LINE, fit_line=_fit_swapped),
+    Mistake("w and b should be floats", caught_by=_LINE, fit_line=_fit_tensors),
+]
+
+KEEP = {
+    "test_a_step_changes_the_leaf_itself": "it is the fact itself, and tells apart what the others only see fail",
+}

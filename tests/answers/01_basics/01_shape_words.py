@@ -1,0 +1,81 @@
+"""Answers that people give to shape_words, right ones and wrong ones."""
+
+import math
+
+import numpy as np
+import torch
+
+from dojo import Mistake
+
+
+def _count_with_a_loop(x):
+    n = 1
+    for size in x.shape:
+        n *= size
+    return n
+
+
+def _squeeze_then_look(x):
+    out = x.squeeze(1)
+    if out.dim() != 3:
+        raise RuntimeError(f"expected (B, 1, H, W), got {tuple(x.shape)}")
+    return out
+
+
+def _unpack(x):
+    (grey,) = x.unbind(1)
+    return grey
+
+
+def _index_after_a_check(x):
+    _, c, _, _ = x.shape
+    if c != 1:
+        raise ValueError("not grey")
+    return x[:, 0, :, :]
+
+
+def _image_by_image(x):
+    if x.shape[1] != 1:
+        raise ValueError("not grey")
+    return torch.cat(list(x)) if len(x) > 1 else x[0, 0]
+
+
+def _none(x):
+    if x.shape[1] != 1:
+        return None
+    return x.squeeze(1)
+
+
+RIGHT = [
+    dict(n_values=_count_with_a_loop, batch_size=len, drop_channel=_squeeze_then_look),
+    dict(
+        n_values=lambda x: math.prod(x.shape),
+        batch_size=lambda x: x.size(0),
+        drop_channel=lambda x: x.view(x.shape[0], x.shape[2], x.shape[3]),
+    ),
+    dict(n_values=lambda x: x.nelement(), batch_size=lambda x: x.size()[0], drop_channel=_unpack),
+    dict(
+        n_values=lambda x: int(np.prod(x.shape)),
+        batch_size=lambda x: x.numpy().shape[0],
+        drop_channel=_index_after_a_check,
+    ),
+    dict(n_values=lambda x: x.numpy().size, drop_channel=lambda x: x.reshape(x.shape[0], *x.shape[2:])),
+    dict(n_values=lambda x: x.flatten().shape[0], drop_channel=lambda x: torch.stack([_unpack(i[None])[0] for i in x])),
+]
+
+WRONG = [
+    Mistake("len(x) is only its dimension 0", caught_by="", n_values=lambda x: x.shape[0]),
+    Mistake("len(x) is only its dimension 0", caught_by="", n_values=lambda x: sum(x.shape)),
+    Mistake("you returned a shape", caught_by="", n_values=lambda x: x.shape),
+    Mistake("in torch x.size is not a number", caught_by="", n_values=lambda x: x.numel),
+    Mistake("is its dimension 0", caught_by="", batch_size=lambda x: len(x.squeeze())),
+    Mistake("is its dimension 0", caught_by="", batch_size=lambda x: x.size(1)),
+    Mistake("your squeeze ate the batch dimension", caught_by="", drop_channel=lambda x: torch.squeeze(x)),
+    Mistake("your squeeze ate the batch dimension", caught_by="", drop_channel=_image_by_image),
+    Mistake("squeeze(1) on a size-3 dim does nothing", caught_by="", drop_channel=lambda x: torch.squeeze(x, dim=1)),
+    Mistake("you kept one colour", caught_by="", drop_channel=lambda x: x.select(1, 0)),
+    Mistake("you kept one colour", caught_by="", drop_channel=lambda x: x.unbind(1)[0]),
+    Mistake("channels became images", caught_by="", drop_channel=lambda x: x.flatten(0, 1)),
+    Mistake("3 channels cannot be dropped", caught_by="", drop_channel=lambda x: x.amax(dim=1)),
+    Mistake("3 channels cannot be dropped", caught_by="", drop_channel=_none),
+]

@@ -1,0 +1,91 @@
+"""Answers that people give to tensor_not_Tensor, right ones and wrong ones."""
+
+import copy
+
+import numpy as np
+import torch
+
+from dojo import Mistake
+
+
+def _predict_like_a_weight(model, array):
+    with torch.no_grad():
+        return model(torch.from_numpy(array).to(model.weight))
+
+
+def _predict_in_eval_mode(model, array):
+    model.eval()
+    dtype = next(iter(model.state_dict().values())).dtype
+    with torch.inference_mode():
+        return model(torch.tensor(array).type(dtype))
+
+
+def _predict_from_a_copy_in_float64(model, array):
+    dtype = next(model.parameters()).dtype
+    return copy.deepcopy(model).double()(torch.from_numpy(array)).to(dtype)
+
+
+def _predict_in_the_widest(model, array):
+    x = torch.from_numpy(array).double()
+    return model.double()(x)
+
+
+def _predict_by_trial(model, array):
+    try:
+        return model(torch.from_numpy(array))
+    except RuntimeError:
+        return model(torch.from_numpy(array).float())
+
+
+def _labels_by_float_array(ids):
+    return torch.from_numpy(np.asarray(ids, dtype=np.float32)).to(torch.int64)
+
+
+RIGHT = [
+    dict(
+        scalar=lambda v: torch.tensor(float(v)),
+        features=lambda rows: torch.tensor(rows).float(),
+        labels=lambda ids: torch.tensor(ids).long(),
+        predict=_predict_like_a_weight,
+    ),
+    dict(
+        scalar=lambda v: torch.Tensor([v])[0],
+        features=lambda rows: torch.Tensor(rows),
+        labels=lambda ids: torch.LongTensor(ids),
+        predict=_predict_in_eval_mode,
+    ),
+    dict(
+        scalar=lambda v: torch.full((), v, dtype=torch.float32),
+        features=lambda rows: torch.from_numpy(np.asarray(rows, dtype=np.float32)),
+        labels=lambda ids: torch.from_numpy(np.asarray(ids, dtype=np.int64)),
+        predict=_predict_from_a_copy_in_float64,
+    ),
+    dict(
+        scalar=lambda v: torch.FloatTensor([v]).squeeze(),
+        features=lambda rows: torch.stack([torch.tensor([float(v) for v in row]) for row in rows]),
+        labels=lambda ids: torch.tensor([int(i) for i in ids]),
+    ),
+    dict(features=lambda rows: torch.FloatTensor(rows), labels=lambda ids: torch.as_tensor(ids).to(torch.long)),
+]
+
+WRONG = [
+    Mistake("3 was read as a size", caught_by="", scalar=lambda v: torch.FloatTensor(v)),
+    Mistake("3 was read as a size", caught_by="", scalar=lambda v: torch.zeros(v)),
+    Mistake("a scalar has none", caught_by="", scalar=lambda v: torch.Tensor([v])),
+    Mistake("an int stays int64 unless you say otherwise", caught_by="", scalar=lambda v: torch.as_tensor(v)),
+    Mistake("torch.tensor keeps the dtype that comes in", caught_by="", features=torch.as_tensor),
+    Mistake(
+        "torch.tensor keeps the dtype that comes in", caught_by="", features=lambda r: torch.from_numpy(np.array(r))
+    ),
+    Mistake("passed through float32", caught_by="", labels=lambda ids: torch.FloatTensor(ids).to(torch.int64)),
+    Mistake("passed through float32", caught_by="", labels=_labels_by_float_array),
+    Mistake("as losses want", caught_by="", labels=lambda ids: torch.from_numpy(np.array(ids))),
+    Mistake("as losses want", caught_by="", labels=lambda ids: torch.tensor(ids, dtype=torch.int32)),
+    Mistake("give it the data in its own dtype", caught_by="", predict=lambda m, a: m(torch.tensor(a))),
+    Mistake("not every model is float32", caught_by="", predict=_predict_by_trial),
+    Mistake("not every model is float32", caught_by="", predict=lambda m, a: m(torch.Tensor(a))),
+    Mistake("you changed the model to the data's dtype", caught_by="", predict=_predict_in_the_widest),
+    Mistake(
+        "the float64 array passed through float32", caught_by="", predict=lambda m, a: m(torch.Tensor(a).to(m.weight))
+    ),
+]

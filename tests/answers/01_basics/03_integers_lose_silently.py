@@ -1,0 +1,123 @@
+"""Answers that people give to integers_lose_silently, right ones and wrong ones."""
+
+import numpy as np
+import torch
+
+from dojo import Mistake
+
+
+def _diff_in_numpy(a, b):
+    return torch.from_numpy(np.abs(a.numpy().astype(np.int16) - b.numpy()).astype(np.uint8))
+
+
+def _brighten_pixel_by_pixel(img, factor):
+    pixels = [min(255, round(p * factor)) for p in img.flatten().tolist()]
+    return torch.tensor(pixels, dtype=torch.uint8).view(img.shape)
+
+
+def _put_if_integer(x, i, v):
+    if isinstance(v, float) and not v.is_integer():
+        raise ValueError("would lose the fraction")
+    x[i].fill_(v)
+    return x
+
+
+def _put_by_index_fill(x, i, v):
+    if v % 1:
+        raise ValueError("would lose the fraction")
+    return x.index_fill_(0, torch.tensor([i]), int(v))
+
+
+def _put_if_it_comes_back(x, i, v):
+    cast = torch.tensor(v).to(x.dtype)
+    if cast.item() != v:
+        raise ValueError("would lose the fraction")
+    x[i] = cast
+    return x
+
+
+def _put_only_ints(x, i, v):
+    if not isinstance(v, int):
+        raise ValueError("not an int")
+    x.data[i] = v
+    return x
+
+
+def _put_by_copy(x, i, v):
+    x[i].copy_(torch.tensor(v))
+    return x
+
+
+def _put_int(x, i, v):
+    x[i] = int(v)
+    return x
+
+
+def _put_into_a_list(x, i, v):
+    if v != int(v):
+        raise ValueError("fraction")
+    return torch.tensor([*x[:i].tolist(), int(v), *x[i + 1 :].tolist()], dtype=x.dtype)
+
+
+def _put_and_repair_nothing(x, i, v):
+    before = x.clone()
+    x[i] = v
+    if before[i] + (v - before[i]) != x[i]:
+        raise ValueError("fraction")
+    return x
+
+
+def _in_place_with_copy(a, b):
+    a.copy_((a.int() - b.int()).abs())
+    return a
+
+
+RIGHT = [
+    dict(
+        abs_diff=lambda a, b: torch.maximum(a, b) - torch.minimum(a, b),
+        brighten=lambda img, f: (img * f).clamp(0, 255).to(torch.uint8),
+        put_=_put_if_integer,
+    ),
+    dict(
+        abs_diff=lambda a, b: torch.where(a > b, a - b, b - a),
+        brighten=_brighten_pixel_by_pixel,
+        put_=_put_by_index_fill,
+    ),
+    dict(
+        abs_diff=_diff_in_numpy,
+        brighten=lambda img, f: torch.from_numpy(np.clip(img.numpy() * f, 0, 255).astype(np.uint8)),
+        put_=_put_if_it_comes_back,
+    ),
+    dict(
+        abs_diff=lambda a, b: (a.float() - b.float()).abs().byte(),
+        brighten=lambda img, f: ((img / 255 * f).clamp(max=1) * 255).round().byte(),
+        put_=_put_only_ints,
+    ),
+]
+
+WRONG = [
+    Mistake("abs() comes too late", caught_by="", abs_diff=lambda a, b: torch.abs(torch.sub(a, b))),
+    Mistake("abs() comes too late", caught_by="", abs_diff=lambda a, b: a - b),
+    Mistake("expected torch.uint8", caught_by="", abs_diff=lambda a, b: (a.float() - b.float()).abs()),
+    Mistake("you cut off what was below zero", caught_by="", abs_diff=lambda a, b: a - torch.minimum(a, b)),
+    Mistake("you wrote into one of the images", caught_by="", abs_diff=_in_place_with_copy),
+    Mistake(
+        "bring it into range before you convert", caught_by="", brighten=lambda img, f: (img.float() * f).int().byte()
+    ),
+    Mistake(
+        "bring it into range before you convert",
+        caught_by="",
+        brighten=lambda img, f: (img * f).long().to(torch.uint8).clamp(max=255),
+    ),
+    Mistake("uint8 image that stops at 255", caught_by="", brighten=lambda img, f: img * f),
+    Mistake("the factor 1.5 became 1", caught_by="", brighten=lambda img, f: img * torch.tensor(f).to(img.dtype)),
+    Mistake(
+        "is darker than before",
+        caught_by="",
+        brighten=lambda img, f: (img.float() * f).clamp(img, 255 + 0 * img).byte(),
+    ),
+    Mistake("lost its fraction on the way", caught_by="", put_=_put_by_copy),
+    Mistake("lost its fraction on the way", caught_by="", put_=_put_int),
+    Mistake("put_ returns x itself", caught_by="", put_=_put_into_a_list),
+    Mistake("it had written already", caught_by="", put_=_put_and_repair_nothing),
+]

@@ -1,0 +1,66 @@
+"""Answers that people give to expand_or_repeat, right ones and wrong ones."""
+
+import numpy as np
+import torch
+
+from dojo import Mistake
+
+
+def _rows_with_a_loop(row, n):
+    out = torch.empty(n, row.numel(), dtype=row.dtype)
+    for i in range(n):
+        out[i] = row
+    return out
+
+
+def _each_with_a_list(x, n):
+    return torch.tensor([v for v in x.tolist() for _ in range(n)], dtype=x.dtype)
+
+
+def _each_by_numpy(x, n):
+    return torch.from_numpy(np.repeat(x.numpy(), n))
+
+
+RIGHT = [
+    dict(
+        broadcast_rows=lambda row, n: torch.broadcast_to(row, (n, len(row))),
+        editable_rows=lambda row, n: row.expand(n, -1).clone(),
+        repeat_each=lambda x, n: x[:, None].expand(-1, n).reshape(-1),
+    ),
+    dict(
+        broadcast_rows=lambda row, n: row[None].expand(n, *row.shape),
+        editable_rows=lambda row, n: torch.stack([row] * n),
+        repeat_each=_each_with_a_list,
+    ),
+    dict(
+        broadcast_rows=lambda row, n: row.as_strided((n, row.numel()), (0, row.stride(0))),
+        editable_rows=_rows_with_a_loop,
+        repeat_each=_each_by_numpy,
+    ),
+    dict(
+        broadcast_rows=lambda row, n: row.unsqueeze(0).expand(n, -1),
+        editable_rows=lambda row, n: torch.tile(row, (n, 1)),
+        repeat_each=lambda x, n: torch.stack([x] * n, dim=1).flatten(),
+    ),
+    dict(
+        broadcast_rows=lambda row, n: row.expand_as(torch.empty(n, row.numel())),
+        editable_rows=lambda row, n: torch.zeros(n, 1, dtype=row.dtype) + row,
+        repeat_each=lambda x, n: x.repeat(n, 1).t().reshape(-1),
+    ),
+]
+
+WRONG = [
+    Mistake("you copied the row again and again", caught_by="", broadcast_rows=lambda r, n: torch.stack([r] * n)),
+    Mistake("you copied the row again and again", caught_by="", broadcast_rows=_rows_with_a_loop),
+    Mistake("one in each of 4 rows", caught_by="", broadcast_rows=lambda r, n: torch.cat([r] * n)),
+    Mistake("one in each of 4 rows", caught_by="", broadcast_rows=lambda r, n: r.repeat(n, 1).t()),
+    Mistake("one write hit them all", caught_by="", editable_rows=lambda r, n: torch.broadcast_to(r, (n, len(r)))),
+    Mistake("one write hit them all", caught_by="", editable_rows=lambda r, n: r.expand(n, -1).view(n, -1)),
+    Mistake(
+        "nothing was copied: your write to the rows changed the source",
+        caught_by="",
+        editable_rows=lambda r, n: r.expand(n, -1).reshape(n, len(r)) if n == 1 else r.repeat(n, 1),
+    ),
+    Mistake("you repeated x as a whole", caught_by="", repeat_each=lambda x, n: torch.tile(x, (n,))),
+    Mistake("you repeated x as a whole", caught_by="", repeat_each=lambda x, n: x.expand(n, -1).reshape(-1)),
+]

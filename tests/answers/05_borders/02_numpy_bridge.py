@@ -1,0 +1,100 @@
+"""Answers that people give to numpy_bridge, right ones and wrong ones."""
+
+import numpy as np
+import torch
+
+from dojo import Mistake
+
+
+def _add_through_numpy(t, a):
+    t.numpy()[...] += a
+    return t
+
+
+def _add_by_copy(t, a):
+    t.copy_(t + torch.as_tensor(a))
+    return t
+
+
+def _add_with_plus_equals(t, a):
+    t += torch.tensor(a, dtype=t.dtype)
+    return t
+
+
+def _add_into_a_slice(t, a):
+    t[:] = t + torch.from_numpy(a)
+    return t
+
+
+def _add_with_out(t, a):
+    np.add(t.numpy(), a, out=t.numpy(), casting="same_kind")
+    return t
+
+
+def _plus_of_numpy(t, a):
+    t = torch.from_numpy(t.numpy() + a).float()
+    return t
+
+
+def _set_data(t, a):
+    t.set_((t + torch.from_numpy(a)).float())
+    return t
+
+
+RIGHT = [
+    {
+        "wrap": torch.as_tensor,
+        "own": lambda a: torch.tensor(a.copy()),
+        "export": lambda t: t.detach().float().cpu().numpy(),
+        "add_array_": _add_through_numpy,
+    },
+    {
+        "wrap": torch.from_dlpack,
+        "own": lambda a: torch.from_numpy(np.array(a)),
+        "export": lambda t: np.array(t.tolist()),
+        "add_array_": _add_by_copy,
+    },
+    {
+        "wrap": torch.asarray,
+        "own": lambda a: torch.from_numpy(np.copy(a)).clone(),
+        "export": lambda t: t.data.double().cpu().numpy(),
+        "add_array_": _add_with_plus_equals,
+    },
+    {
+        "wrap": lambda a: torch.from_numpy(a).view(a.shape),
+        "own": lambda a: torch.tensor(a.tolist(), dtype=torch.from_numpy(np.empty(0, a.dtype)).dtype),
+        "export": lambda t: t.to(torch.float32).numpy(force=True).copy(),
+        "add_array_": _add_into_a_slice,
+    },
+    {"own": lambda a: torch.from_numpy(a + np.zeros(1, a.dtype)), "add_array_": _add_with_out},
+]
+
+WRONG = [
+    Mistake("you copied: a write to the array must show", caught_by="", wrap=lambda a: torch.from_numpy(a).clone()),
+    Mistake("you copied: a write to the array must show", caught_by="", wrap=lambda a: torch.from_numpy(a.copy())),
+    Mistake("another dtype needs other memory, a copy", caught_by="", wrap=lambda a: torch.from_numpy(a).float()),
+    Mistake("you copied the columns together", caught_by="", wrap=lambda a: torch.from_numpy(a).contiguous()),
+    Mistake(
+        "your tensor lives in the array's memory", caught_by="", own=lambda a: torch.from_numpy(np.ascontiguousarray(a))
+    ),
+    Mistake(
+        "your tensor lives in the array's memory",
+        caught_by="",
+        own=lambda a: torch.from_numpy(a.astype(a.dtype, copy=False)),
+    ),
+    Mistake("torch refuses negative strides", caught_by="", own=lambda a: torch.from_numpy(a).clone()),
+    Mistake("torch refuses negative strides", caught_by="", own=lambda a: torch.from_dlpack(a).clone()),
+    Mistake("torch refuses negative strides", caught_by="", own=lambda a: torch.as_tensor(a).detach().clone()),
+    Mistake(
+        "one row flipped: torch refuses", caught_by="", own=lambda a: torch.tensor(np.require(a, requirements="C"))
+    ),
+    Mistake("leave both behind", caught_by="", export=lambda t: np.asarray(t.float())),
+    Mistake("expected a numpy.ndarray", caught_by="", export=lambda t: t.detach().float()),
+    Mistake("expected a numpy.ndarray", caught_by="", export=lambda t: None),
+    Mistake("give it a dtype that it has", caught_by="", export=lambda t: np.array(t.detach())),
+    Mistake("give it a dtype that it has", caught_by="", export=lambda t: t.detach().cpu().numpy()),
+    Mistake("the sum went to a new tensor, not to t", caught_by="", add_array_=_plus_of_numpy),
+    Mistake("the sum went to a new tensor, not to t", caught_by="", add_array_=lambda t, a: t + a),
+    Mistake("you gave t new memory", caught_by="", add_array_=_set_data),
+    Mistake("add_array_ returns t itself", caught_by="", add_array_=lambda t, a: t.add_(torch.from_numpy(a)).clone()),
+]

@@ -1,0 +1,117 @@
+"""Answers that people give to one_device_per_op, right ones and wrong ones."""
+
+import torch
+from torch import nn
+
+from dojo import Mistake
+
+
+def _loop(*tensors):
+    device = None
+    for t in tensors:
+        if t.ndim == 0 and t.device.type == "cpu":
+            continue
+        if device is None:
+            device = t.device
+        elif device != t.device:
+            raise RuntimeError(f"Expected all tensors to be on the same device, found {device} and {t.device}")
+    return device or torch.device("cpu")
+
+
+def _filter_and_all(*tensors):
+    rest = [t for t in tensors if not (t.shape == () and str(t.device) == "cpu")] or list(tensors)
+    first = rest[0].device
+    if not all(t.device == first for t in rest):
+        raise RuntimeError("no")
+    return first
+
+
+def _ask_torch(*tensors):
+    def one(t):
+        return t.new_zeros(()) if t.dim() == 0 else t.new_zeros(1)
+
+    zeros = [torch.zeros((1,) * (t.dim() > 0), device=t.device) if t.device.type != "cuda" else one(t) for t in tensors]
+    total = zeros[0]
+    for z in zeros[1:]:
+        total = total + z
+    return torch.device("cuda:1") if any(t.device.index == 1 for t in tensors) else total.device
+
+
+def _empty_then_copy(x, w):
+    return torch.matmul(x, torch.empty_like(w, device=x.device).copy_(w))
+
+
+def _module_lookup(table, ids):
+    return nn.Embedding.from_pretrained(table, freeze=False)(ids.to(table.device))
+
+
+def _rows(table, ids):
+    return table.index_select(0, ids.reshape(-1).to(table.device)).view(*ids.shape, table.shape[1])
+
+
+def _one_hot(table, ids):
+    return nn.functional.one_hot(ids, len(table)).to(table) @ table
+
+
+RIGHT = [
+    dict(common_device=_loop, matmul_on=lambda x, w: torch.mm(x, w.to(x.device)), lookup=lambda table, ids: table[ids]),
+    dict(common_device=_filter_and_all, matmul_on=_empty_then_copy, lookup=lambda t, ids: t[ids.to(t.device)]),
+    dict(common_device=_ask_torch, matmul_on=lambda x, w: x @ w.type_as(x), lookup=_module_lookup),
+    dict(matmul_on=lambda x, w: torch.einsum("nk,km->nm", x, torch.as_tensor(w, device=x.device)), lookup=_rows),
+    dict(matmul_on=lambda x, w: x.matmul(w.to(x)), lookup=_one_hot),
+]
+
+
+def _first_only(*tensors):
+    return tensors[0].device
+
+
+def _no_exception(*tensors):
+    for a in tensors:
+        for b in tensors:
+            if a.device != b.device:
+                raise RuntimeError("two devices")
+    return tensors[0].device
+
+
+def _any_scalar(*tensors):
+    rest = [t for t in tensors if t.ndim > 0] or tensors
+    return _no_exception(*rest)
+
+
+def _one_element(*tensors):
+    rest = [t for t in tensors if not (t.numel() == 1 and t.is_cpu)] or tensors
+    return _no_exception(*rest)
+
+
+def _wrong_exception(*tensors):
+    devices = {t.device for t in tensors if t.dim() or t.device.type != "cpu"} or {torch.device("cpu")}
+    assert len(devices) == 1
+    return devices.pop()
+
+
+def _dropped(x, w):
+    w.to(x.device, non_blocking=True)
+    return torch.matmul(x, w)
+
+
+def _copy_ids(table, ids):
+    ids.to(table.device)
+    return torch.embedding(table, ids)
+
+
+WRONG = [
+    Mistake("two of these tensors are on different devices", caught_by="", common_device=_first_only),
+    Mistake("a 0-dim CPU tensor is a plain number", caught_by="", common_device=_no_exception),
+    Mistake("goes along only if it is on the CPU", caught_by="", common_device=_any_scalar),
+    Mistake("a tensor with one element has a dimension", caught_by="", common_device=_one_element),
+    Mistake("two of these tensors are on different devices", caught_by="", common_device=_wrong_exception),
+    Mistake("the two tensors met on two devices", caught_by="", matmul_on=_dropped),
+    Mistake("the two tensors met on two devices", caught_by="", matmul_on=torch.mm),
+    Mistake("you moved the first tensor away", caught_by="", matmul_on=lambda x, w: (x.cpu() @ w.cpu()).to(x.device)),
+    Mistake("gradients reach w", caught_by="", matmul_on=lambda x, w: x @ torch.tensor(w.tolist(), device=x.device)),
+    Mistake("the two tensors met on two devices", caught_by="", lookup=_copy_ids),
+    Mistake(
+        "you moved the first tensor away", caught_by="", lookup=lambda t, i: nn.functional.embedding(i.cpu(), t.cpu())
+    ),
+]

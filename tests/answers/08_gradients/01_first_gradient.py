@@ -1,0 +1,95 @@
+"""Answers that people give to first_gradient, right ones and wrong ones."""
+
+import numpy as np
+import torch
+
+from dojo import Mistake
+
+
+def _grad_function(f, x0):
+    x = torch.tensor(x0, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(f(x), x)
+    return float(slope)
+
+
+def _variable(f, x0):
+    x = torch.autograd.Variable(torch.tensor(x0 * 1.0), requires_grad=True)
+    y = f(x)
+    y.backward(torch.ones_like(y))
+    return x.grad.tolist()
+
+
+def _forward_mode(f, x0):
+    _, slope = torch.func.jvp(f, (torch.tensor(float(x0)),), (torch.tensor(1.0),))
+    return slope.item()
+
+
+def _through_numpy(f, x0):
+    x = torch.from_numpy(np.array(x0, dtype=np.float32)).requires_grad_(True)
+    with torch.enable_grad():
+        f(x).backward()
+    return float(x.grad.numpy())
+
+
+def _cleared_leaf(f, x0, x=torch.zeros((), requires_grad=True)):  # noqa: B008
+    x.data.fill_(x0)
+    x.grad = None
+    f(x).backward()
+    return x.grad.item()
+
+
+def _kept_by_value(f, x0, leaves={}):  # noqa: B006
+    if x0 not in leaves:
+        leaves[x0] = torch.tensor(float(x0)).requires_grad_()
+    torch.autograd.backward(f(leaves[x0]))
+    return float(leaves[x0].grad)
+
+
+def _int_through_numpy(f, x0):
+    x = torch.from_numpy(np.asarray(x0)).requires_grad_()
+    f(x).backward()
+    return x.grad.item()
+
+
+def _one_sided(f, x0):
+    h = 1e-6
+    return float((f(torch.tensor(x0 + h, dtype=torch.float64)) - f(torch.tensor(x0, dtype=torch.float64))) / h)
+
+
+def _jacobian_of_a_batch(f, x0):
+    x = torch.full((1,), float(x0), requires_grad=True)
+    return torch.autograd.functional.jacobian(f, x).item()
+
+
+def _kept_by_function(f, x0, known={}):  # noqa: B006
+    return known.setdefault(f, _grad_function(f, x0))
+
+
+RIGHT = [
+    {"gradient_at": _grad_function},
+    {"gradient_at": _variable},
+    {"gradient_at": _forward_mode},
+    {"gradient_at": _through_numpy},
+    {"gradient_at": _cleared_leaf},
+    {"gradient_at": lambda f, x0: torch.func.grad(f)(torch.tensor(float(x0))).item()},
+    {"gradient_at": lambda f, x0: torch.func.jacrev(f)(torch.tensor(x0 + 0.0)).item()},
+    {"gradient_at": lambda f, x0: torch.autograd.functional.jacobian(f, torch.tensor(float(x0))).item()},
+]
+
+WRONG = [
+    Mistake(".grad accumulates, use a fresh leaf in each call", caught_by="", gradient_at=_kept_by_value),
+    Mistake("x0 is an int here: make a floating tensor of it", caught_by="", gradient_at=_int_through_numpy),
+    Mistake("no finite difference, autograd is exact", caught_by="", gradient_at=_one_sided),
+    Mistake("f takes a 0-d tensor", caught_by="", gradient_at=_jacobian_of_a_batch),
+    Mistake("you kept the graph of the first call", caught_by="", gradient_at=_kept_by_function),
+    Mistake(
+        "you returned a tensor: a float was asked for",
+        caught_by="",
+        gradient_at=lambda f, x0: torch.func.grad(f)(torch.tensor(float(x0))),
+    ),
+    Mistake(
+        "you returned a tensor: a float was asked for",
+        caught_by="",
+        gradient_at=lambda f, x0: torch.func.grad(f)(torch.tensor(float(x0))).detach(),
+    ),
+]

@@ -1,0 +1,172 @@
+"""Answers that people give to manual_sgd, right ones and wrong ones."""
+
+import torch
+import torch.nn.functional as F
+
+from dojo import Mistake
+
+
+def _through_data(params, lr):
+    for p in params:
+        if p.grad is None:
+            continue
+        p.data.add_(p.grad.data, alpha=-lr)
+        p.grad.zero_()
+
+
+@torch.no_grad()
+def _all_at_once(params, lr):
+    params = [p for p in params if p.grad is not None]
+    for p, moved in zip(params, torch._foreach_sub(params, [lr * p.grad for p in params]), strict=True):
+        p[...] = moved
+        p.grad.fill_(0)
+
+
+@torch.no_grad()
+def _copy_over(params, lr):
+    for p in list(params):
+        if p.grad is not None:
+            p.copy_(p - lr * p.grad)
+            del p.grad
+
+
+def _detached_alias(params, lr):
+    for p in params:
+        if p.grad is not None:
+            p.detach().sub_(p.grad, alpha=lr)
+            p.grad = torch.zeros_like(p.grad)
+
+
+def _fit_with_linear(x, y, lr, steps):
+    model = torch.nn.Linear(1, 1)
+    for _ in range(steps):
+        model.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        with torch.no_grad():
+            for p in model.parameters():
+                p.sub_(lr * p.grad)
+    return model.weight.item(), model.bias.item()
+
+
+def _fit_with_autograd_grad(x, y, lr, steps):
+    w = torch.randn(1, 1, requires_grad=True)
+    b = torch.randn(1, requires_grad=True)
+    for _ in range(steps):
+        gw, gb = torch.autograd.grad(((x @ w + b - y) ** 2).sum() / len(x), [w, b])
+        with torch.no_grad():
+            w -= lr * gw
+            b -= lr * gb
+    return float(w.detach()), float(b.detach())
+
+
+def _fit_with_fresh_leaves(x, y, lr, steps):
+    w, b = torch.tensor(0.5, requires_grad=True), torch.tensor(-0.5, requires_grad=True)
+    for _ in range(steps):
+        (w * x + b - y).pow(2).mean().backward()
+        w = (w - lr * w.grad).detach().requires_grad_()
+        b = (b - lr * b.grad).detach().requires_grad_()
+    return w.tolist(), b.tolist()
+
+
+def _fit_flat(x, y, lr, steps):
+    x, y = x.numpy().ravel(), y.numpy().ravel()
+    w = b = 0.0
+    for _ in range(steps):
+        error = w * x + b - y
+        w -= lr * float((2 * error * x).mean())
+        b -= lr * float((2 * error).mean())
+    return w, b
+
+
+RIGHT = [
+    {"sgd_step_": _through_data, "fit_line": _fit_with_linear},
+    {"sgd_step_": _all_at_once, "fit_line": _fit_with_autograd_grad},
+    {"sgd_step_": _copy_over, "fit_line": _fit_with_fresh_leaves},
+    {"sgd_step_": _detached_alias, "fit_line": _fit_flat},
+]
+
+
+def _replace_in_the_list(params, lr):
+    params = list(params)
+    for i, p in enumerate(params):
+        if p.grad is not None:
+            params[i] = (p - lr * p.grad).detach().requires_grad_()
+            p.grad = None
+
+
+def _sub_without_no_grad(params, lr):
+    for p in params:
+        if p.grad is not None:
+            p.sub_(lr * p.grad)
+            p.grad.zero_()
+
+
+def _data_assigned_back_to_front(params, lr):
+    for p in params:
+        if p.grad is not None:
+            p.data = lr * p.grad - p.data
+            p.grad = None
+
+
+def _keep(params, lr):
+    for p in params:
+        if p.grad is not None:
+            p.data -= lr * p.grad
+
+
+def _zero_all(params, lr):
+    with torch.no_grad():
+        for p in params:
+            p -= lr * p.grad
+            p.grad.zero_()
+
+
+def _return_at_none(params, lr):
+    for p in params:
+        if p.grad is None:
+            return
+        p.data -= lr * p.grad
+        p.grad = None
+
+
+def _two_comprehensions(params, lr):
+    [p.data.sub_(lr * p.grad) for p in params if p.grad is not None]
+    [p.grad.zero_() for p in params if p.grad is not None]
+
+
+def _fit_one_dimensional_prediction(x, y, lr, steps):
+    w, b = torch.zeros((), requires_grad=True), torch.zeros((), requires_grad=True)
+    for _ in range(steps):
+        loss = (w * x[:, 0] + b - y).pow(2).mean()
+        gw, gb = torch.autograd.grad(loss, [w, b])
+        with torch.no_grad():
+            w -= lr * gw
+            b -= lr * gb
+    return w.item(), b.item()
+
+
+def _fit_detached(x, y, lr, steps):
+    w, b = torch.zeros((), requires_grad=True), torch.zeros((), requires_grad=True)
+    for _ in range(steps):
+        (w * x + b - y).pow(2).mean().backward()
+        w, b = (w - lr * w.grad).detach(), (b - lr * b.grad).detach()
+    return w.item(), b.item()
+
+
+def _fit_parameters(x, y, lr, steps):
+    w, b = _fit_with_autograd_grad(x, y, lr, steps)
+    return torch.nn.Parameter(torch.tensor([w])), torch.nn.Parameter(torch.tensor([b]))
+
+
+WRONG = [
+    Mistake("rebinding the loop variable makes a new tensor", caught_by="", sgd_step_=_replace_in_the_list),
+    Mistake("edited a leaf while autograd was recording", caught_by="", sgd_step_=_sub_without_no_grad),
+    Mistake("w should be w - 0.1 * 2w", caught_by="", sgd_step_=_data_assigned_back_to_front),
+    Mistake("backward added the second gradient to the first", caught_by="", sgd_step_=_keep),
+    Mistake("you probably used .grad where it is None", caught_by="", sgd_step_=_zero_all),
+    Mistake("must not end the step for the rest", caught_by="", sgd_step_=_return_at_none),
+    Mistake("a second loop over a generator does nothing", caught_by="", sgd_step_=_two_comprehensions),
+    Mistake("a flat line at the mean of y", caught_by="", fit_line=_fit_one_dimensional_prediction),
+    Mistake("or that does not require grad", caught_by="", fit_line=_fit_detached),
+    Mistake("w and b should be floats", caught_by="", fit_line=_fit_parameters),
+]
