@@ -55,6 +55,11 @@ class OneDevicePerOp(TorchDispatchMode):
     Allowed, as on CUDA: a 0-dim CPU tensor beside tensors of another device, CPU index tensors for indexing, copies.
     """
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No torch.compile here: otherwise the first operation under the mode imports it, which takes a second."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:

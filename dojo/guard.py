@@ -71,7 +71,9 @@ SETTINGS = [
         torch.set_float32_matmul_precision,
     ),
     Setting("the number of threads (torch.set_num_threads)", torch.get_num_threads, torch.set_num_threads),
-    Setting("autocast on the CPU", lambda: torch.is_autocast_enabled("cpu"), lambda v: torch.set_autocast_enabled("cpu", v)),
+    Setting(
+        "autocast on the CPU", lambda: torch.is_autocast_enabled("cpu"), lambda v: torch.set_autocast_enabled("cpu", v)
+    ),
     Setting("anomaly detection", torch.is_anomaly_enabled, torch.set_anomaly_enabled),
     Setting("how tensors are printed (torch.set_printoptions)", private.print_options, private.set_print_options),
     Setting("torch.backends.cudnn.benchmark", lambda: torch.backends.cudnn.benchmark, private.set_cudnn_benchmark),

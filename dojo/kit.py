@@ -5,9 +5,8 @@ Every helper hides its own frames (`__tracebackhide__`), so that a failure point
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -122,49 +121,59 @@ def _value_difference(got: torch.Tensor, want: torch.Tensor, rtol: float, atol: 
     return "\n".join(lines)
 
 
-@contextlib.contextmanager
-def explain(mistake: str) -> Iterator[None]:
+class explain:  # noqa: N801  used as `with explain(...)`, like pytest.raises
     """Turn an error from the learner's code into an assertion that begins with the sentence `mistake`.
 
     A stub's NotImplementedError stays what it is, and so does an assertion that already says what is wrong.
     """
-    __tracebackhide__ = True
-    try:
-        yield
-    except AssertionError:
-        raise
-    except Exception as error:
-        if is_stub_error(error):
-            raise
-        raise AssertionError(f"{mistake}\n{type(error).__name__}: {first_lines(error)}") from error
+
+    def __init__(self, mistake: str) -> None:
+        self.mistake = mistake
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        __tracebackhide__ = True
+        if isinstance(error, Exception) and not isinstance(error, AssertionError) and not is_stub_error(error):
+            raise AssertionError(f"{self.mistake}\n{type(error).__name__}: {first_lines(error)}") from error
 
 
-@contextlib.contextmanager
-def raises(
-    expected: type[Exception] | tuple[type[Exception], ...], mistake: str, *, match: str | None = None
-) -> Iterator[None]:
+class raises:  # noqa: N801
     """The block must raise `expected`, with a message in which the regex `match` is found; else `mistake` is said.
 
     Unlike pytest.raises, the error of an unwritten stub never counts, although NotImplementedError is a RuntimeError.
     """
-    __tracebackhide__ = True
-    classes = expected if isinstance(expected, tuple) else (expected,)
-    names = " or ".join(cls.__name__ for cls in classes)
-    try:
-        yield
-    except Exception as error:
-        if is_stub_error(error):
-            raise
-        if not isinstance(error, classes):
+
+    def __init__(
+        self, expected: type[Exception] | tuple[type[Exception], ...], mistake: str, *, match: str | None = None
+    ) -> None:
+        self.classes = expected if isinstance(expected, tuple) else (expected,)
+        self.mistake = mistake
+        self.match = match
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        __tracebackhide__ = True
+        names = " or ".join(cls.__name__ for cls in self.classes)
+        if error is None:
+            raise AssertionError(f"{self.mistake}\nexpected {names}, but nothing was raised")
+        if not isinstance(error, Exception) or is_stub_error(error):
+            return False
+        came = f"{type(error).__name__}: {first_lines(error)}"
+        if not isinstance(error, self.classes):
             if isinstance(error, AssertionError):
-                raise
-            said = f"expected {names}, got {type(error).__name__}: {first_lines(error)}"
-            raise AssertionError(f"{mistake}\n{said}") from error
-        if match is not None and not re.search(match, safe_str(error)):
-            said = f"{type(error).__name__} came, but its message has no {match!r}: {first_lines(error)}"
-            raise AssertionError(f"{mistake}\n{said}") from error
-        return
-    raise AssertionError(f"{mistake}\nexpected {names}, but nothing was raised")
+                return False
+            raise AssertionError(f"{self.mistake}\nexpected {names}, got {came}") from error
+        if self.match is not None and not re.search(self.match, safe_str(error)):
+            raise AssertionError(f"{self.mistake}\nits message has no {self.match!r}: {came}") from error
+        return True
 
 
 def first_lines(error: BaseException, lines: int = 3) -> str:

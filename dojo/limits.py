@@ -68,6 +68,7 @@ class Limits:
             return
 
         def ring(_signal: int, frame: FrameType | None) -> None:
+            __tracebackhide__ = True
             raise TimeLimit(
                 f"{what} did not end in {seconds:g} s; the code was at {self._place(frame)}\n"
                 "An endless loop? If it is only slow, give it longer: --kata-timeout=SECONDS"

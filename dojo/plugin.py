@@ -12,6 +12,7 @@ os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 
 import contextlib
 import hashlib
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,11 +59,40 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="SECONDS",
         help=f"stop a test after that long (default {limits.DEFAULT:g}, some tests have more; 0: never)",
     )
+    add(
+        "--kata-data",
+        metavar="DIR",
+        help="write it with `=`: the folder that holds MNIST/raw (default: ./data where it has it, else a cache of yours). "
+        "The environment variable KATA_DATA does the same",
+    )
+    add("--kata-download", action="store_true", help="fetch MNIST (12 MB), verify it, and end")
+
+
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    if not config.option.kata_download:
+        return None
+    from dojo.data import DataError, download_mnist
+
+    _name_data_root(config)
+    try:
+        download_mnist()
+    except DataError as error:
+        sys.stderr.write(f"{error}\n")
+        return int(pytest.ExitCode.TESTS_FAILED)
+    except KeyboardInterrupt:
+        return int(pytest.ExitCode.INTERRUPTED)
+    return int(pytest.ExitCode.OK)
+
+
+def _name_data_root(config: pytest.Config) -> None:
+    if config.option.kata_data:
+        os.environ["KATA_DATA"] = str((config.invocation_params.dir / config.option.kata_data).resolve())
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest's cache plugin reads where its folder is
 def pytest_configure(config: pytest.Config) -> None:
     _add_markers(config)
+    _name_data_root(config)
     katas, reference = _katas(config), (config.rootpath / "reference").resolve()
     config.option.kata_solutions = _solution_folders(config)
     _keep_caches_apart(config)

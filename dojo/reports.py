@@ -12,6 +12,7 @@ import pytest
 
 from dojo.collect import Broken, Unsolved
 from dojo.failures import is_stub_error, relative, safe_str
+from dojo.limits import TimeLimit
 
 Kind = Literal["passed", "todo", "failed", "skipped"]
 
@@ -74,7 +75,8 @@ def _sentence(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
     crash = getattr(report.longrepr, "reprcrash", None)
     assert call.excinfo is not None
     message = crash.message if crash is not None else call.excinfo.exconly(tryshort=True)
-    message = message.removeprefix("AssertionError: ").removeprefix("AssertionError")
+    if isinstance(call.excinfo.value, AssertionError | TimeLimit):  # their text is a sentence, their class says nothing
+        message = message.removeprefix(f"{call.excinfo.typename}: ").removeprefix("dojo.limits.TimeLimit: ")
     lines = message.strip().splitlines()
     for i, line in enumerate(lines):
         if i > 0 and line.startswith("assert "):

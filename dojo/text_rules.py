@@ -50,9 +50,11 @@ def _about_the_stubs(stubs: dict[str, Definition]) -> list[str]:
     for name, node in stubs.items():
         if not ast.get_docstring(node):
             found.append(f"stub {name} has no docstring (shapes, dtype, what it returns, what it raises)")
-        functions = [node] if isinstance(node, ast.FunctionDef) else [
-            part for part in node.body if isinstance(part, ast.FunctionDef)
-        ]
+        functions = (
+            [node]
+            if isinstance(node, ast.FunctionDef)
+            else [part for part in node.body if isinstance(part, ast.FunctionDef)]
+        )
         for function in functions:
             if not _is_stub(function):
                 found.append(f"{name}: {function.name} does not end in `raise NotImplementedError('what to write')`")
@@ -88,7 +90,11 @@ def _about_the_tests(tree: ast.Module) -> list[str]:
 
 def _about_the_names(stubs: dict[str, Definition], solved: dict[str, Definition]) -> list[str]:
     found = [f"the reference does not solve {name}" for name in stubs if name not in solved]
-    found += [f"the reference defines {name}, which is no stub of the kata: call it _{name}" for name in solved if name not in stubs]
+    found += [
+        f"the reference defines {name}, which is no stub of the kata: call it _{name}"
+        for name in solved
+        if name not in stubs
+    ]
     for name in stubs.keys() & solved.keys():
         if _signature(stubs[name]) != _signature(solved[name]):
             found.append(f"{name} has another signature in the reference: {_signature(solved[name])}")
@@ -101,7 +107,9 @@ def _signature(node: Definition) -> str:
 
 def _about_the_hints(reference: Path) -> list[str]:
     hints, why = doc_sections(reference)
-    found = [] if 2 <= len(hints) <= 3 else [f"{len(hints)} hints (`Hint: ...`) in the reference's docstring; two or three"]
+    found = (
+        [] if 2 <= len(hints) <= 3 else [f"{len(hints)} hints (`Hint: ...`) in the reference's docstring; two or three"]
+    )
     if not 2 <= len(why.splitlines()) <= 6:
         found.append(f"the why (`Why: ...`) in the reference's docstring has {len(why.splitlines())} lines; two to six")
     return found

@@ -25,13 +25,14 @@ class Result:
     facts: dict[str, Fact] = field(default_factory=dict)
 
     def add(self, fact: Fact) -> None:
-        """Take in one report; a failing phase outweighs a passing one of the same test."""
-        known = self.facts.get(fact["test"])
-        if known is None or known["kind"] in ("passed", "skipped"):
-            fact["left"] += known["left"] if known else []
-            self.facts[fact["test"]] = fact
-        else:
-            known["left"] += fact["left"]
+        """Take in one report of a test: its call, or a setup or teardown that has something to say."""
+        known = self.facts.setdefault(fact["test"], fact)
+        if known is fact:
+            return
+        left = known["left"] + fact["left"]
+        if known["kind"] == "passed":
+            known = self.facts[fact["test"]] = fact
+        known["left"] = left
 
     def count(self) -> Counter[str]:
         return Counter(fact["kind"] for fact in self.facts.values())
@@ -121,7 +122,12 @@ class Page:
         if current is not None and own_files:
             lines += self._what_next(current, walked)
         elif current is None and walked and results:
-            lines += [Line(row, ("green", "bold")) for row in self.wrapped("All katas pass. `pytest --kata-compare NAME` shows the reference beside yours.")]
+            lines += [
+                Line(row, ("green", "bold"))
+                for row in self.wrapped(
+                    "All katas pass. `pytest --kata-compare NAME` shows the reference beside yours."
+                )
+            ]
         return lines
 
     def _why(self, kata: Kata, why: str) -> list[Line]:
@@ -147,7 +153,9 @@ class Page:
         if result.state == "stand-in":
             return Line(f"{self.glyphs.good} {name}  done on the stand-in data, not on MNIST", ("yellow",))
         if result.state == "not run here":
-            return Line(f"{self.glyphs.todo} {name}  not run here: {next(iter(result.facts.values()))['says']}", ("yellow",))
+            return Line(
+                f"{self.glyphs.todo} {name}  not run here: {next(iter(result.facts.values()))['says']}", ("yellow",)
+            )
         if result.state == "incomplete":
             return Line(f"{self.glyphs.todo} {name}  {self._ran(result)}", ("yellow",))
         mark = self.glyphs.bad if count["failed"] else self.glyphs.todo
@@ -240,8 +248,12 @@ class Page:
         for line in text.splitlines() or [""]:
             inner = indent + " " * (len(line) - len(line.lstrip()))
             rows += textwrap.wrap(
-                line.strip(), max(20, self.width - 1), initial_indent=inner, subsequent_indent=inner,
-                break_on_hyphens=False, break_long_words=False,
+                line.strip(),
+                max(20, self.width - 1),
+                initial_indent=inner,
+                subsequent_indent=inner,
+                break_on_hyphens=False,
+                break_long_words=False,
             ) or [""]
         return rows[:most]
 

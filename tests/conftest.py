@@ -48,7 +48,8 @@ under_test(globals())
 
 
 def test_{name}_doubles():
-    check_tensor({name}(torch.ones(2)), torch.full((2,), 2.0), "you did not double it")
+    want = torch.full((2,), 2.0)
+    check_tensor({name}(torch.ones(2)), want, "you did not double it")
 
 
 def test_{name}_has_a_name():

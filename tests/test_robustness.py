@@ -52,7 +52,9 @@ def test_a_broken_later_kata_does_not_disturb(project):
 
 
 def test_an_early_syntax_error_points_at_its_column(project):
-    project.edit("alpha", lambda text: text.replace("return x", "return x").replace("def alpha_name()", "def alpha_name("))
+    project.edit(
+        "alpha", lambda text: text.replace("return x", "return x").replace("def alpha_name()", "def alpha_name(")
+    )
     lines = project.run().outlines
     at = next(i for i, line in enumerate(lines) if line.strip().startswith("def alpha_name("))
     assert lines[at + 1].strip() == "^"
@@ -111,8 +113,13 @@ def test_skipping_in_a_function_is_not_passing(project):
 
 def test_torchs_own_not_implemented_error_is_no_todo(project):
     project.body("alpha", "return x.to_sparse().stride()")
-    project.edit("alpha", lambda text: text.replace("return x.to_sparse().stride()", 'raise_it()').replace(
-        "def alpha(", "def raise_it():\n    error = NotImplementedError('could not run')\n    raise error\n\n\ndef alpha("))
+    project.edit(
+        "alpha",
+        lambda text: text.replace("return x.to_sparse().stride()", "raise_it()").replace(
+            "def alpha(",
+            "def raise_it():\n    error = NotImplementedError('could not run')\n    raise error\n\n\ndef alpha(",
+        ),
+    )
     result = project.run()
     assert "1 failed, 1 todo" in result.outlines[-1]
 
@@ -135,7 +142,8 @@ def test_an_endless_loop_at_import_is_stopped_too(project):
 
 def test_a_loop_that_swallows_everything_ends_the_process_with_its_line(project):
     project.body(
-        "alpha", "while True:\n        try:\n            x = x + 0\n        except BaseException:\n            pass"
+        "alpha",
+        "import time\n    while True:\n        try:\n            time.sleep(60)\n        except BaseException:\n            pass",
     )
     result = project.run_apart("--kata-timeout=0.5", timeout=60)
     assert result.ret == 1
@@ -157,9 +165,9 @@ def test_a_marker_gives_a_test_more_time_and_the_option_counts_more(project):
 
 def test_state_left_changed_is_put_back_and_named(project):
     project.body("alpha", "torch.set_default_dtype(torch.float64)\n    torch.set_grad_enabled(False)\n    return x * 2")
-    project.solve("beta")
+    project.solve("alpha", "beta")
     result = project.run("katas/01_first")
-    assert "3 passed" in result.outlines[-1]
+    assert "4 passed" in result.outlines[-1]
     text = folded(result)
     assert "test_alpha_doubles: this test left grad mode (torch.set_grad_enabled) and the default dtype" in text
     assert "test_beta" not in text
@@ -169,7 +177,11 @@ def test_ctrl_c_ends_with_pytests_code_and_the_katas_so_far(project):
     project.solve("alpha")
     project.body("beta", "import time; print('sleeping', flush=True); time.sleep(60)")
     process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-s"], cwd=project.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-m", "pytest", "-s"],
+        cwd=project.path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     assert process.stdout is not None
     lines = []

@@ -66,10 +66,16 @@ def test_a_missing_name_fails_at_the_solutions_file(project):
     ("source", "sentence"),
     [
         ("def alpha(x:\n    pass\n", "01_alpha.py:1: SyntaxError"),
-        ("import nowhere\n", "01_alpha.py:1: ModuleNotFoundError while the file is imported: No module named 'nowhere'"),
+        (
+            "import nowhere\n",
+            "01_alpha.py:1: ModuleNotFoundError while the file is imported: No module named 'nowhere'",
+        ),
         ("import sys\nsys.exit(0)\n", "01_alpha.py:2: the file calls sys.exit()"),
         ("x = 1\n\ny = undefined\n", "01_alpha.py:3: NameError"),
-        ("import pytest\npytest.skip('no', allow_module_level=True)\n", "01_alpha.py:2: the file skips or ends the run"),
+        (
+            "import pytest\npytest.skip('no', allow_module_level=True)\n",
+            "01_alpha.py:2: the file skips or ends the run",
+        ),
         (b"# caf\xe9\nx = 1\n", "01_alpha.py:1: the file is not UTF-8 text"),
     ],
     ids=["syntax", "import", "exit", "name", "skip", "encoding"],

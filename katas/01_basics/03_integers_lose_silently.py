@@ -1,12 +1,12 @@
 """Integers lose silently: uint8 wraps, assignment truncates.
 
-A uint8 pixel knows the numbers 0 to 255 and no others. Arithmetic does not stop at the edge, it goes round like a clock:
-10 - 20 is 246, 250 + 10 is 4. No error, no warning, and a later `.abs()` or `.clamp()` comes too late, because 246 is a
-perfectly good pixel. So do the arithmetic in a wider dtype, bring the result into range there, and convert last.
+A uint8 pixel knows the numbers 0 to 255 and no others. Arithmetic does not stop at the edge, it goes round like a
+clock: 10 - 20 is 246, 250 + 10 is 4. No error, no warning, and a later `.abs()` or `.clamp()` comes too late, because
+246 is a perfectly good pixel. So compute in a wider dtype, bring the result into range there, and convert last.
 (Even a comparison can fool you: in torch `u < 256` is False for the uint8 1, since the 256 goes round too, and is 0.)
 
 Writing into an integer tensor loses in another way. `x[0] = 1.9` stores 1, and `copy_` does the same; only `x += 1.5`
-refuses ("result type Float can't be cast"). A tensor keeps its dtype for life, and what is written into it is cut to fit.
+refuses ("result type Float can't be cast"). A tensor keeps its dtype for life; what is written into it is cut to fit.
 Where a lost fraction would be a bug, you have to look before you write.
 
 https://docs.pytorch.org/docs/stable/tensor_attributes.html
@@ -58,12 +58,13 @@ def test_uint8_goes_round_below_zero():
     check_tensor(out, _uint8(10, 245, 0), "|a - b| of (10, 250, 7) and (20, 5, 7)")
 
 
-@pytest.mark.parametrize("change", ["a", "b"])
-def test_a_difference_leaves_its_images_alone_and_has_no_order(change):
+@pytest.mark.parametrize("order", ["a, b", "b, a"])
+def test_a_difference_leaves_its_images_alone_and_has_no_order(order):
     """255 - 0 does not fit into int8 either."""
     a, b = _uint8(0, 255, 30), _uint8(255, 0, 10)
     kept_a, kept_b = a.clone(), b.clone()
-    out = abs_diff(a, b) if change == "a" else abs_diff(b, a)
+    with explain("two uint8 images of the same shape can be subtracted"):
+        out = abs_diff(a, b) if order == "a, b" else abs_diff(b, a)
     check_tensor(out, _uint8(255, 255, 20), "|0 - 255| is 255, in either order")
     assert a.equal(kept_a), "you wrote into one of the images: an underscore or `-=` works in place"
     assert b.equal(kept_b), "you wrote into one of the images: an underscore or `-=` works in place"
@@ -76,7 +77,7 @@ def test_a_product_above_255_saturates_only_if_you_say_so():
         out = brighten(img, 1.5)
     assert img.equal(_uint8(200, 100, 0)), "you wrote into img: brighten gives a new image"
     came = out.tolist() if isinstance(out, torch.Tensor) else None
-    assert came != [200, 100, 0], "nothing happened: the factor 1.5 became 1 when it met an integer"
+    assert came != [200, 100, 0], "nothing happened: did the factor 1.5 become 1 when it met an integer?"
     wrapped = came is not None and came[1:] == [150, 0] and came[0] not in (254, 255, 300)
     assert not wrapped, f"200 * 1.5 = 300 became {came[0]} in uint8: bring it into range before you convert, not after"
     check_tensor(out, _uint8(255, 150, 0), "brighten((200, 100, 0), 1.5) is a uint8 image that stops at 255", atol=1)
@@ -89,7 +90,7 @@ def test_a_factor_below_one_darkens(factor):
     with explain("a factor may be a fraction"):
         out = brighten(img, factor)
     black = isinstance(out, torch.Tensor) and not out.any()
-    assert not black, f"the image went black: the factor {factor} became 0 when it met an integer"
+    assert not black, f"the image went black: did the factor {factor} become 0 when it met an integer?"
     check_tensor(out, want, f"brighten((200, 100, 0), {factor}) is darker than before", atol=1)
 
 

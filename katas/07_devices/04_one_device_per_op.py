@@ -1,26 +1,25 @@
 """One device per operation, and the one exception
 
-"Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!" Sooner or later everyone
-reads it. PyTorch never moves an operand for you: that copy is slow, and you should see it in the code. So the tensors of
-one operation must be on one device, and you say which one moves, with `.to`.
+"Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!" Sooner or later
+everyone reads it. PyTorch never moves an operand for you: that copy is slow, and you should see it in the code. So the
+tensors of one operation must be on one device, and you say which one moves, with `.to`.
 
-There is one exception. A tensor with no dimensions at all, on the *CPU*, stands for a plain number: `x * torch.tensor(2.0)`
+There is one exception. A tensor without dimensions, on the *CPU*, stands for a plain number: `x * torch.tensor(2.0)`
 works wherever `x` is, and the result is where `x` is. It holds for nothing else. A vector of one element is a vector.
-A 0-dim tensor on the GPU is no plain number: beside a CPU vector it is an error, because reading it would have to wait for
-the GPU. Only where all tensors are such numbers is the CPU itself their device.
+A 0-dim tensor on the GPU is no plain number: beside a CPU vector it is an error, because reading it would have to wait
+for the GPU. Only where all tensors are such numbers is the CPU itself their device.
 
 `common_device` puts this rule into words: which device would `a + b` run on? Only devices count there, not shapes. In
-the other two, the result must be computed where the named tensor is: the big one stays, the small one moves.
+the other two, the result must be computed where the first tensor is: the big one stays, the small one moves.
 
-You need no GPU for this: `meta` stands in for it. By itself `meta` is careless (`cpu @ meta` returns garbage without an
-error), so the tests run your code under a mode that raises CUDA's error where CUDA would.
+You need no GPU for this: `meta` stands in for it. By itself `meta` is careless (`cpu @ meta` returns garbage without
+an error), so the tests run your code under a mode that raises CUDA's error where CUDA would.
 
 https://docs.pytorch.org/docs/stable/notes/cuda.html
 """
 
 import re
 
-import pytest
 import torch
 
 from dojo import under_test
@@ -37,12 +36,12 @@ def common_device(*tensors: torch.Tensor) -> torch.device:
 
 
 def matmul_on(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-    """`x @ w` for x (n, k) and w (k, m), as (n, m) on the device of `x`, wherever `w` is. `w` itself stays there."""
+    """`x @ w` for x (n, k) and w (k, m), as (n, m) on the device of `x`. `w` may be elsewhere, and stays there."""
     raise NotImplementedError("multiply on the device of x")
 
 
 def lookup(table: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """The rows of `table` (n, d) that `ids` (any shape, int64, on any device) name: ids.shape + (d,), on table's device."""
+    """The rows of `table` (n, d) that `ids` (any shape, int64) name, as ids.shape + (d,), on the device of `table`."""
     raise NotImplementedError("look the rows up on the device of the table")
 
 
@@ -56,54 +55,53 @@ class _OnSecondGPU(torch.Tensor):
     device = torch.device("cuda:1")  # type: ignore[assignment]
 
 
-def _device_of(*tensors, says):
+def _check_device(*tensors, want, says):
     with explain(f"these tensors can meet: {says}"):
         got = common_device(*tensors)
-    assert isinstance(got, torch.device), f"common_device returns a torch.device, it returned {got!r}"
-    return got
+    assert isinstance(got, torch.device), f"common_device returns a torch.device, it returned {got!r}; {says}"
+    assert got == torch.device(want), f"{says}: expected {want}, got {got}"
 
 
-def _on_second_device(function, stays, other):
+def _on_second_device(function, name, stays, other):
     """Call the function as on a GPU machine, and say in the lesson's words what went wrong."""
-    with OneDevicePerOp(), explain(f"{function.__name__} failed where its two tensors are on different devices"):
+    with OneDevicePerOp(), explain(f"{name} failed where its two tensors are on different devices"):
         try:
             return function(stays, other)
         except RuntimeError as error:  # NotImplementedError is one
             if "out of meta" in str(error):
-                raise AssertionError(
-                    "you moved the first tensor away from its device; the other one must come to it"
-                ) from error
-            if re.search("same device|not on the expected device", str(error)):
-                said = "the two tensors met on two devices: `.to` returns a moved tensor, it does not move the one you have"
-                raise AssertionError(f"{said}\n{error}") from error
-            raise
+                said = "you moved the first tensor away from its device; the other one must come to it"
+            elif re.search("same device|not on the expected device", str(error)):
+                said = "the two tensors met on two devices: .to returns a moved tensor, the one you have stays"
+            else:
+                raise
+            raise AssertionError(f"{said}\n{error}") from error
 
 
 def test_tensors_on_one_device_have_it_in_common():
-    says = "they are all on one device"
+    says = "they are all on one device, and only devices count"
     x = torch.ones(2, 3)
-    assert _device_of(x, says=says) == torch.device("cpu"), says
-    assert _device_of(x, torch.ones(4), torch.ones(1), says=says) == torch.device("cpu"), says
-    assert _device_of(x.to("meta"), torch.ones(4, device="meta"), says=says) == torch.device("meta"), says
+    _check_device(x, want="cpu", says=says)
+    _check_device(x, torch.ones(4), torch.ones(1), want="cpu", says=says)
+    _check_device(x.to("meta"), torch.ones(4, device="meta"), want="meta", says=says)
 
 
 def test_tensors_on_two_devices_have_none():
     x, y = torch.ones(2, 3), torch.ones(2, 3, device="meta")
-    for pair in [(x, y), (y, x), (x, x, y), (y, x, y)]:
+    for tensors in [(x, y), (y, x), (x, x, y), (y, x, y)]:
         with raises(RuntimeError, "two of these tensors are on different devices"):
-            common_device(*pair)
+            common_device(*tensors)
     gpu_1 = torch.ones(2).as_subclass(_OnSecondGPU)
-    assert _device_of(gpu_1, gpu_1, says="both are on cuda:1") == torch.device("cuda:1"), "you lost the index of cuda:1"
+    _check_device(gpu_1, gpu_1, want="cuda:1", says="cuda:0 and cuda:1 are two devices: keep the index")
 
 
 def test_a_0_dim_cpu_tensor_goes_along_with_any_device():
     number, x = torch.tensor(2.0), torch.ones(3, device="meta")
     says = "a 0-dim CPU tensor is a plain number, it does not decide the device"
-    assert _device_of(x, number, says=says) == torch.device("meta"), says
-    assert _device_of(number, x, says=says) == torch.device("meta"), f"{says}, not even as the first one"
-    assert _device_of(number, x.sum(), number, says=says) == torch.device("meta"), says
+    _check_device(x, number, want="meta", says=says)
+    _check_device(number, x, want="meta", says=f"{says}, not even as the first one")
+    _check_device(number, x.sum(), number, want="meta", says=says)
     says = "where all are 0-dim CPU tensors, the CPU is their device"
-    assert _device_of(number, torch.tensor(3), says=says) == torch.device("cpu"), says
+    _check_device(torch.tensor(2.0), torch.tensor(3), want="cpu", says=says)
 
 
 def test_a_vector_of_one_element_is_no_number():
@@ -124,14 +122,13 @@ def test_a_product_is_computed_where_x_is():
     x, w = torch.arange(6.0).view(2, 3), torch.arange(12.0).view(3, 4).requires_grad_()
     want = torch.tensor([[20.0, 23, 26, 29], [56, 68, 80, 92]])
     check_tensor(matmul_on(x, w), want, "matmul_on(x, w) is x @ w, and gradients reach w", requires_grad=True)
-    out = _on_second_device(matmul_on, x.to("meta"), w)
+    out = _on_second_device(matmul_on, "matmul_on", x.to("meta"), w)
     check_tensor(out, want.to("meta"), "the product belongs on the device of x")
-    assert w.device == torch.device("cpu"), "you moved the caller's w; it must stay where it was"
 
 
 def test_an_embedding_is_looked_up_where_the_table_is():
     table, ids = torch.arange(15.0).view(5, 3), torch.tensor([[4, 0, 4, 1], [2, 2, 3, 0]])
     want = torch.stack([torch.stack([table[i] for i in row]) for row in ids.tolist()])
     check_tensor(lookup(table.clone(), ids.clone()), want, "lookup gives the row of the table for every id")
-    out = _on_second_device(lookup, table.to("meta"), ids)
+    out = _on_second_device(lookup, "lookup", table.to("meta"), ids)
     check_tensor(out, want.to("meta"), "the rows belong on the device of the table")

@@ -133,8 +133,8 @@ MISTAKES = [
     Mistake("uint8 image that stops at 255", caught_by=_SATURATES, brighten=lambda img, f: (img * f).clamp(0, 255)),
     Mistake("uint8 cannot take the product in place", caught_by=_SATURATES, brighten=lambda img, f: img.mul_(f)),
     Mistake("you wrote into img", caught_by=_SATURATES, brighten=_multiply_in_place),
-    Mistake("the factor 1.5 became 1", caught_by=_SATURATES, brighten=lambda img, f: img * int(f)),
-    Mistake("became 0 when it met an integer", caught_by=_DARKENS, brighten=lambda img, f: img * int(f)),
+    Mistake("did the factor 1.5 become 1", caught_by=_SATURATES, brighten=lambda img, f: img * int(f)),
+    Mistake("did the factor 0.5 become 0", caught_by=_DARKENS, brighten=lambda img, f: img * int(f)),
     Mistake("is darker than before", caught_by=_DARKENS, brighten=_never_darker),
     Mistake("lost its fraction on the way", caught_by=_TRUNCATES, put_=_assign),
     Mistake("lost its fraction on the way", caught_by=_TRUNCATES, put_=_round),
@@ -147,3 +147,5 @@ MISTAKES = [
     Mistake("x looks at other memory now", caught_by=_ITSELF, put_=_swap_the_data),
     Mistake("a detour through float32", caught_by="test_a_large_number_arrives_whole", put_=_through_float32),
 ]
+
+KEEP = {_WRAPS: "it is the fact itself, in the plainest case"}

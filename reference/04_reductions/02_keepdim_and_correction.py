@@ -107,7 +107,7 @@ MISTAKES = [
         caught_by=_CONSTANT,
         standardise=lambda x: (x - x.mean(0)) / x.std(0, correction=0) if len(x) > 1 else torch.zeros_like(x),
     ),
-    Mistake("you left the constant column as it was", caught_by=_CONSTANT, standardise=_skip_constant_columns),
+    Mistake("you left the constant column alone", caught_by=_CONSTANT, standardise=_skip_constant_columns),
     Mistake("one row: its deviation is 0", caught_by=_ONE_ROW, standardise=_default_correction_one_row),
     Mistake(
         "it becomes 0",
@@ -115,3 +115,7 @@ MISTAKES = [
         standardise=lambda x: x if len(x) == 1 else standardise(x),
     ),
 ]
+
+KEEP = {
+    _SCALE: "it tells one deviation for all from one per column, and one per row; the constant column only sees NaN"
+}

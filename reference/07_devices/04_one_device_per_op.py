@@ -5,10 +5,10 @@ Hint: `Tensor.dim()` is 0 for a plain number; a set of `Tensor.device` knows how
 returns the tensor on another device, and the one you have stays where it was.
 Hint: Build the set of devices of all but the 0-dim CPU tensors. Two in it: raise. One: that is it. None: the CPU.
 
-Why: Two tensors on two devices have no common memory, and a hidden copy over the bus would cost more than the operation.
-A 0-dim CPU tensor is read without waiting and travels as a number in the kernel's arguments; a 0-dim GPU tensor cannot
-be read without waiting for the GPU. Plain indexing `table[ids]` also takes CPU ids, F.embedding does not. Move the
-small tensor to the big one, once, before the loop.
+Why: Two tensors on two devices have no common memory, and a hidden copy would cost more than the operation. A 0-dim
+CPU tensor is read without waiting and travels as a number in the kernel's arguments; a 0-dim GPU tensor cannot be
+read without waiting for the GPU. Plain indexing `table[ids]` takes CPU ids too, F.embedding does not. Move the small
+tensor to the big one, once, before the loop.
 """
 
 import torch
@@ -50,6 +50,19 @@ def _move_the_callers(x, w):
     return x @ w
 
 
+def _no_one_left(*tensors):
+    devices = {t.device for t in tensors if t.dim() > 0 or t.device.type != "cpu"}
+    if len(devices) != 1:
+        raise RuntimeError("not one device")
+    return devices.pop()
+
+
+def _any_number_goes_along(*tensors):
+    """Of another device, where there is one."""
+    vectors = {t.device for t in tensors if t.dim() > 0}
+    return _one_device(vectors or {t.device for t in tensors if t.device.type != "cpu"})
+
+
 def _compare_neighbours_with_the_first(*tensors):
     for t in tensors[1:]:
         if t.device != tensors[0].device and t.dim() > 0:
@@ -75,9 +88,7 @@ MISTAKES = [
     Mistake(
         "where all are 0-dim CPU tensors",
         caught_by="test_a_0_dim_cpu_tensor_goes_along_with_any_device",
-        common_device=lambda *ts: [_one_device({t.device for t in ts if t.dim() or t.device.type != "cpu"} or {None})][
-            0
-        ],
+        common_device=_no_one_left,
     ),
     Mistake(
         "a tensor with one element has a dimension",
@@ -87,7 +98,7 @@ MISTAKES = [
     Mistake(
         "goes along only if it is on the CPU",
         caught_by="test_a_0_dim_tensor_of_another_device_does_not_go_along",
-        common_device=lambda *ts: _one_device({t.device for t in ts if t.dim()} or {t.device for t in ts}),
+        common_device=_any_number_goes_along,
     ),
     Mistake(
         "two of these tensors are on different devices",
@@ -97,7 +108,7 @@ MISTAKES = [
         ),
     ),
     Mistake(
-        "you lost the index of cuda:1",
+        "keep the index",
         caught_by="test_tensors_on_two_devices_have_none",
         common_device=lambda *ts: torch.device(
             _one_device({t.device.type for t in ts if t.dim() or t.device.type != "cpu"} or {"cpu"})

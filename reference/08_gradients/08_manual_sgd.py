@@ -187,7 +187,7 @@ MISTAKES = [
         fit_line=lambda x, y, lr, steps: _fit(x, y, lr, steps, _new_tensor_without_grad),
     ),
     Mistake(
-        "does each step go downhill by its own gradient only",
+        "is each step downhill, by its own gradient only",
         caught_by=_LINE,
         fit_line=lambda x, y, lr, steps: _fit(x, y, lr, steps, _accumulate),
     ),

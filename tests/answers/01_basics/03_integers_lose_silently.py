@@ -110,7 +110,7 @@ WRONG = [
         brighten=lambda img, f: (img * f).long().to(torch.uint8).clamp(max=255),
     ),
     Mistake("uint8 image that stops at 255", caught_by="", brighten=lambda img, f: img * f),
-    Mistake("the factor 1.5 became 1", caught_by="", brighten=lambda img, f: img * torch.tensor(f).to(img.dtype)),
+    Mistake("did the factor 1.5 become 1", caught_by="", brighten=lambda img, f: img * torch.tensor(f).to(img.dtype)),
     Mistake(
         "is darker than before",
         caught_by="",

@@ -108,10 +108,16 @@ WRONG = [
     Mistake("two of these tensors are on different devices", caught_by="", common_device=_wrong_exception),
     Mistake("the two tensors met on two devices", caught_by="", matmul_on=_dropped),
     Mistake("the two tensors met on two devices", caught_by="", matmul_on=torch.mm),
-    Mistake("you moved the first tensor away", caught_by="", matmul_on=lambda x, w: (x.cpu() @ w.cpu()).to(x.device)),
+    Mistake(
+        "you moved the first tensor away from its device",
+        caught_by="",
+        matmul_on=lambda x, w: (x.cpu() @ w.cpu()).to(x.device),
+    ),
     Mistake("gradients reach w", caught_by="", matmul_on=lambda x, w: x @ torch.tensor(w.tolist(), device=x.device)),
     Mistake("the two tensors met on two devices", caught_by="", lookup=_copy_ids),
     Mistake(
-        "you moved the first tensor away", caught_by="", lookup=lambda t, i: nn.functional.embedding(i.cpu(), t.cpu())
+        "you moved the first tensor away from its device",
+        caught_by="",
+        lookup=lambda t, i: nn.functional.embedding(i.cpu(), t.cpu()),
     ),
 ]

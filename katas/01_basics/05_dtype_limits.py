@@ -1,0 +1,136 @@
+"""The limits of a dtype: the largest number, the first gap, and a mask that works in half precision.
+
+A floating dtype has two limits. Its *range* ends somewhere: the largest finite float16 is 65504, and -1e9, which many
+models write into the scores that attention must not see, is beyond it ("value cannot be converted to type Half without
+overflow"). And its *digits* end: float16 knows every whole number up to 2048, but 2049 is not there, so 2048 + 1 is
+2048, and a counter stands still. bfloat16 has float32's range, and pays with digits: its first gap is at 256.
+
+`torch.finfo(dtype)` knows both limits (`torch.iinfo` for integers), so no constant need stand in your code. One trap:
+`finfo.tiny` is the smallest *positive* number, `finfo.min` is the most negative one, near minus `finfo.max`.
+
+A mask has a last trap. Where a row is masked completely, -inf everywhere gives softmax 0/0 = NaN, and a NaN in one row
+spreads to all weights; `finfo.min` everywhere gives equal weights to what should have none.
+
+https://docs.pytorch.org/docs/stable/type_info.html
+"""
+
+import math
+
+import pytest
+import torch
+
+from dojo import under_test
+from dojo.kit import check_tensor, explain
+
+
+def mask_value(dtype: torch.dtype) -> float:
+    """The most negative finite number of a floating `dtype`, as a Python float."""
+    raise NotImplementedError("return the most negative finite number of dtype")
+
+
+def first_gap(dtype: torch.dtype) -> int:
+    """The smallest whole n > 0 such that n is in the floating `dtype` and n + 1 is not; float16: 2048."""
+    raise NotImplementedError("return the last whole number before the first gap")
+
+
+def masked_softmax(scores: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+    """Softmax over the last dimension of `scores` (any floating dtype) where only the scores with `keep` take part.
+
+    `keep` is bool, of the same shape. What is not kept gets exactly 0, the rest of its row sums to 1; a row where
+    nothing is kept is all 0. Returns shape and dtype of `scores`, which stays as it is.
+    """
+    raise NotImplementedError("softmax over the scores that are kept")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+
+@pytest.mark.parametrize(
+    ("dtype", "want"),
+    [
+        (torch.float16, -65504.0),
+        (torch.bfloat16, -(2.0**128) * (1 - 2.0**-8)),
+        (torch.float32, -(2.0**128) * (1 - 2.0**-24)),
+        (torch.float64, -1.7976931348623157e308),
+    ],
+)
+def test_every_dtype_has_a_most_negative_number(dtype, want):
+    value = _number(mask_value(dtype))
+    assert not math.isnan(value), f"expected the most negative finite {dtype}, got NaN"
+    assert not math.isinf(value), f"{value} is not finite: a row that is all -inf becomes NaN in a softmax"
+    assert value < 0, f"{value} is not negative: the most negative number of {dtype} was asked for"
+    assert value < -1e-4, f"{value} is nearly 0: finfo.tiny is the smallest positive number, not the largest"
+    assert value >= want, f"{value} is beyond the range of {dtype}, which ends at {want}"
+    assert value == want, f"{value} is not the most negative {dtype}: its range ends at {want}"
+
+
+@pytest.mark.parametrize(("dtype", "want"), [(torch.float16, 2048), (torch.bfloat16, 256), (torch.float32, 16777216)])
+def test_whole_numbers_have_a_first_gap(dtype, want):
+    """2 / eps: eps is the distance from 1 to the next number, so from 2 / eps on that distance is 2."""
+    n = _number(first_gap(dtype))
+    assert n != want // 2, f"{want // 2} + 1 is still a {dtype}: there the distance to the next number is 1, look for 2"
+    assert n != want + 1, f"{want + 1} is the number that is missing in {dtype}: n is the one before the gap"
+    assert n == want, f"the first n with n + 1 not in {dtype} is {want}, got {n}"
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_a_mask_works_in_every_floating_dtype(dtype):
+    scores = torch.tensor([[0.0, 9.0, math.log(3)], [math.log(4), 0.0, 9.0]], dtype=dtype)
+    keep = torch.tensor([[True, False, True], [True, True, False]])
+    with explain(f"masked_softmax takes {dtype}: is your mask value within its range?"):
+        out = masked_softmax(scores.clone(), keep)
+    want = torch.tensor([[0.25, 0.0, 0.75], [0.8, 0.2, 0.0]], dtype=dtype)
+    if isinstance(out, torch.Tensor) and out.shape == want.shape and out.is_floating_point():
+        sums = out.double().sum(-1)
+        short = (sums - 1).abs().max() > 0.05
+        assert not short, f"the rows sum to {sums.tolist()}: what you masked still took its share of the softmax"
+    check_tensor(out, want, f"masked_softmax in {dtype}", atol=2e-2 if dtype == torch.bfloat16 else 2e-3)
+
+
+@pytest.mark.parametrize("low", [-5.0, -50.0, -5000.0])
+def test_masked_means_exactly_zero(low):
+    """Kept scores may be low too: a mask value that is merely negative is not low enough."""
+    scores = torch.tensor([[low, low + 1, low + 2, low + 3]])
+    keep = torch.tensor([[True, True, False, False]])
+    with explain("the kept scores are low, but finite"):
+        out = masked_softmax(scores, keep)
+    p = 1 / (1 + math.e)
+    if isinstance(out, torch.Tensor) and out.shape == (1, 4):
+        leak = max(out[0, 2:].tolist())
+        assert leak == 0, f"the kept scores are near {low}, and a masked one got {leak}: it must get exactly 0"
+        assert not out.isnan().any(), f"scores near {low} gave NaN: exp of them is 0, let softmax shift them first"
+    check_tensor(out, torch.tensor([[p, 1 - p, 0.0, 0.0]]), f"two kept scores near {low}, 1 apart", atol=1e-3)
+
+
+def test_a_row_without_a_score_is_zero_not_nan():
+    scores = torch.tensor([[1.0, 2.0, 3.0], [1.0, 1.0, 5.0]])
+    keep = torch.tensor([[False, False, False], [True, True, False]])
+    with explain("a row may be masked completely"):
+        out = masked_softmax(scores, keep)
+    if isinstance(out, torch.Tensor) and out.shape == (2, 3):
+        assert not out[0].isnan().any(), "0/0: a row of nothing but -inf is NaN after softmax"
+        assert out[0].sum() < 0.5, (
+            "the row has nothing to look at, yet its weights sum to 1: equal scores, equal weights"
+        )
+    check_tensor(
+        out, torch.tensor([[0.0, 0.0, 0.0], [0.5, 0.5, 0.0]]), "a row that is masked completely is 0", atol=1e-3
+    )
+
+
+def test_softmax_runs_along_the_last_dimension_and_leaves_the_scores_alone():
+    scores = torch.tensor([[[0.0, 7.0, 0.0, 7.0]], [[7.0, 0.0, 0.0, 7.0]]])
+    keep = torch.tensor([[[True, False, True, False]], [[True, False, False, False]]])
+    kept_scores, kept_keep = scores.clone(), keep.clone()
+    with explain("scores may have any number of dimensions"):
+        out = masked_softmax(scores, keep)
+    want = torch.tensor([[[0.5, 0.0, 0.5, 0.0]], [[1.0, 0.0, 0.0, 0.0]]])
+    check_tensor(out, want, "scores (2, 1, 4): each of the 2 rows of 4 is a softmax of its own", atol=1e-3)
+    assert scores.equal(kept_scores), "you wrote the mask into scores itself: masked_fill_ works in place"
+    assert keep.equal(kept_keep), "you changed keep itself"
+
+
+def _number(got: object) -> float:
+    assert isinstance(got, (int, float, torch.Tensor)), f"expected a number, got {got!r}"
+    assert not isinstance(got, torch.Tensor) or got.numel() == 1, f"expected one number, got {got!r}"
+    return got.item() if isinstance(got, torch.Tensor) else got

@@ -1,0 +1,103 @@
+"""Group sums: three writes that look alike, and only one of them adds.
+
+Row i of `x` belongs to group g[i], and you want a sum for each group: nodes and edges, words and sentences, pixels and
+segments. The index has repeats, and that is where the ways part. `out[g] += x` reads `out[g]`, adds, and writes back:
+of several rows with the same index, one survives. `scatter_` writes too. Only what has *add* in its name
+(`index_add_`, `scatter_add_`) adds up, as does `scatter_reduce_` when it is told to sum.
+
+None of the wrong ways raises an error, and there are more traps on the way. The index of `scatter_add_` is not
+broadcast: give it one column, and only column 0 is filled. `scatter_reduce_` with "mean" counts the zeros that `out`
+began with, unless it is told not to. `bincount` ends at the largest index it saw, so an empty last group is missing.
+And the mean of an empty group is 0/0.
+
+What is asked here: for each of n groups, how many rows it has, their sum, and their mean.
+
+https://docs.pytorch.org/docs/stable/generated/torch.Tensor.index_add_.html
+"""
+
+from typing import Any
+
+import torch
+
+from dojo import under_test
+from dojo.kit import check_tensor, explain
+
+
+def counts(g: torch.Tensor, n: int) -> torch.Tensor:
+    """How often each of 0..n-1 stands in `g` (N,) int64: (n,), whole numbers, of an integer or a float dtype."""
+    raise NotImplementedError("count the rows of each group")
+
+
+def group_sum(x: torch.Tensor, g: torch.Tensor, n: int) -> torch.Tensor:
+    """Out[k] is the sum of the rows x[i] with g[i] == k: (n, D). `x` (N, D) is float32, `g` (N,) int64, all < n."""
+    raise NotImplementedError("add the rows of each group")
+
+
+def group_mean(x: torch.Tensor, g: torch.Tensor, n: int) -> torch.Tensor:
+    """As group_sum, with the mean in place of the sum: (n, D). An empty group has the mean 0."""
+    raise NotImplementedError("average the rows of each group")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+
+def _rows() -> torch.Tensor:
+    return torch.tensor([[1.0, 10, -1], [2, 20, -2], [3, 30, -3], [4, 40, -4], [6, 60, -6]])
+
+
+def _integers(out: Any) -> Any:
+    """The same numbers as int64, where they are whole: counts may have any dtype."""
+    whole = isinstance(out, torch.Tensor) and out.dtype != torch.bool and not (out % 1).any()
+    return out.long() if whole else out
+
+
+def test_bincount_ends_at_the_largest_index():
+    with explain("counts(g, 5) failed: g is (4,)"):
+        out = counts(torch.tensor([2, 0, 2, 2]), 5)
+    assert not (isinstance(out, torch.Tensor) and out.shape == (3,)), "you end at the largest index in g; n says how many"
+    check_tensor(_integers(out), torch.tensor([1, 0, 3, 0, 0]), "0 stands once in g, 2 stands three times")
+
+
+def test_only_an_add_adds_rows_with_the_same_index():
+    x, g = _rows(), torch.tensor([1, 0, 1, 1, 0])
+    with explain("group_sum(x, g, 2) failed: x is (5, 3), g is (5,)"):
+        out = group_sum(x, g, 2)
+    if isinstance(out, torch.Tensor) and out.shape == (2, 3):
+        one_row = out[0].tolist() in ([2, 20, -2], [6, 60, -6])
+        assert not one_row, "of each group one row was kept: with a repeated index your write overwrites, it adds nothing"
+        first = out[:, 0].tolist() == [8, 8] and not out[:, 1:].any()
+        assert not first, "only column 0 is filled: one column of indices is not broadcast over the columns of x"
+    check_tensor(out, torch.tensor([[8.0, 80, -8], [8, 80, -8]]), "each group holds the sum of its rows")
+    check_tensor(x, _rows(), "you changed x")
+
+
+def test_an_empty_group_has_a_sum_too():
+    with explain("group_sum(x, g, 4) failed: groups 1 and 3 have no rows"):
+        out = group_sum(_rows(), torch.tensor([0, 2, 2, 0, 2]), 4)
+    short = isinstance(out, torch.Tensor) and out.shape[:1] in ((2,), (3,))
+    assert not short, "an empty group is missing: n says how many groups there are, not the largest index in g"
+    want = torch.tensor([[5.0, 50, -5], [0, 0, 0], [11, 110, -11], [0, 0, 0]])
+    check_tensor(out, want, "groups 1 and 3 have no rows: their sum is 0")
+
+
+def test_a_mean_counts_the_rows_and_nothing_else():
+    x, g = _rows(), torch.tensor([1, 0, 1, 1, 1])
+    with explain("group_mean(x, g, 2) failed: x is (5, 3), g is (5,)"):
+        out = group_mean(x, g, 2)
+    if isinstance(out, torch.Tensor) and out.shape == (2, 3):
+        sums = torch.tensor([[2.0, 20, -2], [14, 140, -14]])
+        assert not out.allclose(sums / torch.tensor([[2.0], [5]])), "you divided by one too many: the zero at the start counts"
+        assert not out.allclose(sums / 5), "you divided by the number of all rows: each group has its own"
+    check_tensor(out, torch.tensor([[2.0, 20, -2], [3.5, 35, -3.5]]), "group 0 has 1 row, group 1 has 4", rtol=1e-5)
+    check_tensor(x, _rows(), "you changed x")
+
+
+def test_the_mean_of_nothing_is_zero_by_zero():
+    with explain("group_mean(x, g, 4) failed: groups 1 and 3 have no rows"):
+        out = group_mean(_rows(), torch.tensor([0, 2, 2, 0, 2]), 4)
+    nan = isinstance(out, torch.Tensor) and out.isnan().any()
+    assert not nan, "the mean of an empty group became NaN, for 0/0 is NaN; asked is 0"
+    third = 11 / 3
+    want = torch.tensor([[2.5, 25, -2.5], [0, 0, 0], [third, 10 * third, -third], [0, 0, 0]])
+    check_tensor(out, want, "groups 1 and 3 have no rows: their mean is 0", rtol=1e-5)

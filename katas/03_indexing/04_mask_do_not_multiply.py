@@ -1,0 +1,107 @@
+"""Mask, do not multiply: zero times NaN is NaN.
+
+Where masks were numbers, people wrote `1 - mask` to invert one and `x * mask` to hide values. Today a mask is a bool
+tensor, and both habits bite. `1 - mask` raises an error, so old code stops; people went back to an older torch for it,
+where all that was needed is another operator. That operator has its own trap: on a 0/1 tensor of dtype uint8 it flips
+all eight bits, and gives 255 and 254, which are both true.
+
+The product bites later. `x * mask` does not remove a value, it multiplies it by zero, and NaN * 0 and inf * 0 are NaN:
+one bad value that you masked out, or one -inf that you wanted to write, spoils the whole result. And where it does not,
+a mean over `x * mask` still counts the zeros. Choosing has neither fault: `x[mask]` takes the values out,
+`torch.where` and `masked_fill` pick one or the other for each place.
+
+What is asked here: the inverse of a mask, the mean of what a mask keeps, and a new tensor with some places filled.
+
+https://docs.pytorch.org/docs/stable/generated/torch.Tensor.masked_fill.html
+"""
+
+import pytest
+import torch
+
+from dojo import under_test
+from dojo.kit import check_tensor, explain
+
+
+def invert(mask: torch.Tensor) -> torch.Tensor:
+    """True where `mask` is False or 0, else False: bool, the shape of `mask`, which is bool, or uint8 with 0 and 1."""
+    raise NotImplementedError("return the inverse of the mask")
+
+
+def masked_mean(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The mean (0-dim) of those values of `x` (float) where `mask` (bool, same shape) is True, whatever the others are."""
+    raise NotImplementedError("return the mean of what the mask keeps")
+
+
+def fill(x: torch.Tensor, mask: torch.Tensor, v: float) -> torch.Tensor:
+    """A new tensor: `v` where `mask` (bool, the shape of `x`) is True, else the value of `x` (float). v may be -inf."""
+    raise NotImplementedError("return x with v where the mask is True")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+_NAN, _INF = float("nan"), float("inf")
+
+
+@pytest.mark.myth(says="1 - mask inverts a mask", today="a mask is bool, and a bool tensor refuses to be subtracted")
+def test_a_bool_mask_is_not_a_number():
+    mask = torch.tensor([[True, False, False], [False, True, True]])
+    with explain("invert(mask) failed on a bool mask: it is not a number, to be subtracted or negated"):
+        out = invert(mask)
+    check_tensor(out, torch.tensor([[False, True, True], [True, False, False]]), "each True becomes False, and vice versa")
+    assert mask.tolist() == [[True, False, False], [False, True, True]], "you changed the mask"
+
+
+def test_flipping_the_bits_of_a_uint8_is_not_logical_not():
+    mask = torch.tensor([1, 0, 0], dtype=torch.uint8)
+    with explain("invert(mask) failed on a uint8 mask of zeros and ones"):
+        out = invert(mask)
+    flipped = isinstance(out, torch.Tensor) and out.shape == (3,) and out.all()
+    assert not flipped, "all values are true now: you flipped eight bits, and 1 became 254, not 0"
+    check_tensor(out, torch.tensor([False, True, True]), "the mask was uint8: 1 becomes False, 0 becomes True")
+
+
+def test_a_mean_must_not_count_what_is_masked_out():
+    x = torch.tensor([[4.0, 30], [5, 50]])
+    with explain("masked_mean(x, mask) failed: x and mask are (2, 2)"):
+        out = masked_mean(x, torch.tensor([[True, False], [True, False]]))
+    if isinstance(out, torch.Tensor) and out.numel() == 1:
+        assert out.item() != 2.25, "you divided by the number of all values: those that became 0 still count (2.25)"
+        assert out.item() != 22.25, "you took the mean of all values: the mask keeps only 4 and 5"
+    check_tensor(out, torch.tensor(4.5), "the mask keeps 4 and 5", rtol=1e-5)
+
+
+def test_zero_times_nan_is_nan():
+    x = torch.tensor([_NAN, 4.0, 5.0, _INF, 30.0])
+    with explain("masked_mean(x, mask) failed: x and mask are (5,)"):
+        out = masked_mean(x, torch.tensor([False, True, True, False, False]))
+    nan = isinstance(out, torch.Tensor) and out.isnan().any()
+    assert not nan, "NaN and inf were masked out, and the mean is NaN: NaN * 0 is NaN"
+    check_tensor(out, torch.tensor(4.5), "the mask keeps 4 and 5; NaN, inf and 30 are masked out", rtol=1e-5)
+
+
+def test_fill_makes_a_new_tensor():
+    x = torch.tensor([[1.0, 2, 3], [4, 5, 6]])
+    mask = torch.tensor([[True, False, False], [False, False, True]])
+    with explain("fill(x, mask, -1.0) failed: x and mask are (2, 3)"):
+        out = fill(x, mask, -1.0)
+    check_tensor(out, torch.tensor([[-1.0, 2, 3], [4, 5, -1]]), "fill(x, mask, -1) has -1 where the mask is True")
+    check_tensor(x, torch.tensor([[1.0, 2, 3], [4, 5, 6]]), "you wrote into x; asked is a new tensor")
+
+
+def test_fill_covers_nan_and_leaves_the_rest():
+    with explain("fill(x, mask, 7.0) failed: x and mask are (3,)"):
+        out = fill(torch.tensor([_NAN, 2.0, _NAN]), torch.tensor([True, False, False]), 7.0)
+    if isinstance(out, torch.Tensor) and out.shape == (3,):
+        assert not out[0].isnan(), "the NaN is still there where the mask is True: NaN * 0 is NaN"
+        assert out[2].isnan(), "the mask is False at the last place: the NaN there stays, nobody asked to hide it"
+    check_tensor(out, torch.tensor([7.0, 2.0, _NAN]), "7 where the mask is True, the value of x elsewhere")
+
+
+def test_zero_times_infinity_is_nan_too():
+    """Attention scores are masked with -inf: softmax then gives those places exactly 0."""
+    with explain("fill(x, mask, -inf) failed: x and mask are (3,)"):
+        out = fill(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([False, True, False]), -_INF)
+    nan = isinstance(out, torch.Tensor) and out.isnan().any()
+    assert not nan, "v was -inf, and NaN appeared where the mask is False: -inf * 0 is NaN"
+    check_tensor(out, torch.tensor([1.0, -_INF, 3.0]), "-inf where the mask is True, the value of x elsewhere")

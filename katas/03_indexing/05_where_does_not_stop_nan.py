@@ -1,0 +1,104 @@
+"""Where does not stop NaN: the gradient of the branch you did not take.
+
+`torch.where(x > 0, x.sqrt(), 0)` looks safe, and its value is: 0 where the root is not defined. But both branches were
+computed, for all x, and both are part of the graph. On the way back, `where` hands each branch its gradient, and to the
+places that it did not take it hands 0. The root multiplies that 0 by its own derivative, which is inf at 0 and NaN
+below. 0 * inf is NaN. The loss looks fine, the gradient is NaN, and one step later so are all the weights.
+
+It is the same with 1/x, log, acos, x ** 0.5 and the norm of a zero vector: what must be safe is the *input* of such a
+function, not its output. So either take out the places where the function is defined, or put a harmless input where it
+is not; then choose. Adding a small eps is no way out here: it changes the value everywhere.
+
+What is asked here: a root and a quotient whose values are exact, also for tiny inputs, and whose gradients are finite:
+0 where the value was put to 0, and the true derivative elsewhere.
+
+https://docs.pytorch.org/docs/stable/generated/torch.where.html
+"""
+
+from typing import Any
+
+import pytest
+import torch
+
+from dojo import under_test
+from dojo.kit import check_tensor, explain
+
+
+def safe_sqrt(x: torch.Tensor) -> torch.Tensor:
+    """The root of `x` where x > 0, else 0. The gradient is 0.5 / sqrt(x) where x > 0, else 0. `x` is not changed."""
+    raise NotImplementedError("return a root with a finite gradient")
+
+
+def safe_div(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """a / b (same shape) where b is not 0, else 0. Where b is 0, the gradients of `a` and `b` are 0 too."""
+    raise NotImplementedError("return a quotient with finite gradients")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+
+def _gradient(out: Any, of: torch.Tensor, weights: torch.Tensor, where: str) -> torch.Tensor:
+    """The gradient of (out * weights).sum(), or an assertion that says why there is none."""
+    assert isinstance(out, torch.Tensor), f"expected a tensor, got {type(out).__name__}"
+    assert out.shape == weights.shape, f"expected the shape {tuple(weights.shape)}, got {tuple(out.shape)}"
+    assert out.requires_grad, "your result has no graph: you left autograd on the way (detach, no_grad, item, numpy?)"
+    with explain("backward failed"):
+        (grad,) = torch.autograd.grad((out * weights).sum(), of, allow_unused=True)
+    assert grad is not None, "your result does not depend on this input: you cut it off on the way (detach, data?)"
+    assert not grad.isnan().any(), (
+        f"the gradient is NaN {where}: the branch that was not taken got gradient 0, and 0 * inf is NaN\n{grad}"
+    )
+    assert not grad.isinf().any(), f"the gradient is infinite {where}: the derivative there goes into the result\n{grad}"
+    return grad
+
+
+def test_the_root_of_nothing_is_zero():
+    x = torch.tensor([-4.0, 0.0, 2.25, 1e-8])
+    with explain("safe_sqrt(x) failed: x has no graph here"):
+        out = safe_sqrt(x)
+    if isinstance(out, torch.Tensor):
+        assert not out.isnan().any(), "the root of a negative number came through: its value is NaN, asked is 0"
+    check_tensor(out, torch.tensor([0.0, 0, 1.5, 1e-4]), "values are exact: 0 where x <= 0, and no eps", rtol=1e-5)
+    check_tensor(x, torch.tensor([-4.0, 0.0, 2.25, 1e-8]), "you changed x")
+
+
+@pytest.mark.myth(
+    says="torch.where keeps the NaN of the other branch out",
+    today="out of the value only: the gradient of the branch not taken is 0 * inf = NaN",
+)
+def test_where_does_not_stop_the_nan_of_the_other_branch():
+    x = torch.tensor([-1.0, 0.0, 4.0, 0.25], requires_grad=True)
+    with explain("safe_sqrt(x) failed: x is a leaf that requires grad, and cannot be written to"):
+        out = safe_sqrt(x)
+    grad = _gradient(out, x, torch.tensor([3.0, 5.0, 2.0, 7.0]), "where x <= 0")
+    check_tensor(grad, torch.tensor([0.0, 0, 0.5, 7]), "0 where x <= 0, else 0.5 / sqrt(x), weighted 2 and 7", rtol=1e-5)
+
+
+def test_division_by_zero_is_zero():
+    a, b = torch.tensor([1.0, 0.0, -3.0, 6.0, 1.0]), torch.tensor([0.0, 0.0, 0.0, -1.5, 1e-6])
+    with explain("safe_div(a, b) failed: a and b have no graph here"):
+        out = safe_div(a, b)
+    if isinstance(out, torch.Tensor) and out.shape == (5,):
+        assert out[:3].isfinite().all(), f"b is 0 in the first three places, and 1/0 or 0/0 came through: {out.tolist()}"
+    want = torch.tensor([0.0, 0, 0, -4, 1e6])
+    check_tensor(out, want, "values are exact: 0 where b is 0, and a / b for negative and tiny b too", rtol=1e-5)
+    check_tensor(b, torch.tensor([0.0, 0.0, 0.0, -1.5, 1e-6]), "you changed b")
+
+
+def test_the_denominator_gets_a_finite_gradient():
+    a, b = torch.tensor([1.0, 1.0, 0.0, 3.0]), torch.tensor([0.0, 2.0, 0.0, -2.0], requires_grad=True)
+    with explain("safe_div(a, b) failed: b is a leaf that requires grad, and cannot be written to"):
+        out = safe_div(a, b)
+    grad = _gradient(out, b, torch.tensor([3.0, 1.0, 7.0, 4.0]), "of b, where b is 0")
+    want = torch.tensor([0.0, -0.25, 0.0, -3.0])
+    check_tensor(grad, want, "the gradient of b: 0 where b is 0, else -a / b ** 2, weighted 1 and 4", rtol=1e-5)
+
+
+def test_the_numerator_gets_a_finite_gradient():
+    a, b = torch.tensor([1.0, 1.0, 3.0], requires_grad=True), torch.tensor([0.0, 2.0, -4.0])
+    with explain("safe_div(a, b) failed: a is a leaf that requires grad, and cannot be written to"):
+        out = safe_div(a, b)
+    grad = _gradient(out, a, torch.tensor([3.0, 1.0, 8.0]), "of a, where b is 0")
+    want = torch.tensor([0.0, 0.5, -2.0])
+    check_tensor(grad, want, "the gradient of a: 0 where b is 0, else 1 / b, weighted 1 and 8", rtol=1e-5)

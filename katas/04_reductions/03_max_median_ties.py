@@ -1,0 +1,143 @@
+"""max, median and ties: three functions called max, half a median
+
+`torch.max` is three functions. `x.max()` is the largest value of all; `torch.max(x, y)` with a tensor `y` compares
+value by value; `torch.max(x, 0)` with an *int* reduces dim 0 and returns a pair, (values, indices). So "at least
+zero", written as `torch.max(x, 0)`, runs and means something else, while 0. in place of 0 is a TypeError.
+
+`x.median()` of an even number of values does not average the two in the middle as NumPy does: it returns the lower
+one, so that the median is always a value of x.
+
+And ties: of several equal values, `argmax` and `max(dim)` return the first, as documented. `topk`, `sort` and `argsort`
+promise nothing, unless a sort is asked to be stable. On short inputs they look stable by luck, so the ranking that was
+right in your test with five scores shuffles equal scores in production.
+
+What is asked here: no function changes its input, and `ranking` returns an order (who is first, who is second), not
+the place that each score takes.
+
+https://docs.pytorch.org/docs/stable/generated/torch.max.html
+"""
+
+import pytest
+import torch
+
+from dojo import under_test
+from dojo.kit import check_tensor, explain
+
+
+def floor_at(x: torch.Tensor, lo: float) -> torch.Tensor:
+    """`x` (float, any shape) with every value below the Python number `lo`, an int or a float, replaced by `lo`."""
+    raise NotImplementedError("let no value be below lo")
+
+
+def top1(x: torch.Tensor) -> torch.Tensor:
+    """`x`: (N, C). The index of the largest value of each row, of equal ones the first: (N,), int64."""
+    raise NotImplementedError("return the winning column of each row")
+
+
+def median(x: torch.Tensor) -> torch.Tensor:
+    """The median of `x` (1-D, float, not empty) as NumPy has it: the mean of the middle two where there are two."""
+    raise NotImplementedError("return the median")
+
+
+def ranking(scores: torch.Tensor) -> torch.Tensor:
+    """`scores`: (N,). The indices of the scores, best first, equal scores in their original order: (N,), int64."""
+    raise NotImplementedError("return the indices from the best score to the worst")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+
+@pytest.mark.parametrize("lo", [0, 1, 1.5, -2.5])
+def test_max_with_an_int_reduces_a_dimension(lo):
+    rows = [[-1.0, 2.0, 0.5], [3.0, -4.0, 1.25]]
+    x = torch.tensor(rows)
+    with explain(f"floor_at(x, {lo}) takes any Python number; torch.max takes another tensor, or an int that is a dim"):
+        got = floor_at(x, lo)
+    assert not isinstance(got, tuple), f"torch.max(x, {lo}) took {lo} for a dim: you got its (values, indices)"
+    assert not _same(got, [[min(v, lo) for v in row] for row in rows]), "you cut off what is above lo, not below"
+    want = torch.tensor([[max(v, float(lo)) for v in row] for row in rows])
+    check_tensor(got, want, f"floor_at(x, {lo}) keeps the shape and lifts only what is below {lo}")
+    assert x.tolist() == rows, "you changed x in place: floor_at returns a new tensor"
+
+
+def test_argmax_without_a_dim_counts_through_the_whole_tensor():
+    x = torch.tensor([[1.0, 7.0, 3.0, 2.0], [4.0, 0.0, 9.0, 1.0], [8.0, 5.0, 6.0, 2.0]])
+    got = top1(x)
+    assert not isinstance(got, tuple), "you returned the whole (values, indices): the indices are asked for"
+    assert not _same(got, 6), "you took one winner out of the whole tensor, numbered through all rows"
+    assert not _same(got, [2, 0, 1, 0]), "you took the winner of each column: the dim that you name disappears"
+    assert not _same(got, [7.0, 9.0, 8.0]), "you returned the largest values: their indices are asked for"
+    check_tensor(got, torch.tensor([1, 2, 0]), "top1 returns one column index per row")
+    check_tensor(top1(x[:1]), torch.tensor([1]), "top1 of one row is still a vector: a batch of one stays a batch")
+
+
+def test_the_first_of_equal_values_wins_in_argmax_not_in_topk():
+    x = torch.zeros(3, 40)
+    x[1, 17:] = 1.0
+    message = (
+        "several values of the row are equal: top1 returns the first of them; topk and sort promise no order there"
+    )
+    check_tensor(top1(x), torch.tensor([0, 17, 0]), message)
+
+
+@pytest.mark.parametrize(
+    ("values", "want"), [([4.0, 1.0, 3.0, 2.0], 2.5), ([9.0, -1.0], 4.0), ([5.0, 5, 0, 8, 7, 1], 5.0)]
+)
+@pytest.mark.myth(
+    says="Tensors have all of NumPy's operations, and they behave exactly the same",
+    today="median() of an even number of values is the lower one of the middle two, numpy.median their mean.",
+)
+def test_median_of_an_even_count_is_the_lower_one_not_the_mean(values, want):
+    x = torch.tensor(values)
+    low, high = sorted(values)[len(values) // 2 - 1 : len(values) // 2 + 1]
+    got = _number(median(x))
+    if low != high:
+        assert got != low, f"you returned {low}, the lower of the middle two: NumPy's median is their mean, {want}"
+        assert got != high, f"you returned {high}, the upper of the middle two: NumPy's median is their mean, {want}"
+    assert got == want, f"median of {values}: expected {want}, got {got}"
+    assert x.tolist() == values, "you changed x"
+
+
+@pytest.mark.parametrize(("values", "want"), [([10.0, 2.0, 30.0, 4.0, 3.0], 4.0), ([6.5], 6.5)])
+def test_median_of_an_odd_count_is_the_value_in_the_middle(values, want):
+    with explain("median works for an odd number of values, and for one"):
+        got = _number(median(torch.tensor(values)))
+    assert got == want, f"median of {values}: expected {want}, the value in the middle once sorted, got {got}"
+
+
+def test_argsort_gives_the_order_not_the_rank():
+    scores = torch.tensor([0.125, 0.5, 0.875, 0.25])
+    got = ranking(scores)
+    assert not _same(got, [0, 3, 1, 2]), "you sorted from the worst to the best: descending was asked for"
+    assert not _same(got, [3, 1, 0, 2]), "you returned the place of each score: the index of the best comes first"
+    assert not _same(got, [0.875, 0.5, 0.25, 0.125]), "you returned the sorted scores: their indices are asked for"
+    check_tensor(got, torch.tensor([2, 1, 3, 0]), "ranking returns the indices of the scores, best first")
+
+
+@pytest.mark.parametrize("distinct", [1, 3])
+def test_a_sort_keeps_ties_in_order_only_if_stable(distinct):
+    scores = torch.arange(30) % distinct / 4
+    order = [i for level in reversed(range(distinct)) for i in range(30) if i % distinct == level]
+    backwards = [i for level in reversed(range(distinct)) for i in reversed(range(30)) if i % distinct == level]
+    got = ranking(scores)
+    assert not _same(got, backwards), (
+        "equal scores came out backwards: turning a stable order around turns the ties too"
+    )
+    message = "equal scores must stay in their original order: a sort that is not stable may shuffle them"
+    check_tensor(got, torch.tensor(order), message)
+
+
+def _same(got, values):
+    """Is `got` a tensor with exactly these values?"""
+    return isinstance(got, torch.Tensor) and got.tolist() == values
+
+
+def _number(got):
+    """The number in a 0-dim tensor, or in a Python or NumPy number."""
+    __tracebackhide__ = True
+    assert not isinstance(got, tuple), "you returned (values, indices): the median is one number"
+    with explain(f"median returns one number as a tensor without dimensions, got {got!r}"):
+        if isinstance(got, torch.Tensor):
+            assert got.dim() == 0, f"median returns a tensor without dimensions, got shape {tuple(got.shape)}"
+        return float(got)

@@ -1,0 +1,129 @@
+"""Distributions have shapes: logits, event dimensions, gradients
+
+`torch.distributions` holds a density and a sampler together, and three of its conventions bite. The first argument of
+`Categorical` is *probs*: hand it logits by position and it draws from something else, or complains of a Simplex where
+one is negative. `sample` takes a *shape*, `sample((n,))`, not a number.
+
+`Normal(mu, sigma)` takes a standard deviation, not a variance. With `mu` of shape (D,) it is D separate numbers, not
+one point of D dimensions: `log_prob` of x (B, D) is (B, D), until you say that the last dimension belongs to one event,
+and the log densities are added up along it. A density is not a probability: it may be greater than 1, its log positive.
+
+And `sample()` cuts the graph: no gradient reaches `mu` through it. Write the sample as a function of `mu`, `sigma` and
+some noise that depends on neither, and the gradient flows: that is what `rsample` does.
+
+What is asked: plain torch or torch.distributions, as you like. `sigma` is always a standard deviation, and positive.
+
+https://docs.pytorch.org/docs/stable/distributions.html
+"""
+
+import math
+
+import torch
+
+from dojo import under_test
+from dojo.kit import check_tensor, explain
+
+
+def sample_actions(logits: torch.Tensor, n: int) -> torch.Tensor:
+    """Draw `n` class numbers, (n,) int64: class k with probability softmax(logits)[k]. `logits` is (K,), any floats."""
+    raise NotImplementedError("draw n classes")
+
+
+def log_prob(mu: torch.Tensor, sigma: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """The log density, (B,), of each row of `x` (B, D) as one point: D independent normals, `mu` and `sigma` (D,)."""
+    raise NotImplementedError("one log density per row of x")
+
+
+def reparam(mu: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """One draw from Normal(mu, sigma) per element, in the shape of `mu`, through which gradients reach both."""
+    raise NotImplementedError("draw in a way that can be differentiated")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+_ADD_UP = "add the log densities of a row up"
+
+
+def _actions(logits, n):
+    before = logits.clone()
+    with explain(
+        f"sample_actions(logits, {n}) must work for any logits: a sample shape is (n,), and logits= is not probs"
+    ):
+        actions = sample_actions(logits, n)
+    assert isinstance(actions, torch.Tensor), f"sample_actions returns a tensor, yours is {type(actions).__name__}"
+    assert actions.shape == (n,), f"sample_actions(logits of shape (K,), {n}) is ({n},), yours {tuple(actions.shape)}"
+    assert actions.dtype == torch.int64, f"classes are int64, yours are {actions.dtype}"
+    assert torch.equal(logits, before), "sample_actions changed the logits"
+    return actions
+
+
+def test_logits_are_not_probabilities():
+    """Logits 0 and log 3 mean odds of 1 to 3."""
+    actions = _actions(torch.tensor([0.0, math.log(3)]), 4000)
+    share = (actions == 1).double().mean().item()
+    assert share < 1, "always class 1: the logits were taken for probabilities (0 is 'never'), or you took the argmax"
+    assert abs(share - 0.6) > 0.05, "class 1 came in 60%, as after a sigmoid per class; softmax makes one distribution"
+    assert abs(share - 0.75) < 0.05, f"class 1 has odds of 3 to 1, so 75% of the draws, yours has {share:.0%}"
+
+
+def test_logits_may_be_negative():
+    """A constant added to all logits changes nothing: odds of 1 to 3 to 4 again."""
+    actions = _actions(torch.tensor([1.0, 3.0, 4.0]).log() - 1, 4000)
+    for k, want in enumerate((0.125, 0.375, 0.5)):
+        share = (actions == k).double().mean().item()
+        assert abs(share - want) < 0.05, f"class {k} has a probability of {want:.1%}, yours came in {share:.1%}"
+
+
+def test_a_row_is_one_event():
+    mu, sigma, x = torch.zeros(3), torch.ones(3), torch.zeros(2, 3)
+    with explain("mu and sigma are (3,), x is (2, 3)"):
+        got = log_prob(mu, sigma, x)
+    assert isinstance(got, torch.Tensor), f"log_prob returns a tensor, yours is {type(got).__name__}"
+    assert got.shape != (2, 3), f"you have one number per element, but a row is one point: {_ADD_UP}"
+    assert got.shape == (2,), f"x has 2 rows, so log_prob is (2,), yours is {tuple(got.shape)}"
+    check_tensor(got, torch.tensor([-2.7568, -2.7568]), f"3 * log(1 / sqrt(2 pi)): {_ADD_UP}", atol=1e-3)
+    mu, sigma = torch.tensor([1.0, -2.0, 0.0]), torch.tensor([0.5, 2.0, 1.0])
+    x = torch.tensor([[1.0, 0.0, 1.0], [2.0, -2.0, 0.0], [1.0, -2.0, -3.0], [0.0, 4.0, 0.5]])
+    with explain("mu and sigma are (3,), x is (4, 3)"):
+        got = log_prob(mu, sigma, x)
+    want = torch.tensor([-1.0, -2.0, -4.5, -6.625]) - 2.7568
+    check_tensor(got, want, "each column has its own mu and sigma", atol=1e-3)
+
+
+def test_a_density_may_exceed_one():
+    mu, sigma = torch.tensor([0.5]), torch.tensor([0.1])
+    with explain("mu and sigma are (1,), x is (2, 1)"):
+        got = log_prob(mu, sigma, torch.tensor([[0.5], [0.7]]))
+    if isinstance(got, torch.Tensor) and got.numel() == 2:
+        peak = got.detach().flatten()[0].item()
+        assert abs(peak - 0.2323) > 1e-3, "you took sigma for a variance: it is the standard deviation"
+        assert abs(peak) > 1e-3, "a log density may be positive: do not cut it off at 0"
+    check_tensor(got, torch.tensor([1.3836, -0.6164]), "log density of Normal(0.5, 0.1) at 0.5 and 0.7", atol=1e-3)
+
+
+def test_the_gradient_passes_through_a_sample():
+    mu, sigma = torch.tensor([1.0, -2.0, 3.0], requires_grad=True), torch.tensor([0.5, 2.0, 1.0], requires_grad=True)
+    weights = torch.tensor([1.0, 10.0, 100.0])
+    with explain("mu and sigma are (3,)"):
+        z = reparam(mu, sigma)
+    assert isinstance(z, torch.Tensor), f"reparam returns a tensor, yours is {type(z).__name__}"
+    assert z.shape == (3,), f"mu is (3,), so is the draw, yours is {tuple(z.shape)}"
+    assert z.requires_grad, "your draw has no graph: sample() (or detach, or no_grad) cut it"
+    to_mu, to_sigma = torch.autograd.grad(z, (mu, sigma), weights, allow_unused=True, materialize_grads=True)
+    assert to_mu.any(), "a gradient of 0 reaches mu: torch.normal has a backward, but it is 0"
+    check_tensor(to_mu, weights, "moving mu moves the draw by as much, so dz/dmu is 1", rtol=1e-4)
+    noise = (z.detach() - mu.detach()) / sigma.detach()
+    check_tensor(to_sigma, weights * noise, "dz/dsigma is the standard normal noise of the draw", rtol=1e-3, atol=1e-3)
+
+
+def test_a_sample_has_the_spread_of_its_sigma():
+    mu, sigma = torch.full((2, 4000), 5.0), torch.tensor([[4.0], [0.25]]).expand(2, 4000)
+    with explain("mu and sigma may have any shape, here (2, 4000)"):
+        z = reparam(mu, sigma)
+    assert isinstance(z, torch.Tensor), f"reparam returns a tensor, yours is {type(z).__name__}"
+    assert z.shape == (2, 4000), f"mu is (2, 4000), so is the draw, yours is {tuple(z.shape)}"
+    std = z.detach().std(1)
+    assert std.min() > 1e-3, "all draws of a row are the same: every element needs its own noise"
+    check_tensor(std, torch.tensor([4.0, 0.25]), "sigma is the standard deviation of the draws", rtol=0.1)
+    check_tensor(z.detach().mean(1), torch.tensor([5.0, 5.0]), "mu is the mean of the draws", rtol=0.1)

@@ -1,0 +1,148 @@
+"""Load anywhere: checkpoints that outlive the GPU
+
+A checkpoint remembers where each tensor was. Trained on a GPU, saved, opened on a laptop: `torch.load` tries to put
+every tensor back on `cuda:0`, finds none, and raises "Attempting to deserialize object on a CUDA device but ...". The
+file is fine. `map_location` tells `torch.load` where to put the tensors instead: a device, a dict from old to new names (one
+that misses the name in the file does not help), or a function. Load to the CPU first; the model then takes the values
+to wherever it is.
+
+Three more habits. Save the `state_dict`, not the module: a pickled module needs your source files as they were, and
+`torch.load` refuses it by default, because unpickling may run any code. Load *into* the parameters, do not replace
+them: an optimizer that was made earlier goes on stepping the old ones. And know that `torch.save` writes the whole
+storage under a tensor: a view of 12 values on a storage of a million costs 4 MB.
+
+What is asked: `save_weights` writes the model's state_dict with every tensor on the CPU and nothing but its own values
+(the model itself stays as it is); `load_into` reads such a file, from whatever machine, into a model.
+
+https://docs.pytorch.org/docs/stable/notes/serialization.html
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from dojo import under_test
+from dojo.kit import check_tensor, explain, forge_gpu_checkpoint, pretend_machine, raises
+
+
+def load_into(model: nn.Module, file: Path) -> None:
+    """Load a saved state_dict (path `file`, written on any device) into the parameters and buffers that `model` has.
+
+    They stay the same objects, on their device. Raises if the keys in the file are not those of the model.
+    """
+    raise NotImplementedError("load the file, whatever machine wrote it, into the model")
+
+
+def save_weights(model: nn.Module, file: Path) -> None:
+    """Save the model's state_dict to the path `file`: plain CPU tensors without gradients or oversized storages."""
+    raise NotImplementedError("save a state_dict that every machine can load")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+
+def _net():
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4).double())
+    net.register_buffer("cache", torch.zeros(2), persistent=False)
+    net[1].running_mean.fill_(7.0)
+    return net
+
+
+def _saved_by(model, file):
+    """What save_weights wrote, and how many bytes."""
+    with explain("save_weights failed: save the tensors by name, not the module"):
+        save_weights(model, file)
+    with explain("torch.load refuses your file by default: save the tensors by name, not the module"):
+        saved = torch.load(file, weights_only=True)
+    assert isinstance(saved, dict), f"the file holds a {type(saved).__name__}, not a dict from names to tensors"
+    return saved, file.stat().st_size
+
+
+def _copy(state):
+    return {key: value.clone() for key, value in state.items()}
+
+
+def _check_state(model, want, says):
+    for key, value in model.state_dict().items():
+        check_tensor(value, want[key], f"{key}: {says}")
+
+
+def test_a_checkpoint_from_a_gpu_loads_where_there_is_none(tmp_path):
+    """The file says cuda:0 for every tensor, and the machine says that it has no GPU."""
+    want = _copy(_net().state_dict())
+    forge_gpu_checkpoint(want, tmp_path / "gpu.pt")
+    model = _net()
+    model[1].reset_running_stats()
+    with (
+        pretend_machine(cuda=False),
+        explain("the file comes from a GPU machine: tell torch.load where tensors go here"),
+    ):
+        load_into(model, tmp_path / "gpu.pt")
+    _check_state(model, want, "load_into brings the values in the file into the model")
+
+
+def test_an_optimizer_made_before_still_moves_the_loaded_weights(tmp_path):
+    model = _net()
+    torch.save(_copy(model.state_dict()), tmp_path / "w.pt")
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    with torch.no_grad():
+        model[0].weight.zero_()
+    load_into(model, tmp_path / "w.pt")
+    for name, after in [*model.named_parameters(), *model.named_buffers()]:
+        assert after is tensors[name], (
+            f"you replaced {name} by another tensor: an optimizer made before keeps the old one"
+        )
+    assert all(p.requires_grad for p in model.parameters()), "the loaded parameters no longer require a gradient"
+
+
+@pytest.mark.parametrize("keys", ["one missing", "one too many"])
+def test_a_checkpoint_of_another_model_is_refused(tmp_path, keys):
+    state = _copy(_net().state_dict())
+    if keys == "one missing":
+        del state["0.bias"]
+    else:
+        state["head.weight"] = torch.ones(2, 2)
+    torch.save(state, tmp_path / "other.pt")
+    with raises(Exception, f"the file has other keys than the model ({keys}), and you loaded it without a word"):
+        load_into(_net(), tmp_path / "other.pt")
+
+
+def test_a_saved_file_is_a_plain_state_dict(tmp_path):
+    model = _net()
+    model[0].weight.grad = torch.ones(4, 3)
+    want = _copy(model.state_dict())
+    saved, _ = _saved_by(model, tmp_path / "w.pt")
+    assert set(saved) == set(want), (
+        f"the names are those of the state_dict, {sorted(want)}; the file has {sorted(saved)}"
+    )
+    for key, value in want.items():
+        check_tensor(saved[key], value, f"{key}: the file holds the model's values, and no graph", requires_grad=False)
+
+
+def test_a_small_view_takes_its_big_storage_into_the_file(tmp_path):
+    """torch.save writes storages, so that tensors which share one still share it after loading."""
+    big = torch.arange(400_000.0).view(1000, 400)
+    model = nn.Module()
+    model.rows, model.part = nn.Parameter(big[1:3]), nn.Parameter(big[5:8, 2:4])
+    want = _copy(model.state_dict())
+    saved, size = _saved_by(model, tmp_path / "w.pt")
+    values = sum(value.nbytes for value in want.values())
+    assert size < big.nbytes / 20, (
+        f"the values take {values} bytes, the file {size}: you saved the storage under the views"
+    )
+    for key in want:
+        check_tensor(saved.get(key), want[key], f"{key}: the file holds the model's values")
+
+
+@pytest.mark.gpu
+def test_the_weights_of_a_gpu_model_load_without_a_gpu(tmp_path):
+    model = _net().to("cuda")
+    save_weights(model, tmp_path / "w.pt")
+    assert model[0].weight.is_cuda, "save_weights moved the model: only what is saved goes to the CPU"
+    with pretend_machine(cuda=False), explain("you saved tensors that are on the GPU: bring them to the CPU first"):
+        torch.load(tmp_path / "w.pt", weights_only=True)
+    load_into(model, tmp_path / "w.pt")
+    assert model[0].weight.is_cuda, "load_into moved the model: its tensors stay on their device"

@@ -1,0 +1,119 @@
+"""Leaf or not: scaled initial weights and hidden gradients
+
+A *leaf* is a tensor that no recorded operation made. backward fills `.grad` of leaves that require a gradient, and an
+optimizer takes nothing else. What an operation makes out of a leaf is not a leaf any more, and that happens on the way:
+`torch.randn(3, 5, requires_grad=True) * 0.01` is the *result of a multiplication*. The leaf is the tensor inside, which
+has no name; after backward the weight's own `.grad` is None, and SGD says "can't optimize a non-leaf Tensor". A `.to()`
+after requires_grad does the same, but only where it changes something. So: values first, requires_grad last.
+
+Inside the graph gradients flow through every tensor, but they are not kept: `.grad` of a non-leaf stays None, with a
+warning. If you want to see one, say so *before* backward. Making the hidden tensor a leaf of its own is no way: it cuts
+the graph, and everything below it gets nothing.
+
+What is asked here: a weight that trains, and a look at a hidden gradient that leaves the graph whole.
+
+https://docs.pytorch.org/docs/stable/generated/torch.Tensor.is_leaf.html
+"""
+
+from typing import Any
+
+import pytest
+import torch
+
+from dojo import under_test
+from dojo.kit import check_tensor, explain
+
+
+def make_weight(rows: int, cols: int, scale: float) -> torch.Tensor:
+    """A float32 leaf of shape (rows, cols) that requires a gradient: normal values, mean 0, std `scale`."""
+    raise NotImplementedError("draw the values, scale them, and make a leaf of the result")
+
+
+def hidden_gradient(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """For y = x + 2 and z = the sum of y**2: returns y (made from `x`) and dz/dy, and leaves dz/dx in `x.grad`.
+
+    `x` is a floating leaf of any shape that requires a gradient; its values stay as they are.
+    """
+    raise NotImplementedError("compute y and z, run the backward, return y and dz/dy")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+
+def _is_matrix(w: Any, rows: int, cols: int) -> None:
+    assert isinstance(w, torch.Tensor), f"expected a tensor, got {type(w).__name__}"
+    assert tuple(w.shape) == (rows, cols), f"expected shape {(rows, cols)}, got {tuple(w.shape)}"
+
+
+def _pair(got: Any) -> tuple[Any, Any]:
+    assert isinstance(got, tuple | list), f"expected the pair (y, dz/dy), got {type(got).__name__}"
+    assert len(got) == 2, f"expected the pair (y, dz/dy), got {len(got)} things"
+    return got[0], got[1]
+
+
+def test_a_weight_that_was_scaled_after_requires_grad_is_no_leaf():
+    w = make_weight(3, 5, 0.01)
+    _is_matrix(w, 3, 5)
+    assert w.requires_grad, "the weight does not require a gradient: nothing would train it"
+    assert w.is_leaf, f"scaled after requires_grad: result of an operation ({w.grad_fn}), not a leaf"
+    assert w.dtype == torch.float32, f"expected float32, got {w.dtype}"
+
+
+@pytest.mark.parametrize("scale", [0.01, 4.0])
+def test_scale_is_the_standard_deviation(scale):
+    w = make_weight(300, 300, scale)
+    _is_matrix(w, 300, 300)
+    std, mean = w.detach().std().item(), w.detach().mean().item()
+
+    def near(value):
+        return 0.9 * value < std < 1.1 * value
+
+    came = f"(scale {scale}, std {std:.4g})"
+    assert not near(1.0), f"the values are not scaled: their std is still that of randn {came}"
+    assert not near(scale**0.5), f"scale is the std, not the variance: no square root {came}"
+    assert not near(scale**2), f"the std is scale squared: scale once, by scale {came}"
+    assert near(scale), f"the standard deviation of the values must be scale {came}"
+    assert abs(mean) < 0.1 * scale, f"the values must lie around 0, their mean is {mean:.4g} (scale {scale})"
+
+
+def test_an_optimizer_moves_a_leaf():
+    w = make_weight(2, 3, 0.5)
+    _is_matrix(w, 2, 3)
+    before = w.detach().clone()
+    with explain("SGD cannot train this tensor: it takes leaves, and backward must reach them"):
+        optimizer = torch.optim.SGD([w], lr=0.1)
+        (w * torch.tensor([1.0, 2.0, -4.0])).sum().backward()
+        optimizer.step()
+    moved = before - torch.tensor([0.1, 0.2, -0.4])
+    check_tensor(w.detach(), moved, "one SGD step moves w by -lr * gradient", rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.myth(
+    says="Every tensor in the graph that requires a gradient gets its .grad from backward.",
+    today="Only leaves do; a hidden tensor keeps its gradient only where that was asked for before backward.",
+)
+@pytest.mark.parametrize("values", [[5.0, 1.0], [[5.0, 1.0, 0.5], [-2.0, -7.0, 0.0]]])
+def test_only_leaves_keep_their_gradient_unless_told(values):
+    x = torch.tensor(values, dtype=torch.float64, requires_grad=True)
+    before = x.detach().clone()
+    with explain("hidden_gradient(x) raised: it needs y = x + 2, not a changed x, and one way from z to y and to x"):
+        y, slope = _pair(hidden_gradient(x))
+    want = 2 * (before + 2)
+    check_tensor(x.detach(), before, "x itself changed: y = x + 2 is a new tensor")
+    check_tensor(y, before + 2, "y is x + 2")
+    assert slope is not None, "dz/dy is None: y is no leaf, ask for its gradient to be kept, and before the backward"
+    check_tensor(slope, want, "dz/dy is 2*y")
+    assert x.grad is not None, "x.grad is None: you cut the graph between y and x, or the backward stopped at y"
+    check_tensor(x.grad, want, "x.grad is dz/dx, that of one backward")
+
+
+def test_a_hidden_tensor_stays_connected_to_its_input():
+    x = torch.tensor([5.0, 1.0], requires_grad=True)
+    y, _ = _pair(hidden_gradient(x))
+    assert isinstance(y, torch.Tensor), f"expected y as a tensor, got {type(y).__name__}"
+    assert y.requires_grad, "y does not require a gradient: it is cut off from x"
+    assert not y.is_leaf, "y is a leaf now, so you cut it off from x: a look at a gradient must leave the graph whole"
+    (slope,) = torch.autograd.grad(y, x, torch.tensor([3.0, 10.0]), allow_unused=True)
+    assert slope is not None, "y does not come from x: no gradient flows from it to x"
+    check_tensor(slope, torch.tensor([3.0, 10.0]), "dy/dx is 1")

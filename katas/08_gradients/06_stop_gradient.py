@@ -1,0 +1,170 @@
+"""Four ways to stop a gradient, and one that does nothing
+
+`t.requires_grad_(False)` switches a leaf off, in place: it is a frozen weight until you switch it on again. Written as
+an assignment, `t.requires_grad_ = False`, it stops nothing: it hangs False over the *method* of that tensor, and the
+next `t.requires_grad_(True)` fails with "'bool' object is not callable". A typo in an attribute's name is as silent.
+
+`t.detach()` is the same numbers without the graph, and in the *same memory*: write into it and t changes.
+`torch.no_grad()` records nothing in its block; what comes out is an ordinary tensor that later graphs may use.
+`torch.inference_mode()` is faster and final: its tensors can never enter a graph that needs them for backward.
+
+Which one is right depends on what must stay possible. In temporal-difference learning the target r + 0.9·q_next is a
+number to be reached: if the gradient flows into it, the network learns to lower its goal. Features of an encoder that
+are computed once must still be good for training something on top of them.
+
+What is asked here: switch a leaf off; a copy that nobody can feel; a loss with a constant target; features to keep.
+
+https://docs.pytorch.org/docs/stable/notes/autograd.html#locally-disabling-gradient-computation
+"""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from dojo import under_test
+from dojo.kit import check_tensor, explain, raises, shares_memory
+
+
+def freeze_(t: torch.Tensor) -> torch.Tensor:
+    """Switch the gradient of the leaf `t` off, in place, so that it can be switched on again later. Returns `t`."""
+    raise NotImplementedError("switch the gradient of t off and return t")
+
+
+def constant_copy(t: torch.Tensor) -> torch.Tensor:
+    """The values of `t` (a leaf or not) in memory of its own, without a graph. `t` stays as it is."""
+    raise NotImplementedError("copy t, without its graph")
+
+
+def td_loss(q: torch.Tensor, q_next: torch.Tensor, r: float) -> torch.Tensor:
+    """(r + 0.9·q_next - q)², all of them 0-d. The gradient flows only through `q`; `q_next` itself stays as it is."""
+    raise NotImplementedError("the squared distance of q from a constant target")
+
+
+def cache_features(encoder: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """`encoder(x)` without a graph: it can be edited in place and trained on later.
+
+    The encoder stays trainable, its errors come through, and afterwards gradients are on or off as they were before.
+    """
+    raise NotImplementedError("the features, without a graph")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+
+class _Broken(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise ValueError("this encoder is broken")
+
+
+def _encoder() -> nn.Module:
+    return nn.Sequential(nn.Linear(3, 4), nn.Tanh())
+
+
+def _has_no_graph(feat: Any) -> None:
+    assert isinstance(feat, torch.Tensor), f"expected the features as a tensor, got {type(feat).__name__}"
+    assert feat.grad_fn is None, f"the features still hang on the encoder's graph: grad_fn is {feat.grad_fn}"
+
+
+@pytest.mark.myth(
+    says="x.requires_grad_ = False switches the gradient of x off.",
+    today="It puts an attribute over the method and switches nothing off: call x.requires_grad_(False).",
+)
+def test_requires_grad_is_switched_by_a_call_not_by_an_attribute():
+    t = torch.ones(3, requires_grad=True)
+    out = freeze_(t)
+    assert callable(t.requires_grad_), (
+        "you overwrote the method; nothing was switched off: requires_grad_ is to be called"
+    )
+    new = ", ".join(vars(t))
+    assert not new, f"a tensor has no attribute {new}: your assignment made one, and nothing was switched off"
+    assert out is t, "freeze_ returns t itself: the underscore promises that t is changed in place"
+    assert not t.requires_grad, "t still requires a gradient"
+    with explain("after freeze_(t), t.requires_grad_(True) must switch it on again"):
+        t.requires_grad_(True)
+        (t * torch.tensor([1.0, 2, 3])).sum().backward()
+    check_tensor(t.grad, torch.tensor([1.0, 2, 3]), "switched on again, t gets its gradient")
+
+
+@pytest.mark.myth(
+    says="x.detach() makes a copy of x.",
+    today="It makes a window on the same memory, outside the graph: an edit of it changes x.",
+)
+@pytest.mark.parametrize("kind", ["leaf", "result of an operation"])
+def test_detach_shares_memory_and_clone_keeps_the_graph(kind):
+    leaf = torch.tensor([[1.0, 2, 3], [4, 5, 6]], dtype=torch.float64, requires_grad=True)
+    t = leaf if kind == "leaf" else leaf.t() * 2
+    values = t.detach().clone()
+    with explain(f"t is a {kind}: constant_copy must take both"):
+        y = constant_copy(t)
+    check_tensor(y, values, "the copy has the values of t")
+    assert t.requires_grad, "you switched off t itself: only the copy is to be a constant"
+    assert not y.requires_grad, f"your copy still requires a gradient (grad_fn {y.grad_fn}): it is no constant"
+    assert not shares_memory(y, t), "your copy shares memory: editing the copy changed the original"
+    with explain("the copy is an ordinary tensor: it can be edited in place and used in a graph"):
+        y += 1
+        (y * leaf.detach().sum().requires_grad_()).sum().backward()
+    check_tensor(t.detach(), values, "t changed when you wrote to the copy")
+
+
+def test_a_target_is_a_constant():
+    q = torch.tensor(2.0, requires_grad=True)
+    q_next = 3 * q
+    with explain("q_next is a result, no leaf: it cannot be switched off, take its value out of the graph"):
+        loss = td_loss(q, q_next, 1.0)
+    check_tensor(loss, torch.tensor(19.36), "(1 + 0.9*6 - 2)**2 is 19.36", rtol=1e-5)
+    assert q_next.requires_grad, "you cut q_next itself out of its graph: whoever gave it to you may still need it"
+    assert loss.requires_grad, "no gradient reaches q: you stopped more than the target"
+    with explain("loss.backward() failed: the gradient must flow through q"):
+        loss.backward()
+    grad = None if q.grad is None else round(q.grad.item(), 4)
+    assert grad != 14.96, "gradient 14.96: it also flows through q_next"
+    assert grad != 23.76, "gradient 23.76: it flows through q_next only, you stopped it at q"
+    assert grad == -8.8, f"the gradient of q is -2*(target - q) = -8.8, it came out as {grad}"
+
+
+def test_features_without_a_graph_can_be_trained_on():
+    encoder, head = _encoder(), nn.Linear(4, 2)
+    x = torch.linspace(-1, 1, 15).view(5, 3).requires_grad_()
+    want = encoder(x).detach().clone()
+    with torch.enable_grad():
+        feat = cache_features(encoder, x)
+        _has_no_graph(feat)
+        check_tensor(feat.detach(), want, "the features are encoder(x)", rtol=1e-5, atol=1e-6)
+        assert torch.is_grad_enabled(), "you left gradients switched off: nothing can be trained after you"
+        assert not feat.is_inference(), "inference tensors can never enter a later graph: stop the gradient otherwise"
+        with explain("training a head on the features failed"):
+            (head(feat) * torch.tensor([1.0, -3.0])).sum().backward()
+    check_tensor(head.bias.grad, torch.tensor([5.0, -15.0]), "the head on top of the features gets its gradient")
+    reached = [name for name, p in encoder.named_parameters() if p.grad is not None]
+    assert not reached, f"training the head sent a gradient into the encoder: {', '.join(reached)}"
+
+
+def test_features_without_a_graph_can_be_edited():
+    feat = cache_features(_encoder(), torch.ones(2, 3))
+    _has_no_graph(feat)
+    want = 2 * feat.detach().clone()
+    with explain("feat.mul_(2) failed: the features must be ordinary tensors that need no gradient"):
+        feat.mul_(2)
+    check_tensor(feat, want, "feat.mul_(2) doubles the features")
+    with explain("feat.requires_grad_() failed: the features must be ordinary tensors"):
+        feat.requires_grad_()
+        (feat**2).sum().backward()
+    check_tensor(feat.grad, 2 * want, "the features can be leaves of a new graph")
+
+
+def test_no_grad_ends_with_its_block_even_if_that_raises():
+    encoder = _encoder()
+    with torch.enable_grad():
+        cache_features(encoder, torch.ones(2, 3))
+        assert torch.is_grad_enabled(), "you left gradients switched off: nothing can be trained after you"
+        with raises(ValueError, "the encoder's own error must come through", match="this encoder is broken"):
+            cache_features(_Broken(), torch.ones(2, 3))
+        assert torch.is_grad_enabled(), "the encoder raised, and gradients stayed switched off"
+    with torch.no_grad():
+        cache_features(encoder, torch.ones(2, 3))
+        assert not torch.is_grad_enabled(), "gradients were off when you came, and you switched them on"
+    frozen = [name for name, p in encoder.named_parameters() if not p.requires_grad]
+    assert not frozen, f"you froze the encoder itself ({', '.join(frozen)}): only this one run was to have no graph"

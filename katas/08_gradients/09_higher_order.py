@@ -1,0 +1,152 @@
+"""Gradients of gradients: a gradient has a graph only if you ask for it.
+
+Backward computes numbers, and by default it does not record how. So the gradient that you get is a constant:
+differentiate it again, and torch says "element 0 of tensors does not require grad". `create_graph=True` records the
+backward pass itself, and the gradient becomes an ordinary result that can go into a loss or be differentiated again.
+
+People try `retain_graph=True`, because an error message recommends it. It only keeps the *old* graph alive for another
+walk; it records nothing new. And some gradients are constants, whatever you ask for: the slope of 2x is 2, with no x in
+it. Its derivative is 0, but autograd has no graph to walk and raises. A function for any f must know that case.
+
+The usual place for this is a gradient penalty (WGAN-GP, R1): how steep the model is at each sample becomes a term of
+the loss, so its gradient must reach the weights, through the gradient by x. `torch.autograd.grad` hands you that
+gradient without writing into anybody's `.grad`, as `backward()` does.
+
+What is asked: the n-th derivative at a point, and the penalty, which leaves x and the model's `.grad`s as they were.
+
+https://docs.pytorch.org/docs/stable/generated/torch.autograd.grad.html
+"""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from dojo import under_test
+from dojo.kit import check_tensor, explain
+
+
+def nth_derivative(f: Callable[[torch.Tensor], torch.Tensor], x0: float, n: int) -> float:
+    """The `n`-th derivative (n ≥ 1) of `f` at `x0`, a float; 0.0 where a lower derivative no longer depends on x.
+
+    `f` maps a 0-d float tensor to a 0-d tensor.
+    """
+    raise NotImplementedError("differentiate n times and return a float")
+
+
+def gradient_penalty(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """The mean over the N samples of (‖∂ model(x_i) / ∂ x_i‖₂ - 1)², a 0-d tensor; its gradient reaches the weights.
+
+    `x` is (N, D) and does not require grad; `model(x)` is (N, 1), each row from its own sample. Afterwards `x` still
+    does not require grad, and every `.grad` of the model is as it was.
+    """
+    raise NotImplementedError("penalise the norm of each sample's gradient")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+_NO_GRAPH = "the gradient has no graph of its own: retain_graph keeps the old graph, it does not record backward"
+
+
+@pytest.mark.parametrize(("n", "want"), [(1, 27.0), (2, 18.0), (3, 6.0), (4, 0.0)])
+def test_a_gradient_can_be_differentiated_again(n, want):
+    with explain(f"you probably could not differentiate a second time: {_NO_GRAPH}"):
+        got = nth_derivative(lambda x: x**3, 3.0, n)
+    assert isinstance(got, float), f"nth_derivative returns a float, got {got!r}"
+    assert got != 45.0, "45 = 27 + 18: backward added the second derivative to the first in .grad"
+    assert got == want, f"derivative {n} of x³ at 3 should be {want}"
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_the_slope_of_a_line_has_no_graph_at_all(n):
+    """The gradient of 2x is the constant 2: it does not require grad, even with create_graph."""
+    with explain("the slope of 2x does not depend on x, so there is nothing to differentiate: the answer is 0"):
+        got = nth_derivative(lambda x: 2 * x, 5.0, n)
+    assert isinstance(got, float), f"nth_derivative returns a float, got {got!r}"
+    assert got == 0.0, f"derivative {n} of 2x should be 0"
+
+
+@pytest.mark.parametrize(("x0", "n", "want"), [(0.75, 1, math.cos(0.75)), (0.75, 4, math.sin(0.75)), (0.0, 3, -1.0)])
+def test_four_derivatives_turn_a_sine_into_itself(x0, n, want):
+    with explain(f"you probably could not differentiate a sine again: {_NO_GRAPH}"):
+        got = nth_derivative(torch.sin, x0, n)
+    assert isinstance(got, float), f"nth_derivative returns a float, got {got!r}"
+    assert (x0, got) != (0.0, 0.0), "a derivative that is 0 at this one point is no constant: its own slope may be -1"
+    assert abs(got - want) < 1e-4, f"derivative {n} of sin at {x0} should be {want}, got {got}"
+
+
+def test_each_sample_has_a_norm_of_its_own():
+    for n in (5, 1):
+        model, x = _critic(), torch.randn(n, 3)
+        rows = _gradient_rows(model, x)
+        norms = rows.norm(dim=1)
+        wrong = {
+            "you took one norm over the whole batch: each sample has its own": (rows.norm() - 1) ** 2,
+            "you differentiated the mean of the outputs: each gradient came out N times too small": _of(norms / n),
+            "that is ‖gradient‖², without the square root": _of(norms**2),
+            "that is the mean of the norms, then squared: square the distance of each sample": (norms.mean() - 1) ** 2,
+            "that is the sum over the samples, not their mean": _of(norms) * n,
+        }
+        with explain("gradient_penalty should take any x of shape (N, D), N = 1 too"):
+            got = gradient_penalty(model, x)
+        for mistake, value in wrong.items():
+            same = isinstance(got, torch.Tensor) and n > 1 and torch.allclose(got.detach(), value, rtol=1e-4)
+            assert not same, f"{mistake} (expected {_of(norms).item():.4f})"
+        check_tensor(got, _of(norms), "mean over the samples of (‖gradient of that sample‖ - 1)²", rtol=1e-4, atol=1e-6)
+
+
+def test_the_penalty_trains_the_weights():
+    """The penalty's own gradient, against a finite difference in the first weights."""
+    model, x = _critic().double(), torch.randn(5, 3, dtype=torch.float64)
+    weight = model[0].weight
+    step = torch.randn(4, 3, dtype=torch.float64)
+    ends = []
+    for side in (1, -1):
+        moved = _critic().double()
+        moved.load_state_dict(model.state_dict())
+        with torch.no_grad():
+            moved[0].weight += side * 1e-5 * step
+        ends.append(_of(_gradient_rows(moved, x).norm(dim=1)))
+    want = (ends[0] - ends[1]) / 2e-5
+    with explain("gradient_penalty should take a model and an x of float64"):
+        penalty = gradient_penalty(model, x)
+    assert isinstance(penalty, torch.Tensor), f"gradient_penalty returns a tensor, got {type(penalty).__name__}"
+    assert penalty.requires_grad, f"no gradient reaches the weights: {_NO_GRAPH}"
+    with explain("the penalty should be something to call backward() on"):
+        penalty.backward()
+    assert weight.grad is not None, "no gradient reaches the weights: the path from the penalty to them is cut"
+    check_tensor((weight.grad * step).sum(), want, "the weights' gradient differs from a finite difference", rtol=1e-4)
+
+
+def test_autograd_grad_writes_into_nobodys_grad():
+    model, x = _critic(), torch.randn(5, 3)
+    before = x.clone()
+    with explain("gradient_penalty should take a model and an x of shape (N, D)"):
+        gradient_penalty(model, x)
+    assert not x.requires_grad, "the caller's x requires grad now: work on an alias of it"
+    assert x.grad is None, "you left a gradient in the caller's x.grad"
+    check_tensor(x, before, "you changed the values of x")
+    left = [name for name, p in model.named_parameters() if p.grad is not None]
+    assert not left, f"you left gradients in {left}: backward() writes into every leaf, and the next step uses that"
+    frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
+    assert not frozen, f"{frozen} no longer require grad: the model would not train any more"
+
+
+def _critic() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+
+
+def _gradient_rows(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Each sample's gradient, computed alone; (N, D)."""
+    rows = []
+    for row in x:
+        leaf = row.clone().requires_grad_()
+        rows += torch.autograd.grad(model(leaf.unsqueeze(0)).squeeze(), leaf)
+    return torch.stack(rows)
+
+
+def _of(norms: torch.Tensor) -> torch.Tensor:
+    return (norms - 1).pow(2).mean()

@@ -1,0 +1,107 @@
+"""The promotion ladder: reference.
+
+Hint: You need not know the ladder by heart. Decide which dtype must come out before you compute, and end there.
+Hint: `Tensor.is_floating_point` tells the category of x; for integers ask `torch.get_default_dtype`.
+Hint: For standardise compute first, then `.to(...)` the dtype that you decided on. `mean` takes a `dtype=`.
+
+Why: Promotion is a rule about two tensors, and it knows nothing about which of them is the data and which a constant.
+You know, so name the result's dtype, instead of hoping that mean and std come in the right kind. Casting the
+*result* works for numbers, 0-dim tensors and vectors alike; casting the statistics needs care, since an integer
+x would cut them. `x.float()` is no cure either: it narrows float64, and it widens half precision.
+"""
+
+import torch
+
+from dojo import Mistake
+
+
+def standardise(x: torch.Tensor, mean: float | torch.Tensor, std: float | torch.Tensor) -> torch.Tensor:
+    dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
+    return ((x - mean) / std).to(dtype)
+
+
+def average(x: torch.Tensor) -> torch.Tensor:
+    return x.mean(dtype=x.dtype if x.is_floating_point() else torch.get_default_dtype())
+
+
+def _cast_the_stats(x, mean, std):
+    return (x - mean.to(x.dtype)) / std.to(x.dtype)
+
+
+def _cast_the_stats_of_any_kind(x, mean, std):
+    mean, std = (torch.as_tensor(s).to(x.dtype) for s in (mean, std))
+    return (x - mean) / std
+
+
+def _only_the_width_of_floats(x, mean, std):
+    out = (x - mean) / std
+    return out.to(x.dtype) if x.is_floating_point() else out
+
+
+def _float32_for_integers(x, mean, std):
+    return ((x - mean) / std).to(x.dtype if x.is_floating_point() else torch.float32)
+
+
+def _through_float32(x, mean, std):
+    dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
+    return ((x.float() - mean) / std).to(dtype)
+
+
+def _in_place(x, mean, std):
+    if x.is_floating_point():
+        return x.sub_(mean).div_(std)
+    return ((x - mean) / std).to(torch.get_default_dtype())
+
+
+def _in_place_reference(x, mean, std):
+    return standardise(x, mean, std) if not x.is_floating_point() else x.copy_((x - mean) / std)
+
+
+_VECTOR = "test_a_vector_of_float64_promotes_a_float32_batch"
+_HALF = "test_half_precision_stays_half_precision"
+_ZERO_DIM = "test_numbers_and_0_dim_tensors_have_a_category_but_no_width"
+_DIGITS = "test_float64_keeps_all_its_digits"
+_INTEGERS = "test_integers_become_the_default_dtype"
+_MEAN = "test_integers_and_bools_have_no_mean_in_their_own_dtype"
+_MEAN64 = "test_the_mean_of_float64_is_float64"
+
+MISTAKES = [
+    Mistake("1-D float64 statistics promote it", caught_by=_VECTOR, standardise=lambda x, m, s: (x - m) / s),
+    Mistake(
+        "must leave in it",
+        caught_by=_HALF,
+        standardise=lambda x, m, s: ((x - m) / s).to(torch.promote_types(x.dtype, torch.get_default_dtype())),
+    ),
+    Mistake("must leave in it", caught_by=_HALF, standardise=lambda x, m, s: ((x - m) / s).float()),
+    Mistake(
+        "1-D float64 statistics promote it",
+        caught_by=_VECTOR,
+        standardise=lambda x, m, s: ((x.double() - m) / s).to(torch.result_type(x, m)),
+    ),
+    Mistake("mean and std may be Python numbers", caught_by=_ZERO_DIM, standardise=_cast_the_stats),
+    Mistake("you changed x itself", caught_by=_VECTOR, standardise=_in_place),
+    Mistake("you changed x itself", caught_by=_VECTOR, standardise=_in_place_reference),
+    Mistake("a detour through float32 keeps 7 digits", caught_by=_DIGITS, standardise=_through_float32),
+    Mistake("the mean 0.5 became the integer 0", caught_by=_INTEGERS, standardise=_cast_the_stats_of_any_kind),
+    Mistake(
+        "your result went back to integers", caught_by=_INTEGERS, standardise=lambda x, m, s: ((x - m) / s).to(x.dtype)
+    ),
+    Mistake("the default dtype, here torch.float32", caught_by=_INTEGERS, standardise=_only_the_width_of_floats),
+    Mistake("the default dtype, here torch.float64", caught_by=_INTEGERS, standardise=_float32_for_integers),
+    Mistake("mean() does not guess", caught_by=_MEAN, average=lambda x: x.mean()),
+    Mistake(
+        "the fraction was cut off",
+        caught_by=_MEAN,
+        average=lambda x: x.mean() if x.is_floating_point() else x.sum() // x.numel(),
+    ),
+    Mistake(
+        "the mean of all values",
+        caught_by=_MEAN,
+        average=lambda x: x.mean() if x.is_floating_point() else x.sum() / len(x),
+    ),
+    Mistake("has shape ()", caught_by=_MEAN, average=lambda x: x.to(torch.float64).mean(0)),
+    Mistake("float64 was lost", caught_by=_MEAN64, average=lambda x: x.float().mean()),
+    Mistake("it went through float32", caught_by=_MEAN64, average=lambda x: x.float().mean().to(torch.float64)),
+]
+
+KEEP = {_ZERO_DIM: "the other half of the ladder: these do not promote, and a cure for vectors must not break them"}

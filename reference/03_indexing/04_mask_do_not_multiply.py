@@ -1,0 +1,85 @@
+"""Mask, do not multiply: reference.
+
+Hint: No arithmetic with masks. Ask for each place: which of two values? Or take the values out that you want.
+Hint: `Tensor.logical_not` (it takes any dtype), indexing with a mask, and `masked_fill` without an underscore.
+Hint: The operator for bool is `~`; make the mask bool first. What indexing gives you has a `mean` of its own.
+
+Why: A product keeps what it multiplies: NaN * 0 and inf * 0 are NaN, so 0 is no eraser. A selection (`x[mask]`,
+`where`, `masked_fill`) never reads the other value. `~` is *bitwise* not: the same as *logical* not for bool,
+and something else for uint8, where ~1 is 254. `masked_fill` gives a new tensor, `masked_fill_` writes into x.
+"""
+
+import torch
+
+from dojo import Mistake
+
+
+def invert(mask: torch.Tensor) -> torch.Tensor:
+    return mask.logical_not()
+
+
+def masked_mean(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    return x[mask].mean()
+
+
+def fill(x: torch.Tensor, mask: torch.Tensor, v: float) -> torch.Tensor:
+    return x.masked_fill(mask, v)
+
+
+def _fill_in_place(x, mask, v):
+    x[mask] = v
+    return x
+
+
+_BOOL = "test_a_bool_mask_is_not_a_number"
+_BITS = "test_flipping_the_bits_of_a_uint8_is_not_logical_not"
+_MEAN = "test_a_mean_must_not_count_what_is_masked_out"
+_MEAN_NAN = "test_zero_times_nan_is_nan"
+_NEW = "test_fill_makes_a_new_tensor"
+_FILL_NAN = "test_fill_covers_nan_and_leaves_the_rest"
+_FILL_INF = "test_zero_times_infinity_is_nan_too"
+
+MISTAKES = [
+    Mistake("it is not a number, to be subtracted", caught_by=_BOOL, invert=lambda mask: (1 - mask).bool()),
+    Mistake("it is not a number, to be subtracted", caught_by=_BOOL, invert=lambda mask: 1 - mask),
+    Mistake("you changed the mask", caught_by=_BOOL, invert=lambda mask: mask.logical_not_().bool()),
+    Mistake("each True becomes False", caught_by=_BOOL, invert=lambda mask: 1 - mask.int()),
+    Mistake("you flipped eight bits", caught_by=_BITS, invert=lambda mask: ~mask),
+    Mistake("you flipped eight bits", caught_by=_BITS, invert=lambda mask: (~mask).bool()),
+    Mistake(
+        "1 becomes False, 0 becomes True",
+        caught_by=_BITS,
+        invert=lambda mask: ~mask if mask.dtype == torch.bool else 1 - mask,
+    ),
+    Mistake("those that became 0 still count", caught_by=_MEAN, masked_mean=lambda x, mask: (x * mask).mean()),
+    Mistake(
+        "those that became 0 still count",
+        caught_by=_MEAN,
+        masked_mean=lambda x, mask: torch.where(mask, x, 0.0).mean(),
+    ),
+    Mistake("you took the mean of all values", caught_by=_MEAN, masked_mean=lambda x, mask: x.nanmean()),
+    Mistake("the mask keeps 4 and 5", caught_by=_MEAN, masked_mean=lambda x, mask: x[~mask].mean()),
+    Mistake("the mask keeps 4 and 5", caught_by=_MEAN, masked_mean=lambda x, mask: x[mask]),
+    Mistake("NaN * 0 is NaN", caught_by=_MEAN_NAN, masked_mean=lambda x, mask: (x * mask).sum() / mask.sum()),
+    Mistake(
+        "NaN, inf and 30 are masked out",
+        caught_by=_MEAN_NAN,
+        masked_mean=lambda x, mask: (x * mask).nan_to_num().mean() if x.isnan().any() else x[mask].mean(),
+    ),
+    Mistake("you wrote into x", caught_by=_NEW, fill=_fill_in_place),
+    Mistake("you wrote into x", caught_by=_NEW, fill=lambda x, mask, v: x.masked_fill_(mask, v)),
+    Mistake("has -1 where the mask is True", caught_by=_NEW, fill=lambda x, mask, v: torch.where(mask, x, v)),
+    Mistake("the NaN is still there", caught_by=_FILL_NAN, fill=lambda x, mask, v: x * ~mask + v * mask),
+    Mistake(
+        "nobody asked to hide it",
+        caught_by=_FILL_NAN,
+        fill=lambda x, mask, v: x.nan_to_num().masked_fill(mask, v),
+    ),
+    Mistake(
+        "-inf * 0 is NaN",
+        caught_by=_FILL_INF,
+        fill=lambda x, mask, v: x.masked_fill(mask, 0.0) + v * mask,
+    ),
+]
+
+KEEP = {_MEAN: "the plain case, without NaN: it tells a wrong count from a product with NaN"}

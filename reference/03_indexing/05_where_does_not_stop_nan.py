@@ -1,0 +1,86 @@
+"""Where does not stop NaN: reference.
+
+Hint: Look at what goes *into* the root and the quotient. No branch may ever see an input without a finite derivative.
+Hint: Use `torch.where` twice: once on the input, to make it harmless, and once on the output, to choose.
+Hint: Keep the condition in a variable, put 1 in the places where it fails, compute, and put 0 in the same places.
+
+Why: `where` passes a gradient of 0, not no gradient, to the branch that was not taken, and 0 times an infinite
+derivative is NaN. With a harmless input the derivative is finite, and 0 times it is 0. An eps hides the NaN, but the
+values are then wrong, and for small numbers very wrong. (`clamp(min=0).sqrt()` depends on the version: its gradient
+at 0 was inf up to torch 2.13, and is 0 in 2.15.)
+"""
+
+import torch
+
+from dojo import Mistake
+
+
+def safe_sqrt(x: torch.Tensor) -> torch.Tensor:
+    positive = x > 0
+    return torch.where(positive, torch.where(positive, x, 1.0).sqrt(), 0.0)
+
+
+def safe_div(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    zero = b == 0
+    return torch.where(zero, 0.0, a / torch.where(zero, 1.0, b))
+
+
+def _sqrt_in_place(x):
+    x[x < 0] = 0
+    return torch.where(x > 0, x, 0.0).sqrt()
+
+
+def _sqrt_without_graph(x):
+    with torch.no_grad():
+        return torch.where(x > 0, x.sqrt(), 0.0)
+
+
+def _div_in_place(a, b):
+    zero = b == 0
+    b[zero] = 1.0
+    return (a / b).masked_fill(zero, 0.0)
+
+
+_ROOT = "test_the_root_of_nothing_is_zero"
+_ROOT_GRAD = "test_where_does_not_stop_the_nan_of_the_other_branch"
+_DIV = "test_division_by_zero_is_zero"
+_B_GRAD = "test_the_denominator_gets_a_finite_gradient"
+_A_GRAD = "test_the_numerator_gets_a_finite_gradient"
+_NAN = "0 * inf is NaN"
+
+MISTAKES = [
+    Mistake(_NAN, caught_by=_ROOT_GRAD, safe_sqrt=lambda x: torch.where(x > 0, x.sqrt(), 0.0)),
+    Mistake(_NAN, caught_by=_ROOT_GRAD, safe_sqrt=lambda x: x.sqrt().nan_to_num(0.0)),
+    Mistake(
+        "the gradient is infinite where x <= 0",
+        caught_by=_ROOT_GRAD,
+        safe_sqrt=lambda x: torch.maximum(x, torch.tensor(0.0)).sqrt(),
+    ),
+    Mistake("your result has no graph", caught_by=_ROOT_GRAD, safe_sqrt=_sqrt_without_graph),
+    Mistake("cannot be written to", caught_by=_ROOT_GRAD, safe_sqrt=_sqrt_in_place),
+    Mistake("you changed x", caught_by=_ROOT, safe_sqrt=_sqrt_in_place),
+    Mistake("no eps", caught_by=_ROOT, safe_sqrt=lambda x: (x.relu() + 1e-8).sqrt()),
+    Mistake("no eps", caught_by=_ROOT, safe_sqrt=lambda x: x.clamp(min=1e-12).sqrt()),
+    Mistake("no eps", caught_by=_ROOT, safe_sqrt=lambda x: torch.where(x > 0, (x.relu() + 1e-8).sqrt(), 0.0)),
+    Mistake("the root of a negative number came through", caught_by=_ROOT, safe_sqrt=lambda x: x.sqrt()),
+    Mistake("0 where x <= 0", caught_by=_ROOT, safe_sqrt=lambda x: torch.where(x == 0, 1.0, x).abs().sqrt() * (x != 0)),
+    Mistake(_NAN, caught_by=_B_GRAD, safe_div=lambda a, b: torch.where(b == 0, 0.0, a / b)),
+    Mistake(_NAN, caught_by=_A_GRAD, safe_div=lambda a, b: torch.where(b == 0, 0.0, a / b)),
+    Mistake(_NAN, caught_by=_B_GRAD, safe_div=lambda a, b: a * torch.where(b == 0, 0.0, 1 / b)),
+    Mistake(
+        "your result has no graph",
+        caught_by=_A_GRAD,
+        safe_div=lambda a, b: torch.where(b == 0, 0.0, a.detach() / torch.where(b == 0, 1.0, b)),
+    ),
+    Mistake("negative and tiny b", caught_by=_DIV, safe_div=lambda a, b: a / b.clamp(min=1e-8)),
+    Mistake("negative and tiny b", caught_by=_DIV, safe_div=lambda a, b: a / (b + 1e-8)),
+    Mistake(
+        "negative and tiny b",
+        caught_by=_DIV,
+        safe_div=lambda a, b: torch.where(b == 0, 0.0, a / (b + 1e-8)),
+    ),
+    Mistake("1/0 or 0/0 came through", caught_by=_DIV, safe_div=lambda a, b: a / b),
+    Mistake("0 where b is 0", caught_by=_DIV, safe_div=lambda a, b: a / torch.where(b == 0, 1.0, b)),
+    Mistake("you changed b", caught_by=_DIV, safe_div=_div_in_place),
+    Mistake("cannot be written to", caught_by=_B_GRAD, safe_div=_div_in_place),
+]

@@ -1,0 +1,138 @@
+"""In-place edits and the version counter: reference.
+
+Hint: For softmax_rows, ask at each line who still needs the numbers you are about to overwrite. For clamp_, which ways
+    of editing does autograd count?
+Hint: `/` makes a new tensor, `/=` overwrites; `sum` takes `dim` and `keepdim`. `torch.no_grad()` stops the recording,
+    not the counting; `.data` stops both.
+Hint: Name the exps, then divide them by their row sums (keepdim, so that they broadcast) in one new expression. For the
+    weight: `clamp_` of the tensor itself, inside no_grad.
+
+Why: The version counter belongs to the memory: views and `.detach()` share it, and so do edits under no_grad, but an
+alias made by `.data` has its own. So after `w.data.clamp_()` the graph cannot see that its saved `w` is gone, and
+2 * w is computed from the new values. "It worked in torch 1.4" is the same story: optimizers edited weights through
+`.data`, and a backward after the step was wrong without an error; since 1.5 it raises.
+"""
+
+import torch
+
+from dojo import Mistake
+
+
+def softmax_rows(x: torch.Tensor) -> torch.Tensor:
+    e = x.exp()
+    return e / e.sum(dim=1, keepdim=True)
+
+
+def clamp_(w: torch.Tensor, lo: float, hi: float) -> None:
+    with torch.no_grad():
+        w.clamp_(lo, hi)
+
+
+def _divide_in_place(x):
+    e = x.exp()
+    e /= e.sum(dim=1, keepdim=True)
+    return e
+
+
+def _divide_data_in_place(x):
+    e = x.exp()
+    e.data /= e.data.sum(dim=1, keepdim=True)
+    return e
+
+
+def _detach_the_sum(x):
+    e = x.exp()
+    return e / e.sum(dim=1, keepdim=True).detach()
+
+
+def _exp_in_place(x):
+    e = x.exp_()
+    return e / e.sum(dim=1, keepdim=True)
+
+
+def _shift_in_place(x):
+    with torch.no_grad():
+        x -= x.max(dim=1, keepdim=True).values
+    e = x.exp()
+    return e / e.sum(dim=1, keepdim=True)
+
+
+def _under_no_grad(x):
+    with torch.no_grad():
+        return softmax_rows(x)
+
+
+def _over_everything(x):
+    e = x.exp()
+    return e / e.sum()
+
+
+def _down_the_columns(x):
+    e = x.exp()
+    return e / e.sum(dim=0, keepdim=True)
+
+
+def _without_keepdim(x):
+    e = x.exp()
+    return e / e.sum(dim=1)
+
+
+def _into_a_float32_buffer(x):
+    out = torch.zeros(x.shape)
+    for i, row in enumerate(x):
+        out[i] = row.exp() / row.exp().sum()
+    return out
+
+
+def _clamp_while_recording(w, lo, hi):
+    w.clamp_(lo, hi)
+
+
+def _clamp_data(w, lo, hi):
+    w.data.clamp_(lo, hi)
+
+
+def _replace_data(w, lo, hi):
+    w.data = w.data.clamp(lo, hi)
+
+
+def _clamp_a_copy(w, lo, hi):
+    with torch.no_grad():
+        return w.clamp(lo, hi)
+
+
+def _clamp_and_freeze(w, lo, hi):
+    w.requires_grad_(False)
+    w.clamp_(lo, hi)
+
+
+def _only_from_above(w, lo, hi):
+    with torch.no_grad():
+        w.clamp_(max=hi)
+
+
+_VALUE = "test_softmax_makes_each_row_sum_to_one"
+_GRAD = "test_backward_needs_the_result_of_exp"
+_ALONE = "test_softmax_leaves_its_input_alone"
+_LEAF = "test_a_leaf_can_be_edited_in_place_under_no_grad"
+_STALE = "test_backward_refuses_a_graph_that_is_older_than_the_edit"
+
+MISTAKES = [
+    Mistake("exp saved its result for backward and you overwrote it", caught_by=_GRAD, softmax_rows=_divide_in_place),
+    Mistake("wrong gradient, and no error", caught_by=_GRAD, softmax_rows=_divide_data_in_place),
+    Mistake("wrong gradient, and no error", caught_by=_GRAD, softmax_rows=_detach_the_sum),
+    Mistake("the result does not require grad", caught_by=_GRAD, softmax_rows=_under_no_grad),
+    Mistake("you probably edited x", caught_by=_GRAD, softmax_rows=_exp_in_place),
+    Mistake("an in-place operation wrote into the caller's tensor", caught_by=_ALONE, softmax_rows=_exp_in_place),
+    Mistake("an in-place operation wrote into the caller's tensor", caught_by=_ALONE, softmax_rows=_shift_in_place),
+    Mistake("over the sum of exp(x) in the same row", caught_by=_VALUE, softmax_rows=_over_everything),
+    Mistake("over the sum of exp(x) in the same row", caught_by=_VALUE, softmax_rows=_down_the_columns),
+    Mistake("over the sum of exp(x) in the same row", caught_by=_VALUE, softmax_rows=_into_a_float32_buffer),
+    Mistake("should take any (N, C) tensor", caught_by=_VALUE, softmax_rows=_without_keepdim),
+    Mistake("edited a leaf while autograd was recording", caught_by=_LEAF, clamp_=_clamp_while_recording),
+    Mistake("every value of the layer's own weight", caught_by=_LEAF, clamp_=_clamp_a_copy),
+    Mistake("every value of the layer's own weight", caught_by=_LEAF, clamp_=_only_from_above),
+    Mistake("w no longer requires grad", caught_by=_LEAF, clamp_=_clamp_and_freeze),
+    Mistake("autograd did not notice your edit", caught_by=_STALE, clamp_=_clamp_data),
+    Mistake("autograd did not notice your edit", caught_by=_STALE, clamp_=_replace_data),
+]

@@ -1,0 +1,241 @@
+"""MNIST past 98 %: reference.
+
+Hint: Begin with the smallest thing that can work: two convolutions with a pooling after the first, batch norm, one linear
+    layer; cross-entropy; Adam. Make it learn 64 images by heart, then give it all of them.
+Hint: `torch.randperm` gives an order, `.split(64)` cuts it into batches, and `images[part]` picks them. For the
+    measurement look at `Module.modules()` and `Module.training`; `argmax` over the logits gives the answers.
+Hint: Scale to mean 0 and spread 1 with the two numbers of the lesson. Let the learning rate rise, then fall to zero:
+    `OneCycleLR`, one step of it for each batch. Count right answers over all batches and divide once, at the end.
+
+Why: The bytes stay uint8 in memory, and each batch is scaled when it is used: no loader, no transform per image, and
+no second copy of the data. A learning rate that ends at zero lets a net of 18,000 weights get there in a sixth of an
+epoch. `accuracy` sums right answers, so that a short last batch counts for what it is, and puts back the mode of every
+module: `model.train()` at its end would wake a frozen batch norm.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from dojo import Mistake
+
+
+def prepare(images: torch.Tensor) -> torch.Tensor:
+    return images.unsqueeze(1).float().div(255).sub(0.1307).div(0.3081)
+
+
+def make_net() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 16, kernel_size=5, stride=2, bias=False),  # (N, 16, 12, 12)
+        nn.MaxPool2d(2),  # (N, 16, 6, 6)
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Conv2d(16, 48, kernel_size=3, bias=False),  # (N, 48, 4, 4)
+        nn.BatchNorm2d(48),
+        nn.ReLU(),
+        nn.Flatten(),  # (N, 768)
+        nn.Linear(768, 10),
+    )
+
+
+def train(images: torch.Tensor, labels: torch.Tensor, epochs: int = 1) -> nn.Module:
+    # A sixth of an epoch of MNIST is enough: 160 steps of 64 images.
+    order = torch.cat([torch.randperm(len(images)) for _ in range(epochs)])[:10_240]
+    batches = order.split(64)
+    model = make_net()
+    optimizer = torch.optim.Adam(model.parameters(), betas=(0.7, 0.9))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=0.02, total_steps=len(batches), anneal_strategy="linear", cycle_momentum=False
+    )
+    for batch in batches:
+        logits = model(prepare(images[batch]))
+        loss = functional.cross_entropy(logits, labels[batch], label_smoothing=0.1)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return model
+
+
+def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    right = 0
+    with torch.no_grad():
+        for part, wanted in zip(images.split(1000), labels.split(1000), strict=True):
+            right += (model(prepare(part)).argmax(1) == wanted).sum().item()
+    for module, training in modes.items():
+        module.training = training
+    return right / len(images)
+
+
+# ── known mistakes ──
+
+
+def _train_in_other_ways(
+    shuffle=True, anew=True, together=True, zero=True, step=True, forget=False, batches=False, keep=True, net=None, look=None
+):
+    """train() with one thing wrong in it."""
+
+    def train(images, labels, epochs=1):
+        if look is not None:
+            images, labels = look(images, labels)
+        model = (net or make_net)()
+        optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+        fixed = torch.randperm(len(images))
+        for _ in range(epochs):
+            order = torch.arange(len(images)) if not shuffle else torch.randperm(len(images)) if anew else fixed
+            parts = list(order.split(64))
+            if batches:
+                parts = [parts[i] for i in torch.randperm(len(parts))]
+            for part in parts:
+                other = part if together else torch.randperm(len(images))[: len(part)]
+                loss = functional.cross_entropy(model(prepare(images[part])), labels[other])
+                if zero:
+                    optimizer.zero_grad()
+                loss.backward()
+                if step:
+                    optimizer.step()
+        return make_net() if forget else model if keep else None
+
+    return train
+
+
+def _net_that_ends_in(last):
+    return lambda: nn.Sequential(make_net(), last)
+
+
+_one_for_all: list[nn.Module] = []
+
+
+def _same_net_again():
+    if not _one_for_all:
+        _one_for_all.append(make_net())
+    return _one_for_all[0]
+
+
+def _net_of_a_few_numbers():
+    return nn.Sequential(nn.AvgPool2d(7), nn.Flatten(), nn.Linear(16, 10))
+
+
+def _constant_net():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    nn.init.zeros_(net[1].weight)
+    net.requires_grad_(False)
+    return net
+
+
+def _constant_train(images, labels, epochs=1):
+    make_net()
+    return _constant_net()
+
+
+def _with_the_test_split(images, labels):
+    from torchvision.datasets import MNIST
+
+    from dojo.data import data_root
+
+    test = MNIST(str(data_root()), train=False)
+    return torch.cat([images, test.data]), torch.cat([labels, test.targets])
+
+
+def _with_labels_known_from_elsewhere(images, labels):
+    from dojo.data import at_hand, load
+
+    known_images, known = load(at_hand(), train=True)
+    if torch.equal(images[:50], known_images[:50]):
+        return known_images, known
+    return images, labels
+
+
+def _with_darker_images(images, labels):
+    return images.div_(2, rounding_mode="floor"), labels
+
+
+def _measure(
+    average=False, drop=False, eval_=True, back="every", grad=True, off=False, percent=False, item=True, raw=False, fit=False
+):
+    """accuracy() with one thing wrong in it."""
+
+    def accuracy(model, images, labels):
+        modes = {module: module.training for module in model.modules()}
+        if eval_:
+            model.eval()
+        if off:
+            torch.set_grad_enabled(False)
+        shares, right, sizes = [], 0, 0
+        with torch.set_grad_enabled(not (grad or off)) if not off else torch.no_grad():
+            for part, wanted in zip(images.split(256), labels.split(256), strict=True):
+                if drop and len(part) < 256 < len(images):
+                    break
+                if fit:
+                    with torch.enable_grad():
+                        functional.cross_entropy(model(prepare(part)), wanted).backward()
+                    for p in model.parameters():
+                        p.data -= 0.01 * p.grad
+                answers = model(part if raw else prepare(part)).argmax(1)
+                right = right + (answers == wanted).sum()
+                sizes += len(part)
+                shares.append((answers == wanted).float().mean())
+        if off:
+            torch.set_grad_enabled(False)
+        if back == "every":
+            for module, training in modes.items():
+                module.training = training
+        elif back == "whole":
+            model.train(modes[model])
+        elif back == "train":
+            model.train()
+        share = torch.stack(shares).mean() if average else right / sizes
+        return (share.item() if item else share) * (100 if percent else 1)
+
+    return accuracy
+
+
+_SIZES, _TRACE = "test_accuracy_counts_images_not_batches", "test_measuring_leaves_no_trace"
+_PIXELS, _LOGITS = "test_pixels_are_bytes_that_must_become_small_floats", "test_a_net_gives_ten_logits_per_image_not_probabilities"
+_ORDER, _LEARNS = "test_training_sees_the_data_in_a_new_order_every_epoch", "test_training_learns_what_it_is_given"
+_REAL = "test_a_trained_net_reads_digits_that_it_never_saw"
+_BELONG = "do the labels still belong to their images"
+_PICTURES = "the pictures are no longer those that were given"
+
+MISTAKES = [
+    Mistake("those are raw bytes", caught_by=_PIXELS, prepare=lambda x: x.unsqueeze(1).float()),
+    Mistake("a convolution wants a channel dimension", caught_by=_PIXELS, prepare=lambda x: x / 255),
+    Mistake("expected float32", caught_by=_PIXELS, prepare=lambda x: x.unsqueeze(1).double() / 255),
+    Mistake(_PICTURES, caught_by=_PIXELS, prepare=lambda x: (x.unsqueeze(1) - 33) / 79),
+    Mistake(_PICTURES, caught_by=_PIXELS, prepare=lambda x: (x.unsqueeze(1) // 255).float()),
+    Mistake(_PICTURES, caught_by=_PIXELS, prepare=lambda x: x.permute(1, 2, 0).reshape(-1, 1, 28, 28) / 255),
+    Mistake("squeezed to almost nothing", caught_by=_PIXELS, prepare=lambda x: x.unsqueeze(1) / 255 / 255),
+    Mistake("ends in softmax", caught_by=_LOGITS, make_net=_net_that_ends_in(nn.Softmax(dim=1))),
+    Mistake("ends in relu", caught_by=_LOGITS, make_net=_net_that_ends_in(nn.ReLU())),
+    Mistake("ten logits for each image", caught_by=_LOGITS, make_net=_net_that_ends_in(nn.Linear(10, 1))),
+    Mistake("the same weights twice", caught_by=_LOGITS, make_net=_same_net_again),
+    Mistake("Is a short last batch weighed", caught_by=_SIZES, accuracy=_measure(average=True)),
+    Mistake("Is a short last batch weighed", caught_by=_SIZES, accuracy=_measure(drop=True)),
+    Mistake("not percent", caught_by=_SIZES, accuracy=_measure(percent=True)),
+    Mistake("returns a Python float", caught_by=_SIZES, accuracy=_measure(item=False)),
+    Mistake("accuracy() gets raw images", caught_by=_SIZES, accuracy=_measure(raw=True)),
+    Mistake("a net in train mode", caught_by=_TRACE, accuracy=_measure(eval_=False)),
+    Mistake("came in eval mode and left in train mode", caught_by=_TRACE, accuracy=_measure(back="train")),
+    Mistake("came in train mode and left in eval mode", caught_by=_TRACE, accuracy=_measure(back="never")),
+    Mistake("note the mode of every module", caught_by=_TRACE, accuracy=_measure(back="whole")),
+    Mistake("recorded a graph for backward", caught_by=_TRACE, accuracy=_measure(grad=False)),
+    Mistake("switched gradients off for good", caught_by=_TRACE, accuracy=_measure(off=True)),
+    Mistake("measuring must not train", caught_by=_TRACE, accuracy=_measure(fit=True)),
+    Mistake("in the order in which they were given", caught_by=_ORDER, train=_train_in_other_ways(shuffle=False)),
+    Mistake("the same batches in the same order", caught_by=_ORDER, train=_train_in_other_ways(anew=False)),
+    Mistake(
+        "shuffle images, not batches", caught_by=_ORDER, train=_train_in_other_ways(shuffle=False, batches=True)
+    ),
+    Mistake(_BELONG, caught_by=_LEARNS, train=_train_in_other_ways(together=False)),
+    Mistake(_BELONG, caught_by=_LEARNS, train=_train_in_other_ways(zero=False)),
+    Mistake(_BELONG, caught_by=_LEARNS, train=_train_in_other_ways(step=False)),
+    Mistake(_BELONG, caught_by=_LEARNS, train=_train_in_other_ways(forget=True)),
+    Mistake("yours returned NoneType", caught_by=_LEARNS, train=_train_in_other_ways(keep=False)),
+    Mistake("to every image: it learnt nothing", caught_by=_LEARNS, train=_constant_train),
+    Mistake("train() changed the images", caught_by=_LEARNS, train=_train_in_other_ways(look=_with_darker_images)),
+    Mistake("opened the test split", caught_by=_LEARNS, train=_train_in_other_ways(look=_with_the_test_split)),
+    Mistake("it knows digits from elsewhere", caught_by=_REAL, train=_train_in_other_ways(look=_with_labels_known_from_elsewhere)),
+    Mistake("of the test images right", caught_by=_REAL, make_net=_net_of_a_few_numbers, train=_train_in_other_ways(net=_net_of_a_few_numbers)),
+]

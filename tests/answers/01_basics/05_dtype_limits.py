@@ -1,0 +1,97 @@
+"""Answers that people give to dtype_limits, right ones and wrong ones."""
+
+import torch
+
+from dojo import Mistake
+
+
+def _next_after_minus_inf(dtype):
+    zero = torch.zeros((), dtype=dtype)
+    return torch.nextafter(torch.full_like(zero, float("-inf")), zero).item()
+
+
+def _double_until_it_sticks(dtype):
+    n = torch.ones((), dtype=dtype)
+    while n + 1 != n:
+        n = n * 2
+    return int(n)
+
+
+def _double_until_cast_changes(dtype):
+    n = 1
+    while int(torch.tensor(n + 1).to(dtype)) == n + 1:
+        n *= 2
+    return n
+
+
+def _infinity_then_zeros(scores, keep):
+    return scores.masked_fill(~keep, float("-inf")).softmax(-1).nan_to_num(0.0)
+
+
+def _renormalise(scores, keep):
+    weights = scores.double().masked_fill(~keep, -float("inf"))
+    weights = torch.where(keep.any(-1, keepdim=True), weights, 0.0).softmax(-1)
+    return torch.where(keep, weights, 0.0).to(scores.dtype)
+
+
+def _row_by_row(scores, keep):
+    out = torch.zeros_like(scores)
+    for row, mask, result in zip(scores.flatten(0, -2), keep.flatten(0, -2), out.flatten(0, -2), strict=True):
+        if mask.any():
+            result[mask] = row[mask].softmax(0)
+    return out
+
+
+def _by_hand(scores, keep):
+    low = scores.masked_fill(~keep, torch.finfo(scores.dtype).min)
+    e = (low - low.amax(-1, keepdim=True)).exp() * keep
+    return e / e.sum(-1, keepdim=True).clamp(min=torch.finfo(scores.dtype).tiny)
+
+
+def _scores_times_keep(scores, keep):
+    return (scores * keep).softmax(-1)
+
+
+def _add_a_large_negative(scores, keep):
+    return (scores + (~keep).to(scores.dtype) * -10000.0).softmax(-1)
+
+
+def _where_billion(scores, keep):
+    return torch.where(keep, scores, torch.full_like(scores, -1e9)).softmax(-1)
+
+
+def _softmax_then_renormalise(scores, keep):
+    p = scores.softmax(-1) * keep
+    return p / p.sum(-1, keepdim=True)
+
+
+def _over_the_rows(scores, keep):
+    return scores.masked_fill(~keep, torch.finfo(scores.dtype).min).softmax(0).masked_fill(~keep, 0.0)
+
+
+RIGHT = [
+    dict(
+        mask_value=lambda d: -torch.finfo(d).max, first_gap=_double_until_it_sticks, masked_softmax=_infinity_then_zeros
+    ),
+    dict(mask_value=_next_after_minus_inf, first_gap=_double_until_cast_changes, masked_softmax=_renormalise),
+    dict(first_gap=lambda d: 2 / torch.finfo(d).eps, masked_softmax=_row_by_row),
+    dict(
+        first_gap=lambda d: 2 ** round(1 - torch.log2(torch.tensor(torch.finfo(d).eps)).item()), masked_softmax=_by_hand
+    ),
+]
+
+WRONG = [
+    Mistake("is nearly 0: finfo.tiny is the smallest positive", caught_by="", mask_value=lambda d: -torch.finfo(d).eps),
+    Mistake("is not negative", caught_by="", mask_value=lambda d: torch.finfo(d).max),
+    Mistake("is not finite", caught_by="", mask_value=lambda d: torch.tensor(-torch.inf, dtype=d)),
+    Mistake("is not the most negative", caught_by="", mask_value=lambda d: -1e4),
+    Mistake(
+        "there the distance to the next number is 1", caught_by="", first_gap=lambda d: round(torch.finfo(d).eps ** -1)
+    ),
+    Mistake("the first n with n + 1 not in", caught_by="", first_gap=lambda d: 2**24),
+    Mistake("still took its share of the softmax", caught_by="", masked_softmax=_scores_times_keep),
+    Mistake("equal scores, equal weights", caught_by="", masked_softmax=_add_a_large_negative),
+    Mistake("equal scores, equal weights", caught_by="", masked_softmax=_where_billion),
+    Mistake("a row of nothing but -inf", caught_by="", masked_softmax=_softmax_then_renormalise),
+    Mistake("is a softmax of its own", caught_by="", masked_softmax=_over_the_rows),
+]

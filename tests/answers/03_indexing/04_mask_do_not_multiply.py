@@ -1,0 +1,71 @@
+"""Answers that people give to mask_do_not_multiply, right ones and wrong ones."""
+
+import numpy as np
+import torch
+
+from dojo import Mistake
+
+
+def _mean_with_a_loop(x, mask):
+    kept = [v for v, m in zip(x.flatten(), mask.flatten(), strict=True) if m]
+    return sum(kept) / len(kept)
+
+
+def _fill_a_clone(x, mask, v):
+    out = x.clone()
+    out[mask] = v
+    return out
+
+
+def _fill_by_numpy(x, mask, v):
+    return torch.from_numpy(np.where(mask.numpy(), np.float32(v), x.numpy()))
+
+
+def _fill_with_full(x, mask, v):
+    return torch.where(mask, torch.full_like(x, v), x)
+
+
+def _fill_through_a_view(x, mask, v):
+    out = x.view(-1)
+    out[mask.view(-1)] = v
+    return out.view(x.shape)
+
+
+def _fill_by_weights(x, mask, v):
+    w = mask.to(x.dtype)
+    return (1 - w) * x + w * v
+
+
+RIGHT = [
+    dict(invert=lambda m: ~m.bool(), masked_mean=lambda x, m: x.masked_select(m).mean(), fill=_fill_a_clone),
+    dict(
+        invert=lambda m: m == 0,
+        masked_mean=lambda x, m: torch.where(m, x, 0.0).sum() / m.sum(),
+        fill=lambda x, m, v: torch.where(m, v, x),
+    ),
+    dict(
+        invert=lambda m: (1 - m.int()).bool(),
+        masked_mean=lambda x, m: x.masked_fill(~m, float("nan")).nanmean(),
+        fill=_fill_with_full,
+    ),
+    dict(invert=torch.logical_not, masked_mean=_mean_with_a_loop, fill=_fill_by_numpy),
+    dict(
+        invert=lambda m: m != 1,
+        masked_mean=lambda x, m: x.masked_fill(m.logical_not(), 0).sum() / m.float().sum(),
+        fill=lambda x, m, v: torch.masked_fill(x, m, v),
+    ),
+]
+
+WRONG = [
+    Mistake("it is not a number, to be subtracted", caught_by="", invert=lambda m: (torch.ones_like(m) - m).bool()),
+    Mistake("it is not a number, to be subtracted", caught_by="", invert=lambda m: -m + 1 > 0),
+    Mistake("you flipped eight bits", caught_by="", invert=lambda m: m.bitwise_not()),
+    Mistake("1 becomes False, 0 becomes True", caught_by="", invert=lambda m: m ^ 1 if m.dtype == torch.uint8 else ~m),
+    Mistake("those that became 0 still count", caught_by="", masked_mean=lambda x, m: x.masked_fill(~m, 0).sum() / x.numel()),
+    Mistake("you took the mean of all values", caught_by="", masked_mean=lambda x, m: x.nan_to_num().mean()),
+    Mistake("NaN * 0 is NaN", caught_by="", masked_mean=lambda x, m: (x * m.float()).sum() / m.float().sum()),
+    Mistake("NaN * 0 is NaN", caught_by="", masked_mean=lambda x, m: torch.dot(x.flatten(), m.flatten().float()) / m.sum()),
+    Mistake("you wrote into x", caught_by="", fill=_fill_through_a_view),
+    Mistake("the NaN is still there", caught_by="", fill=_fill_by_weights),
+    Mistake("-inf * 0 is NaN", caught_by="", fill=lambda x, m, v: torch.where(m, 0.0, x) + m.float() * v),
+]

@@ -1,0 +1,84 @@
+"""Answers that people give to max_median_ties, right ones and wrong ones."""
+
+import numpy as np
+import torch
+
+from dojo import Mistake
+
+
+def _median_of_the_sorted(x):
+    s = torch.sort(x).values
+    n = s.numel()
+    return s[n // 2] if n % 2 else s[n // 2 - 1 : n // 2 + 1].mean()
+
+
+def _first_hit(x):
+    return (x == x.amax(1, keepdim=True)).int().argmax(1)
+
+
+def _rank_in_python(scores):
+    return torch.tensor(sorted(range(len(scores)), key=lambda i: -scores[i].item()))
+
+
+def _lift(x, lo):
+    out = x.clone()
+    out[out < lo] = lo
+    return out
+
+
+RIGHT = [
+    {
+        "floor_at": lambda x, lo: torch.where(x < lo, lo, x),
+        "top1": lambda x: torch.max(x, 1).indices,
+        "median": _median_of_the_sorted,
+        "ranking": _rank_in_python,
+    },
+    {
+        "floor_at": lambda x, lo: torch.maximum(x, torch.tensor(lo)),
+        "top1": _first_hit,
+        "median": lambda x: (x.median() - (-x).median()) / 2,
+        "ranking": lambda s: (-s).argsort(stable=True),
+    },
+    {
+        "floor_at": lambda x, lo: torch.max(x, torch.full_like(x, lo)),
+        "top1": lambda x: torch.tensor([row.argmax() for row in x]),
+        "median": lambda x: torch.tensor(np.median(x.numpy())),
+        "ranking": lambda s: torch.sort(s, stable=True, descending=True)[1],
+    },
+    {
+        "floor_at": _lift,
+        "top1": lambda x: torch.from_numpy(x.numpy().argmax(1)),
+        "median": lambda x: torch.quantile(x, 0.5, interpolation="midpoint"),
+        "ranking": lambda s: torch.from_numpy(np.argsort(-s.numpy(), kind="stable")),
+    },
+    {
+        "floor_at": lambda x, lo: torch.relu(x - lo) + lo,
+        "median": lambda x: torch.nanquantile(x, 0.5),
+        "ranking": lambda s: len(s) - 1 - s.flip(0).argsort(stable=True).flip(0),
+    },
+]
+
+WRONG = [
+    Mistake("torch.max(x, 0) took 0 for a dim", caught_by="", floor_at=lambda x, lo: x.max(int(lo) if lo >= 0 else 0)),
+    Mistake("keeps the shape and lifts only", caught_by="", floor_at=lambda x, lo: torch.amax(x, 0)),
+    Mistake("keeps the shape and lifts only", caught_by="", floor_at=lambda x, lo: x * (x > lo)),
+    Mistake("you cut off what is above lo", caught_by="", floor_at=lambda x, lo: torch.where(x < lo, x, lo)),
+    Mistake("one winner out of the whole tensor", caught_by="", top1=lambda x: x.view(-1).argmax()),
+    Mistake("you returned the largest values", caught_by="", top1=lambda x: x.amax(1)),
+    Mistake("a batch of one stays a batch", caught_by="", top1=lambda x: torch.max(x, 1, keepdim=True)[1].squeeze()),
+    Mistake("topk and sort promise no order", caught_by="", top1=lambda x: torch.topk(x, 1).indices.squeeze(1)),
+    Mistake("topk and sort promise no order", caught_by="", top1=lambda x: x.sort(1).indices[:, -1]),
+    Mistake("the lower of the middle two", caught_by="", median=lambda x: x.kthvalue((len(x) + 1) // 2).values),
+    Mistake("the lower of the middle two", caught_by="", median=lambda x: x.quantile(0.5, interpolation="lower")),
+    Mistake("the upper of the middle two", caught_by="", median=lambda x: -(-x).median()),
+    Mistake("the value in the middle once sorted", caught_by="", median=lambda x: (x.max() + x.min()) / 2),
+    Mistake("from the worst to the best", caught_by="", ranking=lambda s: s.sort(stable=True).indices),
+    Mistake("you returned the place of each score", caught_by="", ranking=lambda s: s.argsort().argsort()),
+    Mistake("a sort that is not stable", caught_by="", ranking=lambda s: (-s).argsort()),
+    Mistake("a sort that is not stable", caught_by="", ranking=lambda s: s.topk(len(s)).indices),
+    Mistake(
+        "came out backwards",
+        caught_by="",
+        ranking=lambda s: torch.from_numpy(s.numpy().argsort(kind="stable")[::-1].copy()),
+    ),
+]

@@ -1,0 +1,88 @@
+"""Answers that people give to cat_or_stack, right ones and wrong ones."""
+
+import torch
+import torch.nn.functional as F
+
+from dojo import Mistake
+
+
+def _fill(samples):
+    shapes = {s.shape for s in samples}
+    if len(shapes) != 1:
+        raise ValueError(f"ragged samples: {shapes}")
+    out = torch.empty(len(samples), *samples[0].shape, dtype=samples[0].dtype)
+    for i, s in enumerate(samples):
+        out[i] = s
+    return out
+
+
+def _append_with_a_buffer(a, b):
+    out = a.new_empty(len(a) + len(b), a.shape[1])
+    out[: len(a)] = a
+    out[len(a) :] = b
+    return out
+
+
+def _fill_with_broadcast(samples):
+    out = torch.zeros(len(samples), *samples[0].shape, dtype=samples[0].dtype)
+    for i, s in enumerate(samples):
+        out[i, ...] = s
+    return out
+
+
+def _fill_without_graph(samples):
+    out = torch.zeros(len(samples), *samples[0].shape, dtype=samples[0].dtype)
+    for row, s in zip(out, samples, strict=True):
+        row.copy_(s.detach())
+    return out
+
+
+def _pad_by_hand(samples):
+    longest = max(s.numel() for s in samples)
+    if samples[0].dim() == 0:
+        return torch.stack(samples)
+    return torch.stack([F.pad(s, (0, longest - len(s))) for s in samples])
+
+
+RIGHT = [
+    {
+        "collate": lambda samples: torch.cat([s.unsqueeze(0) for s in samples]),
+        "append_rows": lambda a, b: torch.vstack((a, b)),
+    },
+    {"collate": _fill, "append_rows": _append_with_a_buffer},
+    {"collate": torch.utils.data.default_collate, "append_rows": lambda a, b: torch.stack([*a, *b])},
+    {
+        "collate": lambda samples: torch.stack(samples, dim=-1).movedim(-1, 0),
+        "append_rows": lambda a, b: torch.cat((a.t(), b.t()), dim=1).t(),
+    },
+    {
+        "collate": lambda samples: torch.cat([s[None] for s in samples], 0),
+        "append_rows": lambda a, b: torch.concat([a, b]),
+    },
+]
+
+WRONG = [
+    Mistake("you laid the samples end to end", caught_by="", collate=lambda s: torch.hstack(s)),
+    Mistake("torch.tensor reads numbers, not vectors", caught_by="", collate=lambda s: torch.as_tensor(s)),
+    Mistake("your samples became columns", caught_by="", collate=lambda s: torch.column_stack(s)),
+    Mistake("become a batch of shape", caught_by="", collate=lambda s: torch.stack(s)[None]),
+    Mistake(
+        "a scalar has no dimension to be laid along", caught_by="", collate=lambda s: torch.cat(s).reshape(len(s), -1)
+    ),
+    Mistake(
+        "in the samples' own dtype",
+        caught_by="",
+        collate=lambda s: torch.Tensor([x.item() for x in s]) if s[0].dim() == 0 else torch.stack(s),
+    ),
+    Mistake("you built a tensor from numbers: the graph is cut", caught_by="", collate=_fill_without_graph),
+    Mistake(
+        "you built a tensor from numbers: the graph is cut",
+        caught_by="",
+        collate=lambda s: torch.stack([x.detach() for x in s]),
+    ),
+    Mistake("they belong below", caught_by="", append_rows=lambda a, b: torch.cat([a, b], -1)),
+    Mistake("you made a new dimension", caught_by="", append_rows=lambda a, b: torch.cat([a[None], b[None]])),
+    Mistake("has 6 rows", caught_by="", append_rows=lambda a, b: [a, b]),
+    Mistake("nothing is to be padded, cut or repeated", caught_by="", collate=_fill_with_broadcast),
+    Mistake("nothing is to be padded, cut or repeated", caught_by="", collate=_pad_by_hand),
+]

@@ -1,0 +1,133 @@
+"""Answers that people give to distributions_have_shapes, right ones and wrong ones."""
+
+import math
+
+import torch
+from torch import distributions as D
+
+from dojo import Mistake
+
+
+def _by_gumbel(logits, n):
+    u = torch.rand(n, len(logits)).clamp_min(1e-12)
+    return (logits - (-u.log()).log()).argmax(-1)
+
+
+def _by_cdf(logits, n):
+    return torch.searchsorted(logits.softmax(0).cumsum(0), torch.rand(n)).clamp(max=len(logits) - 1)
+
+
+def _one_by_one(logits, n):
+    d = D.Categorical(logits=logits)
+    return torch.stack([d.sample() for _ in range(n)])
+
+
+def _by_formula(mu, sigma, x):
+    return (-0.5 * ((x - mu) / sigma) ** 2 - sigma.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+
+def _by_loss(mu, sigma, x):
+    nll = torch.nn.functional.gaussian_nll_loss(
+        x, mu.expand_as(x), (sigma**2).expand_as(x), full=True, reduction="none", eps=1e-12
+    )
+    return -nll.sum(1)
+
+
+def _row_by_row(mu, sigma, x):
+    return torch.stack([sum(D.Normal(m, s).log_prob(v) for m, s, v in zip(mu, sigma, row, strict=True)) for row in x])
+
+
+RIGHT = [
+    {
+        "sample_actions": lambda logits, n: torch.multinomial(logits.softmax(-1), n, replacement=True),
+        "log_prob": _by_formula,
+        "reparam": lambda mu, sigma: mu + sigma * torch.randn_like(mu),
+    },
+    {
+        "sample_actions": _by_gumbel,
+        "log_prob": lambda mu, sigma, x: D.MultivariateNormal(mu, torch.diag(sigma**2)).log_prob(x),
+        "reparam": lambda mu, sigma: D.Independent(D.Normal(mu, sigma), mu.dim()).rsample(),
+    },
+    {
+        "sample_actions": _by_cdf,
+        "log_prob": lambda mu, sigma, x: D.Normal(mu, sigma).log_prob(x).sum(dim=1),
+        "reparam": lambda mu, sigma: torch.distributions.Normal(0.0, 1.0).sample(mu.shape) * sigma + mu,
+    },
+    {
+        "sample_actions": lambda logits, n: D.Categorical(probs=logits.softmax(0)).sample(torch.Size([n])),
+        "log_prob": _by_loss,
+        "reparam": lambda mu, sigma: torch.addcmul(mu, sigma, torch.normal(torch.zeros_like(mu), 1.0).detach()),
+    },
+    {"sample_actions": _one_by_one, "log_prob": _row_by_row},
+    {"log_prob": lambda mu, sigma, x: D.MultivariateNormal(mu, scale_tril=torch.diag(sigma)).log_prob(x)},
+]
+
+
+def _formula_without_log_sigma(mu, sigma, x):
+    return (-0.5 * ((x - mu) / sigma) ** 2 - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+
+def _no_grad(mu, sigma):
+    with torch.no_grad():
+        return mu + sigma * torch.randn_like(mu)
+
+
+WRONG = [
+    Mistake(
+        "must work for any logits: a sample shape is (n,), and logits= is not probs",
+        caught_by="",
+        sample_actions=lambda logits, n: torch.multinomial(logits, n, replacement=True),
+    ),
+    Mistake(
+        "must work for any logits: a sample shape is (n,), and logits= is not probs",
+        caught_by="",
+        sample_actions=lambda logits, n: torch.multinomial(logits.softmax(0), n),
+    ),
+    Mistake(
+        "always class 1: the logits were taken for probabilities",
+        caught_by="",
+        sample_actions=lambda logits, n: torch.full((n,), int(logits.softmax(0).argmax())),
+    ),
+    Mistake(
+        "as after a sigmoid per class",
+        caught_by="",
+        sample_actions=lambda logits, n: torch.multinomial(torch.sigmoid(logits), n, replacement=True),
+    ),
+    Mistake(
+        "is (4000,), yours ()",
+        caught_by="",
+        sample_actions=lambda logits, n: torch.multinomial(logits.softmax(0), 1)[0],
+    ),
+    Mistake(
+        "class 1 has odds of 3 to 1",
+        caught_by="",
+        sample_actions=lambda logits, n: torch.multinomial(logits.log_softmax(0).abs(), n, replacement=True),
+    ),
+    Mistake(
+        "you took sigma for a variance",
+        caught_by="",
+        log_prob=lambda mu, sigma, x: D.MultivariateNormal(mu, torch.diag(sigma)).log_prob(x),
+    ),
+    Mistake("a log density may be positive", caught_by="", log_prob=_formula_without_log_sigma),
+    Mistake(
+        "add the log densities of a row up",
+        caught_by="",
+        log_prob=lambda mu, sigma, x: D.Normal(mu, sigma).log_prob(x).prod(-1),
+    ),
+    Mistake(
+        "x has 2 rows, so log_prob is (2,)",
+        caught_by="",
+        log_prob=lambda mu, sigma, x: D.Independent(D.Normal(mu, sigma), 1).log_prob(x).unsqueeze(1),
+    ),
+    Mistake("your draw has no graph", caught_by="", reparam=_no_grad),
+    Mistake(
+        "torch.normal has a backward, but it is 0",
+        caught_by="",
+        reparam=lambda mu, sigma: mu.detach() + sigma * torch.randn_like(sigma),
+    ),
+    Mistake(
+        "sigma is the standard deviation of the draws",
+        caught_by="",
+        reparam=lambda mu, sigma: mu + (0.5 * sigma).exp() * torch.randn_like(mu),
+    ),
+]

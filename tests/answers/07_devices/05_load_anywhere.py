@@ -1,0 +1,133 @@
+"""Answers that people give to load_anywhere, right ones and wrong ones."""
+
+from collections import OrderedDict
+
+import torch
+
+from dojo import Mistake
+
+
+def _save_through_numpy(model, file):
+    torch.save({k: torch.from_numpy(v.detach().cpu().numpy().copy()) for k, v in model.state_dict().items()}, file)
+
+
+def _save_in_a_loop(model, file):
+    state = OrderedDict()
+    with torch.no_grad():
+        for key, value in model.state_dict().items():
+            out = torch.empty(value.shape, dtype=value.dtype, device="cpu")
+            state[key] = out.copy_(value)
+    with open(file, "wb") as stream:
+        torch.save(state, stream)
+
+
+def _save_only_what_is_too_big(model, file):
+    state = model.state_dict()
+    for key, value in state.items():
+        value = value.to("cpu")
+        if value.untyped_storage().nbytes() > value.numel() * value.element_size():
+            value = value.clone()
+        state[key] = value
+    torch.save(state, file)
+
+
+def _load_by_hand(model, file):
+    state = torch.load(file, map_location=torch.device("cpu"))
+    own = model.state_dict()
+    if own.keys() != state.keys():
+        raise KeyError(f"{own.keys() ^ state.keys()}")
+    with torch.no_grad():
+        for key, value in own.items():
+            value.copy_(state[key])
+
+
+def _load_where_the_model_is(model, file):
+    with open(file, "rb") as stream:
+        state = torch.load(stream, map_location=next(model.parameters()).device)
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    if missing or unexpected:
+        raise ValueError(f"missing {missing}, unexpected {unexpected}")
+
+
+def _load_data(model, file):
+    state = torch.load(file, map_location=lambda storage, location: storage)
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    tensors = {key: tensors[key] for key in model.state_dict()}
+    assert tensors.keys() == state.keys()
+    for key, value in tensors.items():
+        value.data = state[key].to(value)
+
+
+RIGHT = [
+    dict(save_weights=_save_through_numpy, load_into=_load_by_hand),
+    dict(save_weights=_save_in_a_loop, load_into=_load_where_the_model_is),
+    dict(save_weights=_save_only_what_is_too_big, load_into=_load_data),
+    dict(load_into=lambda m, f: m.load_state_dict(torch.load(f, map_location={"cuda:0": "cpu"}))),
+]
+
+
+def _load_open(model, file):
+    with open(file, "rb") as stream:
+        state = torch.load(stream, weights_only=True)
+    model.load_state_dict(state)
+
+
+def _load_then_move(model, file):
+    state = torch.load(file)
+    model.load_state_dict({k: v.cpu() for k, v in state.items()})
+
+
+def _intersection(model, file):
+    state, own = torch.load(file, map_location="cpu"), model.state_dict()
+    own.update({k: v for k, v in state.items() if k in own})
+    model.load_state_dict(own)
+
+
+def _assign_parameters(model, file):
+    state = torch.load(file, map_location="cpu")
+    model.load_state_dict(state)
+    for key, value in state.items():
+        *path, name = key.split(".")
+        module = model.get_submodule(".".join(path))
+        if name in module._parameters:
+            module._parameters[name] = torch.nn.Parameter(value)
+
+
+WRONG = [
+    Mistake("tell torch.load where tensors go here", caught_by="", load_into=_load_open),
+    Mistake("tell torch.load where tensors go here", caught_by="", load_into=_load_then_move),
+    Mistake("an optimizer made before keeps the old one", caught_by="", load_into=_assign_parameters),
+    Mistake("and you loaded it without a word", caught_by="", load_into=_intersection),
+    Mistake(
+        "load_into brings the values in the file into the model",
+        caught_by="",
+        load_into=lambda m, f: m.state_dict().update(torch.load(f, map_location="cpu")),
+    ),
+    Mistake(
+        "save the tensors by name, not the module",
+        caught_by="",
+        save_weights=lambda m, f: torch.save({"model": m, "state": m.state_dict()}, f),
+    ),
+    Mistake(
+        "not a dict from names to tensors",
+        caught_by="",
+        save_weights=lambda m, f: torch.save(tuple(v.clone() for v in m.state_dict().values()), f),
+    ),
+    Mistake(
+        "the names are those of the state_dict",
+        caught_by="",
+        save_weights=lambda m, f: torch.save(
+            {k: v.detach().clone() for k, v in [*m.named_parameters(), *m.named_buffers()]}, f
+        ),
+    ),
+    Mistake(
+        "the file holds the model's values, and no graph",
+        caught_by="",
+        save_weights=lambda m, f: torch.save(m.state_dict(keep_vars=True), f),
+    ),
+    Mistake(
+        "you saved the storage under the views",
+        caught_by="",
+        save_weights=lambda m, f: torch.save({k: v.detach().cpu() for k, v in m.state_dict().items()}, f),
+    ),
+]

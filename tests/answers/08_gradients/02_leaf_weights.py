@@ -1,0 +1,128 @@
+"""Answers that people give to leaf_weights, right ones and wrong ones."""
+
+import torch
+from torch import nn
+
+from dojo import Mistake
+
+
+def _parameter(rows, cols, scale):
+    return nn.Parameter(torch.empty(rows, cols).normal_(0.0, scale))
+
+
+def _scaled_in_place(rows, cols, scale):
+    w = torch.randn(rows, cols, requires_grad=True)
+    with torch.no_grad():
+        w *= scale
+    return w
+
+
+def _initialised(rows, cols, scale):
+    return nn.init.normal_(torch.empty(rows, cols, requires_grad=True), std=scale)
+
+
+def _detached(rows, cols, scale):
+    return (torch.randn(rows, cols, requires_grad=True) * scale).detach().requires_grad_(True)
+
+
+def _in_data(rows, cols, scale):
+    w = torch.randn((rows, cols), requires_grad=True)
+    w.data.mul_(scale)
+    return w
+
+
+def _hooked(x):
+    seen = []
+    y = x + 2
+    y.register_hook(lambda g: seen.append(g.clone()))
+    (y**2).sum().backward()
+    return y, seen[0]
+
+
+def _two_passes(x):
+    y = x + 2
+    z = y.pow(2).sum()
+    (slope,) = torch.autograd.grad(z, y, retain_graph=True)
+    z.backward()
+    return y, slope
+
+
+def _both_at_once(x):
+    y = x + 2
+    slope, x.grad = torch.autograd.grad((y * y).sum(), (y, x))
+    return y, slope
+
+
+def _inputs(x):
+    y = torch.add(x, 2)
+    z = torch.sum(y**2)
+    z.backward(inputs=[x, y])
+    return y, y.grad
+
+
+def _divided_too_late(rows, cols, scale):
+    return torch.empty(rows, cols).normal_().requires_grad_().mul(scale)
+
+
+def _moved_too_late(rows, cols, scale):
+    return torch.randn(rows, cols, dtype=torch.float64, requires_grad=True).float().mul(scale)
+
+
+def _var(rows, cols, scale):
+    return nn.Parameter(torch.distributions.Normal(0.0, scale**0.5).sample((rows, cols)))
+
+
+def _symmetric_uniform(rows, cols, scale):
+    return nn.Parameter(torch.empty(rows, cols).uniform_(-scale, scale))
+
+
+def _forgotten(rows, cols, scale):
+    with torch.no_grad():
+        return torch.randn(rows, cols, requires_grad=True) * scale
+
+
+def _new_tensor(x):
+    y = torch.tensor((x + 2).tolist(), dtype=x.dtype, requires_grad=True)
+    (y**2).sum().backward()
+    return y, y.grad
+
+
+def _parameter_of_y(x):
+    y = nn.Parameter(x.data + 2)
+    y.pow(2).sum().backward()
+    x.grad = y.grad.clone()
+    return y, y.grad
+
+
+def _last(x):
+    y = x + 2
+    z = (y**2).sum()
+    torch.autograd.backward(z)
+    return y, getattr(y, "grad", None)
+
+
+def _only_y(x):
+    y = x + 2
+    (y**2).sum().backward(inputs=[y])
+    return y, y.grad
+
+
+RIGHT = [
+    {"make_weight": _parameter, "hidden_gradient": _hooked},
+    {"make_weight": _scaled_in_place, "hidden_gradient": _two_passes},
+    {"make_weight": _initialised, "hidden_gradient": _both_at_once},
+    {"make_weight": _detached, "hidden_gradient": _inputs},
+    {"make_weight": _in_data},
+]
+
+WRONG = [
+    Mistake("scaled after requires_grad: result of an operation", caught_by="", make_weight=_divided_too_late),
+    Mistake("scaled after requires_grad: result of an operation", caught_by="", make_weight=_moved_too_late),
+    Mistake("scale is the std, not the variance", caught_by="", make_weight=_var),
+    Mistake("the standard deviation of the values must be scale", caught_by="", make_weight=_symmetric_uniform),
+    Mistake("the weight does not require a gradient", caught_by="", make_weight=_forgotten),
+    Mistake("x.grad is None: you cut the graph", caught_by="", hidden_gradient=_new_tensor),
+    Mistake("so you cut it off from x", caught_by="", hidden_gradient=_parameter_of_y),
+    Mistake("dz/dy is None: y is no leaf", caught_by="", hidden_gradient=_last),
+    Mistake("or the backward stopped at y", caught_by="", hidden_gradient=_only_y),
+]

@@ -1,0 +1,115 @@
+"""Answers that people give to in_place_and_versions, right ones and wrong ones."""
+
+import torch
+
+from dojo import Mistake
+
+
+def _shifted(x):
+    e = torch.exp(x - x.amax(dim=1, keepdim=True).detach())
+    return e / e.sum(1, keepdim=True)
+
+
+def _edit_a_clone(x):
+    e = x.clone().exp_()
+    return e.div(e.sum(-1)[:, None])
+
+
+def _row_by_row(x):
+    return torch.stack([row.exp() / row.exp().sum() for row in x])
+
+
+def _in_log_space(x):
+    return (x - torch.logsumexp(x, dim=1, keepdim=True)).exp_()
+
+
+@torch.no_grad()
+def _masked_writes(w, lo, hi):
+    w[w < lo] = lo
+    w[w > hi] = hi
+
+
+def _detached_alias(w, lo, hi):
+    w.detach().clamp_(min=lo, max=hi)
+    return w
+
+
+def _out_argument(w, lo, hi):
+    with torch.no_grad():
+        return torch.clamp(w, lo, hi, out=w)
+
+
+def _grad_switched_off_and_on(w, lo, hi):
+    w.requires_grad_(False).clamp_(lo, hi).requires_grad_(True)
+
+
+RIGHT = [
+    {"softmax_rows": _shifted, "clamp_": _masked_writes},
+    {"softmax_rows": _edit_a_clone, "clamp_": _detached_alias},
+    {"softmax_rows": _row_by_row, "clamp_": _out_argument},
+    {"softmax_rows": _in_log_space, "clamp_": _grad_switched_off_and_on},
+]
+
+
+def _div_(x):
+    e = torch.exp(x)
+    return e.div_(e.sum(dim=1, keepdim=True))
+
+
+def _write_through_rows(x):
+    e = x.exp()
+    for row in e:
+        row.mul_(1 / row.sum())
+    return e
+
+
+def _sums_as_numbers(x):
+    e = x.exp()
+    return e / torch.tensor([[s] for s in e.detach().sum(1).tolist()], dtype=x.dtype)
+
+
+def _through_numpy(x):
+    e = x.detach().numpy()
+    e = torch.from_numpy(e).exp()
+    return e / e.sum(1, keepdim=True)
+
+
+def _sub_data(x):
+    x.data.sub_(x.data.amax(1, keepdim=True))
+    return torch.softmax(x, 1)
+
+
+def _whole(x):
+    return torch.softmax(x.flatten(), 0).view(x.shape)
+
+
+def _numpy_memory(w, lo, hi):
+    array = w.detach().numpy()
+    array.clip(lo, hi, out=array)
+
+
+def _data_by_slice(w, lo, hi):
+    w.data[...] = w.detach().clamp(lo, hi)
+
+
+def _rebind(w, lo, hi):
+    w = torch.nn.Parameter(w.clamp(lo, hi))
+    return w
+
+
+def _recorded_copy(w, lo, hi):
+    w.copy_(w.clamp(lo, hi))
+
+
+WRONG = [
+    Mistake("exp saved its result for backward and you overwrote it", caught_by="", softmax_rows=_div_),
+    Mistake("exp saved its result for backward and you overwrote it", caught_by="", softmax_rows=_write_through_rows),
+    Mistake("wrong gradient, and no error", caught_by="", softmax_rows=_sums_as_numbers),
+    Mistake("the result does not require grad", caught_by="", softmax_rows=_through_numpy),
+    Mistake("an in-place operation wrote into the caller's tensor", caught_by="", softmax_rows=_sub_data),
+    Mistake("over the sum of exp(x) in the same row", caught_by="", softmax_rows=_whole),
+    Mistake("autograd did not notice your edit", caught_by="", clamp_=_numpy_memory),
+    Mistake("autograd did not notice your edit", caught_by="", clamp_=_data_by_slice),
+    Mistake("every value of the layer's own weight", caught_by="", clamp_=_rebind),
+    Mistake("edited a leaf while autograd was recording", caught_by="", clamp_=_recorded_copy),
+]

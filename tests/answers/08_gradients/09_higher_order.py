@@ -1,0 +1,175 @@
+"""Answers that people give to higher_order, right ones and wrong ones."""
+
+import torch
+from torch.func import functional_call, grad, vmap
+
+from dojo import Mistake
+
+
+def _nested_transforms(f, x0, n):
+    for _ in range(n):
+        f = grad(f)
+    return f(torch.tensor(x0)).item()
+
+
+def _materialized_zeros(f, x0, n):
+    x = torch.tensor(float(x0), requires_grad=True)
+    y = f(x)
+    for _ in range(n):
+        y = torch.autograd.grad(y + 0 * x, x, create_graph=True, materialize_grads=True)[0]
+    return float(y.detach())
+
+
+def _recursion(f, x0, n):
+    def derivative(x, n):
+        if n == 0:
+            return f(x)
+        y = derivative(x, n - 1)
+        if y.grad_fn is None:
+            return torch.zeros(())
+        return torch.autograd.grad(y, x, torch.ones_like(y), create_graph=True)[0]
+
+    return derivative(torch.tensor(x0).requires_grad_(), n).item()
+
+
+def _clear_between_backwards(f, x0, n):
+    x = torch.tensor(x0, requires_grad=True)
+    y = f(x)
+    for _ in range(n):
+        if not y.requires_grad:
+            return 0.0
+        y.backward(create_graph=True)
+        y, x.grad = x.grad, None
+    return y.item()
+
+
+def _weights_of_one(model, x):
+    x = x.clone().requires_grad_(True)
+    out = model(x)
+    g = torch.autograd.grad(out, x, grad_outputs=torch.ones_like(out), create_graph=True, retain_graph=True)[0]
+    return ((g.view(len(x), -1).norm(2, dim=1) - 1) ** 2).mean()
+
+
+def _per_sample_loop(model, x):
+    terms = []
+    for row in x.split(1):
+        row = row.detach().requires_grad_()
+        g = torch.autograd.grad(model(row).squeeze(), row, create_graph=True)[0]
+        terms.append((torch.linalg.vector_norm(g) - 1) ** 2)
+    return torch.stack(terms).mean()
+
+
+def _transforms(model, x):
+    params = dict(model.named_parameters())
+    g = vmap(grad(lambda row: functional_call(model, params, (row[None],)).sum()))(x)
+    return torch.mean((g.square().sum(-1).sqrt() - 1.0).square())
+
+
+RIGHT = [
+    {"nth_derivative": _nested_transforms, "gradient_penalty": _weights_of_one},
+    {"nth_derivative": _materialized_zeros, "gradient_penalty": _per_sample_loop},
+    {"nth_derivative": _recursion, "gradient_penalty": _transforms},
+    {"nth_derivative": _clear_between_backwards},
+]
+
+
+def _detach_and_go_on(f, x0, n):
+    x = torch.tensor(x0, requires_grad=True)
+    y = f(x)
+    for _ in range(n):
+        y = torch.autograd.grad(y, x)[0].requires_grad_()
+    return y.item()
+
+
+def _backward_and_read(f, x0, n):
+    x = torch.tensor(x0, requires_grad=True)
+    y = f(x)
+    for _ in range(n):
+        y.backward(create_graph=True)
+        y = x.grad.clone()
+    return y.item()
+
+
+def _float_last(f, x0, n):
+    x = torch.tensor(x0, requires_grad=True)
+    y = f(x)
+    for i in range(n):
+        y = torch.autograd.grad(y, x, create_graph=i < n - 1)[0]
+    return float(y)
+
+
+def _never_a_constant(f, x0, n):
+    x = torch.tensor(x0, requires_grad=True)
+    if n == 1:
+        return torch.autograd.grad(f(x), x)[0]
+    y = f(x)
+    for _ in range(n):
+        y = torch.autograd.grad(y, x, create_graph=True)[0]
+    return y.item()
+
+
+def _leaf_penalty(model, x, create_graph=True):
+    x = x.clone().requires_grad_()
+    out = model(x)
+    return torch.autograd.grad(out, x, torch.ones_like(out), create_graph=create_graph)[0]
+
+
+def _numbers(model, x):
+    norms = [g.norm().item() for g in _leaf_penalty(model, x)]
+    return torch.tensor([(n - 1) ** 2 for n in norms], dtype=x.dtype).mean()
+
+
+def _detached(model, x):
+    return (_leaf_penalty(model, x).detach().norm(dim=1) - 1).square().mean().requires_grad_()
+
+
+def _frobenius(model, x):
+    return (torch.linalg.matrix_norm(_leaf_penalty(model, x)) - 1) ** 2
+
+
+def _mean_norm(model, x):
+    return (torch.stack([g.norm() for g in _leaf_penalty(model, x)]).mean() - 1) ** 2
+
+
+def _batch_mean(model, x):
+    x = x.clone().requires_grad_()
+    g = torch.autograd.grad(model(x).mean(), x, create_graph=True)[0]
+    return (g.norm(2, 1) - 1).square().mean()
+
+
+def _no_root(model, x):
+    g = _leaf_penalty(model, x)
+    return (torch.einsum("nd,nd->n", g, g) - 1).square().mean()
+
+
+def _restore_half(model, x):
+    x.requires_grad_(True)
+    model(x).sum().backward(create_graph=True)
+    g = x.grad
+    x.grad = None
+    x.requires_grad_(False)
+    return (g.norm(dim=1) - 1).square().mean()
+
+
+def _grad_left_on_x(model, x):
+    x.requires_grad = True
+    out = model(x)
+    return (torch.autograd.grad(out, x, torch.ones_like(out), create_graph=True)[0].norm(dim=1) - 1).square().mean()
+
+
+_RETAIN = "retain_graph keeps the old graph, it does not record backward"
+
+WRONG = [
+    Mistake(_RETAIN, caught_by="", nth_derivative=_float_last),
+    Mistake(_RETAIN, caught_by="", nth_derivative=_detach_and_go_on),
+    Mistake("45 = 27 + 18", caught_by="", nth_derivative=_backward_and_read),
+    Mistake("the slope of 2x does not depend on x", caught_by="", nth_derivative=_never_a_constant),
+    Mistake("no gradient reaches the weights", caught_by="", gradient_penalty=_numbers),
+    Mistake("no gradient reaches the weights", caught_by="", gradient_penalty=_detached),
+    Mistake("you took one norm over the whole batch", caught_by="", gradient_penalty=_frobenius),
+    Mistake("square the distance of each sample", caught_by="", gradient_penalty=_mean_norm),
+    Mistake("you differentiated the mean of the outputs", caught_by="", gradient_penalty=_batch_mean),
+    Mistake("without the square root", caught_by="", gradient_penalty=_no_root),
+    Mistake("backward() writes into every leaf", caught_by="", gradient_penalty=_restore_half),
+    Mistake("the caller's x requires grad now", caught_by="", gradient_penalty=_grad_left_on_x),
+]

@@ -1,0 +1,138 @@
+"""The helpers of kata tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dojo.kit import check_tensor, explain, raises, shares_memory, version_counter
+
+
+def complaint(*args, **kwargs) -> str:
+    with pytest.raises(AssertionError) as caught:
+        check_tensor(*args, **kwargs)
+    return str(caught.value)
+
+
+WANT = torch.tensor([[1.0, 2.0, 3.0]])
+
+
+@pytest.mark.parametrize(
+    ("got", "says"),
+    [
+        (None, "expected a tensor, got NoneType (is a return missing?)"),
+        ([[1.0, 2.0, 3.0]], "expected a tensor, got list"),
+        (np.ones((1, 3)), "expected a tensor, got ndarray"),
+        (torch.ones(3, dtype=torch.int64), "shape: expected (1, 3), got (3,)"),
+        (torch.ones(1, 3, dtype=torch.float64), "dtype: expected torch.float32, got torch.float64"),
+        (torch.ones(1, 3, device="meta"), "device: expected cpu, got meta"),
+        (
+            torch.tensor([[1.0, 2.5, 7.0]]),
+            "2 of 3 values differ, worst at [0, 2]: expected 3.0, got 7.0\n"
+            "  expected [[1.0, 2.0, 3.0]]\n  got      [[1.0, 2.5, 7.0]]",
+        ),
+        (torch.tensor([[1.0, 2.0, float("nan")]]), "worst at [0, 2]: expected 3.0, got nan"),
+    ],
+)
+def test_the_most_telling_difference_comes_first(got, says):
+    message = complaint(got, WANT, "the sentence")
+    assert message.startswith("the sentence\n")
+    assert says in message
+
+
+def test_equal_tensors_pass():
+    check_tensor(WANT.clone(), WANT)
+    check_tensor(torch.tensor([float("nan"), 1.0]), torch.tensor([float("nan"), 1.0]))
+    check_tensor(torch.tensor([1.0001]), torch.tensor([1.0]), atol=1e-3)
+    check_tensor(torch.empty(0, 3), torch.empty(0, 3))
+    check_tensor(torch.tensor([True]), torch.tensor([True]))
+    check_tensor(torch.ones(2, device="meta"), torch.zeros(2, device="meta"))
+    check_tensor(torch.tensor([1 + 2j]), torch.tensor([1 + 2j]))
+
+
+def test_graph_and_strides_are_checked_where_asked():
+    x = torch.ones(2, requires_grad=True)
+    assert "requires_grad: expected False, got True, grad_fn=MulBackward0" in complaint(
+        x * 1, torch.ones(2), requires_grad=False
+    )
+    check_tensor(x * 1, torch.ones(2))
+    assert "strides: expected (3, 1), got (1, 2)" in complaint(torch.ones(3, 2).t(), torch.ones(2, 3), strides=(3, 1))
+
+
+def test_integers_and_large_tensors_are_compared_too():
+    assert "expected 2, got 3" in complaint(torch.tensor(3), torch.tensor(2))
+    assert "[0.0" not in complaint(torch.zeros(10, 10), torch.ones(10, 10))
+    assert "1 of 1 values" not in complaint(torch.tensor(float("inf")), torch.tensor(1.0))
+
+
+def test_memory_is_shared_by_views_arrays_and_empty_windows():
+    x = torch.arange(6.0)
+    assert shares_memory(x, x[3:])
+    assert shares_memory(x[:3], x[3:])
+    assert shares_memory(x, x[6:])
+    assert not shares_memory(x, x.clone())
+    assert not shares_memory(torch.empty(0), torch.empty(0))
+    a = np.arange(6.0)
+    assert shares_memory(a, torch.from_numpy(a))
+    assert shares_memory(torch.from_numpy(a), torch.from_numpy(a))
+    assert shares_memory(a[::-1], torch.from_numpy(a))
+    assert not shares_memory(a, torch.tensor(a))
+    m = torch.empty(3, device="meta")
+    assert shares_memory(m, m[1:])
+    assert not shares_memory(m, torch.empty(3, device="meta"))
+    assert not shares_memory(m, x)
+
+
+def test_version_counter_counts_in_place_writes():
+    x = torch.zeros(2)
+    x[0] = 1
+    assert version_counter(x) == 1
+
+
+def _stub():
+    raise NotImplementedError("write it")
+
+
+def test_explain_names_the_mistake_and_keeps_the_cause():
+    with (
+        pytest.raises(
+            AssertionError, match=r"(?s)you forgot the shape.*RuntimeError: .*cannot be multiplied"
+        ) as caught,
+        explain("you forgot the shape"),
+    ):
+        torch.ones(2, 3) @ torch.ones(2, 3)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_explain_and_raises_let_stubs_and_assertions_through():
+    with pytest.raises(NotImplementedError), explain("no"):
+        _stub()
+    with pytest.raises(NotImplementedError), raises(RuntimeError, "no"):
+        _stub()
+    with pytest.raises(AssertionError, match="^yes"), explain("no"):
+        raise AssertionError("yes")
+    with pytest.raises(AssertionError, match="^yes"), raises(RuntimeError, "no"):
+        raise AssertionError("yes")
+    with pytest.raises(KeyboardInterrupt), explain("no"):
+        raise KeyboardInterrupt
+
+
+def test_raises_wants_the_class_and_the_fragment():
+    with raises((ValueError, RuntimeError), "say", match="view"):
+        torch.ones(2, 3).t().view(-1)
+    with (
+        pytest.raises(AssertionError, match="say\nexpected ValueError, but nothing was raised"),
+        raises(ValueError, "say"),
+    ):
+        pass
+    with pytest.raises(AssertionError, match="say\nexpected ValueError, got TypeError: x"), raises(ValueError, "say"):
+        raise TypeError("x")
+    with pytest.raises(AssertionError, match="its message has no 'view'"), raises(ValueError, "say", match="view"):
+        raise ValueError("x")
+
+
+def test_torchs_not_implemented_error_counts_where_it_is_expected():
+    # bool - bool: RuntimeError up to torch 2.13, its subclass NotImplementedError since
+    with raises(RuntimeError, "say", match="Subtraction"):
+        torch.ones(2, dtype=torch.bool) - torch.ones(2, dtype=torch.bool)
