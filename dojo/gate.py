@@ -20,8 +20,8 @@ from typing import Any, Literal
 import pytest
 
 from dojo import seam
-from dojo.catalog import Kata, definitions, doc_sections, parse
-from dojo.collect import BrokenTest, KataModule, forget_katas
+from dojo.catalog import Kata, definitions, parse
+from dojo.collect import KataModule, forget_katas
 from dojo.failures import is_stub_error, safe_str
 from dojo.mistakes import Mistake
 

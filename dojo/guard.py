@@ -42,6 +42,14 @@ def _put_deterministic(value: tuple[bool, bool]) -> None:
     torch.use_deterministic_algorithms(value[0], warn_only=value[1])
 
 
+def _put_grad_mode(on: bool) -> None:
+    torch.set_grad_enabled(on)
+
+
+def _put_warnings_filters(filters: list[Any]) -> None:
+    warnings.filters[:] = filters  # type: ignore[index]  # typeshed says Sequence; it is a list
+
+
 def _put_cwd(value: str) -> None:
     os.chdir(value)
 
@@ -56,7 +64,7 @@ def _cwd() -> str:
 SETTINGS = [
     # Inference mode first: leaving it also decides what grad mode can be.
     Setting("inference mode", torch.is_inference_mode_enabled, private.set_inference_mode),
-    Setting("grad mode (torch.set_grad_enabled)", torch.is_grad_enabled, torch.set_grad_enabled),
+    Setting("grad mode (torch.set_grad_enabled)", torch.is_grad_enabled, _put_grad_mode),
     Setting("the default dtype (torch.set_default_dtype)", torch.get_default_dtype, torch.set_default_dtype),
     Setting("the default device (torch.set_default_device)", private.default_device, torch.set_default_device),
     Setting("a torch function mode (such as `with torch.device(...)`)", private.mode_depth, private.pop_modes_to),
@@ -84,7 +92,7 @@ SETTINGS = [
     Setting("sys.path", lambda: list(sys.path), lambda v: sys.path.__setitem__(slice(None), v)),
     Setting("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
     Setting("garbage collection (gc.disable)", gc.isenabled, lambda v: gc.enable() if v else gc.disable()),
-    Setting("", lambda: list(warnings.filters), lambda v: warnings.filters.__setitem__(slice(None), v)),
+    Setting("", lambda: list(warnings.filters), _put_warnings_filters),
 ]
 
 

@@ -121,7 +121,7 @@ def _value_difference(got: torch.Tensor, want: torch.Tensor, rtol: float, atol: 
     return "\n".join(lines)
 
 
-class explain:  # noqa: N801  used as `with explain(...)`, like pytest.raises
+class explain:
     """Turn an error from the learner's code into an assertion that begins with the sentence `mistake`.
 
     A stub's NotImplementedError stays what it is, and so does an assertion that already says what is wrong.
@@ -141,7 +141,7 @@ class explain:  # noqa: N801  used as `with explain(...)`, like pytest.raises
             raise AssertionError(f"{self.mistake}\n{type(error).__name__}: {first_lines(error)}") from error
 
 
-class raises:  # noqa: N801
+class raises:
     """The block must raise `expected`, with a message in which the regex `match` is found; else `mistake` is said.
 
     Unlike pytest.raises, the error of an unwritten stub never counts, although NotImplementedError is a RuntimeError.

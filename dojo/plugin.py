@@ -15,7 +15,7 @@ import hashlib
 import sys
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -24,11 +24,8 @@ from dojo.catalog import Kata
 from dojo.collect import LIMITS, BrokenTest, KataModule, refuse_unusable
 from dojo.session import KataSession
 
-if TYPE_CHECKING:
-    from dojo.guard import Guard
-
 _SESSION = "kata-session"
-_GUARD = pytest.StashKey["Guard"]()
+_GUARD = pytest.StashKey[Any]()  # of a dojo.guard.Guard; that module imports torch
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,8 +47,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         metavar="DIR",
         default=[],
-        help="write it with `=`: test the functions of DIR/NN_chapter/NN_name.py instead of those in katas/. Repeatable: "
-        "the first that defines a name wins. The environment variable KATA_SOLUTIONS does the same",
+        help="write it with `=`: test the functions of DIR/NN_chapter/NN_name.py instead of those in katas/. "
+        "Repeatable: the first that defines a name wins. The environment variable KATA_SOLUTIONS does the same",
     )
     add(
         "--kata-timeout",
@@ -62,8 +59,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add(
         "--kata-data",
         metavar="DIR",
-        help="write it with `=`: the folder that holds MNIST/raw (default: ./data where it has it, else a cache of yours). "
-        "The environment variable KATA_DATA does the same",
+        help="write it with `=`: the folder that holds MNIST/raw "
+        "(default: ./data where it has it, else a cache of yours). The environment variable KATA_DATA does the same",
     )
     add("--kata-download", action="store_true", help="fetch MNIST (12 MB), verify it, and end")
 

@@ -13,6 +13,8 @@ from dojo.catalog import Kata, find_test, stub_line
 from dojo.failures import relative
 from dojo.reports import Fact
 
+_TO_DO = "to do"
+
 State = Literal["done", "stand-in", "not run here", "unfinished", "incomplete"]
 
 
@@ -178,9 +180,9 @@ class Page:
         first = True
         for fact in sorted(result.unfinished, key=lambda fact: fact["kind"] == "todo"):
             if fact["kind"] == "todo":
-                lines.append(self._row(self.glyphs.todo, fact["test"], "to do", ("yellow",)))
+                lines += self._row(self.glyphs.todo, fact["test"], _TO_DO, ("yellow",))
             else:
-                lines.append(self._row(self.glyphs.bad, fact["test"], fact["where"], ("red",)))
+                lines += self._row(self.glyphs.bad, fact["test"], fact["where"], ("red",))
                 said = fact["says"].splitlines() or [""]
                 shown = said[:4] if first else said[:1]
                 lines += [Line(row) for text in shown for row in self.wrapped(text, "    ", 3)]
@@ -197,18 +199,14 @@ class Page:
                 return fact["says"]
         return ""
 
-    def _row(self, mark: str, test: str, right: str, markup: tuple[str, ...]) -> Line:
+    def _row(self, mark: str, test: str, right: str, markup: tuple[str, ...]) -> list[Line]:
+        """A test, and what stands at the right of it, or below it on a narrow console."""
         left = f"  {mark} {test}"
-        if len(left) + len(right) + 2 > self.width:
-            room = self.width - len(right) - 2
-            if room < 24:
-                return Line(self._cut(left), markup)
-            left = self._cut(left, room)
-        return Line(f"{left}{' ' * (self.width - len(left) - len(right) - 1)}{right}", markup)
-
-    def _cut(self, text: str, width: int | None = None) -> str:
-        width = width or self.width - 1
-        return text if len(text) <= width else text[: width - 2] + ".."
+        gap = self.width - len(left) - len(right) - 1
+        if gap >= 2:
+            return [Line(f"{left}{' ' * gap}{right}", markup)]
+        shown = left if len(left) < self.width else f"{left[: self.width - 3]}.."
+        return [Line(shown, markup), *([Line(f"    {right}", markup)] if right != _TO_DO else [])]
 
     def _left(self, results: Sequence[Result]) -> list[Line]:
         from dojo.guard import leak_sentence

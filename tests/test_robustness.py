@@ -143,7 +143,8 @@ def test_an_endless_loop_at_import_is_stopped_too(project):
 def test_a_loop_that_swallows_everything_ends_the_process_with_its_line(project):
     project.body(
         "alpha",
-        "import time\n    while True:\n        try:\n            time.sleep(60)\n        except BaseException:\n            pass",
+        "import time\n    while True:\n        try:\n            time.sleep(60)\n"
+        "        except BaseException:\n            pass",
     )
     result = project.run_apart("--kata-timeout=0.5", timeout=60)
     assert result.ret == 1

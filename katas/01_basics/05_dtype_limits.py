@@ -84,7 +84,7 @@ def test_a_mask_works_in_every_floating_dtype(dtype):
     if isinstance(out, torch.Tensor) and out.shape == want.shape and out.is_floating_point():
         sums = out.double().sum(-1)
         short = (sums - 1).abs().max() > 0.05
-        assert not short, f"the rows sum to {sums.tolist()}: what you masked still took its share of the softmax"
+        assert not short, f"the rows sum to {sums.tolist()}, not to 1: did what you masked take its share of the softmax?"
     check_tensor(out, want, f"masked_softmax in {dtype}", atol=2e-2 if dtype == torch.bfloat16 else 2e-3)
 
 

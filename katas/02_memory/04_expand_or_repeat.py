@@ -86,7 +86,9 @@ def test_repeated_rows_are_edited_one_by_one():
     for i in (0, 1):
         with explain("all your rows are one row in memory: torch refuses to write to it"):
             rows[i, 0] = 50 + i
-    check_tensor(rows, torch.tensor([[50, 2, 3], [51, 2, 3]]), "all your rows are one row in memory: one write hit them all")
+    check_tensor(
+        rows, torch.tensor([[50, 2, 3], [51, 2, 3]]), "all your rows are one row in memory: one write hit them all"
+    )
     check_tensor(row, torch.tensor([1, 2, 3]), "your rows lie on the memory of row: a write to them changed the source")
 
 

@@ -84,8 +84,12 @@ def test_swapping_rows_needs_a_copy():
     x = torch.tensor([[1.0, 2], [3, 4], [1e9, 6]])
     with explain("swap_rows_(x, 0, 2) of a 3 x 2 matrix failed"):
         swap_rows_(x, 0, 2)
-    assert not x.equal(torch.tensor([[1.0, 2], [3, 4], [1e9, 6]])), "x is unchanged: whatever you swapped, it was not x itself"
-    assert not x[0].equal(x[2]), f"one row is there twice, the other is lost: you read a row after it was overwritten\n{x}"
+    assert not x.equal(torch.tensor([[1.0, 2], [3, 4], [1e9, 6]])), (
+        "x is unchanged: whatever you swapped, it was not x itself"
+    )
+    assert not x[0].equal(x[2]), (
+        f"one row is there twice, the other is lost: you read a row after it was overwritten\n{x}"
+    )
     check_tensor(x, torch.tensor([[1e9, 6.0], [3, 4], [1, 2]]), "rows 0 and 2 trade places, row 1 stays")
 
 

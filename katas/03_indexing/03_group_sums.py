@@ -55,7 +55,9 @@ def _integers(out: Any) -> Any:
 def test_bincount_ends_at_the_largest_index():
     with explain("counts(g, 5) failed: g is (4,)"):
         out = counts(torch.tensor([2, 0, 2, 2]), 5)
-    assert not (isinstance(out, torch.Tensor) and out.shape == (3,)), "you end at the largest index in g; n says how many"
+    assert not (isinstance(out, torch.Tensor) and out.shape == (3,)), (
+        "you end at the largest index in g; n says how many"
+    )
     check_tensor(_integers(out), torch.tensor([1, 0, 3, 0, 0]), "0 stands once in g, 2 stands three times")
 
 
@@ -65,7 +67,9 @@ def test_only_an_add_adds_rows_with_the_same_index():
         out = group_sum(x, g, 2)
     if isinstance(out, torch.Tensor) and out.shape == (2, 3):
         one_row = out[0].tolist() in ([2, 20, -2], [6, 60, -6])
-        assert not one_row, "of each group one row was kept: with a repeated index your write overwrites, it adds nothing"
+        assert not one_row, (
+            "of each group one row was kept: with a repeated index your write overwrites, it adds nothing"
+        )
         first = out[:, 0].tolist() == [8, 8] and not out[:, 1:].any()
         assert not first, "only column 0 is filled: one column of indices is not broadcast over the columns of x"
     check_tensor(out, torch.tensor([[8.0, 80, -8], [8, 80, -8]]), "each group holds the sum of its rows")
@@ -87,7 +91,9 @@ def test_a_mean_counts_the_rows_and_nothing_else():
         out = group_mean(x, g, 2)
     if isinstance(out, torch.Tensor) and out.shape == (2, 3):
         sums = torch.tensor([[2.0, 20, -2], [14, 140, -14]])
-        assert not out.allclose(sums / torch.tensor([[2.0], [5]])), "you divided by one too many: the zero at the start counts"
+        assert not out.allclose(sums / torch.tensor([[2.0], [5]])), (
+            "you divided by one too many: the zero at the start counts"
+        )
         assert not out.allclose(sums / 5), "you divided by the number of all rows: each group has its own"
     check_tensor(out, torch.tensor([[2.0, 20, -2], [3.5, 35, -3.5]]), "group 0 has 1 row, group 1 has 4", rtol=1e-5)
     check_tensor(x, _rows(), "you changed x")

@@ -48,7 +48,9 @@ def test_a_bool_mask_is_not_a_number():
     mask = torch.tensor([[True, False, False], [False, True, True]])
     with explain("invert(mask) failed on a bool mask: it is not a number, to be subtracted or negated"):
         out = invert(mask)
-    check_tensor(out, torch.tensor([[False, True, True], [True, False, False]]), "each True becomes False, and vice versa")
+    check_tensor(
+        out, torch.tensor([[False, True, True], [True, False, False]]), "each True becomes False, and vice versa"
+    )
     assert mask.tolist() == [[True, False, False], [False, True, True]], "you changed the mask"
 
 

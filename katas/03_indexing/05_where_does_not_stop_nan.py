@@ -49,7 +49,9 @@ def _gradient(out: Any, of: torch.Tensor, weights: torch.Tensor, where: str) -> 
     assert not grad.isnan().any(), (
         f"the gradient is NaN {where}: the branch that was not taken got gradient 0, and 0 * inf is NaN\n{grad}"
     )
-    assert not grad.isinf().any(), f"the gradient is infinite {where}: the derivative there goes into the result\n{grad}"
+    assert not grad.isinf().any(), (
+        f"the gradient is infinite {where}: the derivative there goes into the result\n{grad}"
+    )
     return grad
 
 
@@ -72,7 +74,9 @@ def test_where_does_not_stop_the_nan_of_the_other_branch():
     with explain("safe_sqrt(x) failed: x is a leaf that requires grad, and cannot be written to"):
         out = safe_sqrt(x)
     grad = _gradient(out, x, torch.tensor([3.0, 5.0, 2.0, 7.0]), "where x <= 0")
-    check_tensor(grad, torch.tensor([0.0, 0, 0.5, 7]), "0 where x <= 0, else 0.5 / sqrt(x), weighted 2 and 7", rtol=1e-5)
+    check_tensor(
+        grad, torch.tensor([0.0, 0, 0.5, 7]), "0 where x <= 0, else 0.5 / sqrt(x), weighted 2 and 7", rtol=1e-5
+    )
 
 
 def test_division_by_zero_is_zero():
@@ -80,7 +84,9 @@ def test_division_by_zero_is_zero():
     with explain("safe_div(a, b) failed: a and b have no graph here"):
         out = safe_div(a, b)
     if isinstance(out, torch.Tensor) and out.shape == (5,):
-        assert out[:3].isfinite().all(), f"b is 0 in the first three places, and 1/0 or 0/0 came through: {out.tolist()}"
+        assert out[:3].isfinite().all(), (
+            f"b is 0 in the first three places, and 1/0 or 0/0 came through: {out.tolist()}"
+        )
     want = torch.tensor([0.0, 0, 0, -4, 1e6])
     check_tensor(out, want, "values are exact: 0 where b is 0, and a / b for negative and tiny b too", rtol=1e-5)
     check_tensor(b, torch.tensor([0.0, 0.0, 0.0, -1.5, 1e-6]), "you changed b")

@@ -15,6 +15,8 @@ What is asked here: neither function changes its input; both keep its dtype (flo
 https://docs.pytorch.org/docs/stable/generated/torch.std.html
 """
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -38,7 +40,7 @@ def standardise(x: torch.Tensor) -> torch.Tensor:
 # ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
 under_test(globals())
 
-_CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+_CLOSE: Any = {"rtol": 1e-4, "atol": 1e-5}
 
 
 def test_row_sums_divide_columns_when_the_matrix_is_square():

@@ -2,9 +2,9 @@
 
 A checkpoint remembers where each tensor was. Trained on a GPU, saved, opened on a laptop: `torch.load` tries to put
 every tensor back on `cuda:0`, finds none, and raises "Attempting to deserialize object on a CUDA device but ...". The
-file is fine. `map_location` tells `torch.load` where to put the tensors instead: a device, a dict from old to new names (one
-that misses the name in the file does not help), or a function. Load to the CPU first; the model then takes the values
-to wherever it is.
+file is fine. `map_location` tells `torch.load` where the tensors go instead: a device, a dict from old to new names
+(one that misses the name in the file does not help), or a function. Load to the CPU first; the model then takes the
+values to wherever it is.
 
 Three more habits. Save the `state_dict`, not the module: a pickled module needs your source files as they were, and
 `torch.load` refuses it by default, because unpickling may run any code. Load *into* the parameters, do not replace
@@ -55,6 +55,7 @@ def _saved_by(model, file):
     """What save_weights wrote, and how many bytes."""
     with explain("save_weights failed: save the tensors by name, not the module"):
         save_weights(model, file)
+    assert file.is_file(), f"save_weights wrote nothing to {file.name}"
     with explain("torch.load refuses your file by default: save the tensors by name, not the module"):
         saved = torch.load(file, weights_only=True)
     assert isinstance(saved, dict), f"the file holds a {type(saved).__name__}, not a dict from names to tensors"
@@ -115,9 +116,7 @@ def test_a_saved_file_is_a_plain_state_dict(tmp_path):
     model[0].weight.grad = torch.ones(4, 3)
     want = _copy(model.state_dict())
     saved, _ = _saved_by(model, tmp_path / "w.pt")
-    assert set(saved) == set(want), (
-        f"the names are those of the state_dict, {sorted(want)}; the file has {sorted(saved)}"
-    )
+    assert set(saved) == set(want), f"the names are those of the state_dict, {list(want)}; the file has {list(saved)}"
     for key, value in want.items():
         check_tensor(saved[key], value, f"{key}: the file holds the model's values, and no graph", requires_grad=False)
 

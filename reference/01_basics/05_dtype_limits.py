@@ -7,7 +7,7 @@ smallest value, softmax, and then fill once more with what a masked place should
 
 Why: Fill before the softmax, so that masked scores take no share of the sum; fill after it, so that they get exactly 0,
 and a row of nothing but masked scores gets 0 instead of equal weights. finfo.min needs the dtype of the scores, so it
-works in float16, where -1e9 overflows. And eps is 2 / first_gap: float32 counts to 16777216, float16 only to 2048, which
+works in float16, where -1e9 overflows. And eps is 2 / first_gap: float32 counts to 16777216, float16 to 2048, which
 is why losses and counters are summed in float32.
 """
 
@@ -101,7 +101,7 @@ MISTAKES = [
     Mistake("n is the one before the gap", caught_by=_GAP, first_gap=_count_up_to_the_missing_one),
     Mistake("the first n with n + 1 not in", caught_by=_GAP, first_gap=lambda d: int(torch.finfo(torch.float16).max)),
     Mistake("is your mask value within its range", caught_by=_DTYPE, masked_softmax=_billion),
-    Mistake("still took its share of the softmax", caught_by=_DTYPE, masked_softmax=_only_after),
+    Mistake("did what you masked take its share", caught_by=_DTYPE, masked_softmax=_only_after),
     Mistake("expected torch.float16", caught_by=_DTYPE, masked_softmax=_in_float32),
     Mistake("masked_softmax in torch.float32", caught_by=_DTYPE, masked_softmax=_inverted),
     Mistake("it must get exactly 0", caught_by=_ZERO, masked_softmax=_minus_100),

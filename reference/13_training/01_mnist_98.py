@@ -152,19 +152,15 @@ def _with_darker_images(images, labels):
     return images.div_(2, rounding_mode="floor"), labels
 
 
-def _measure(
-    average=False, drop=False, eval_=True, back="every", grad=True, off=False, percent=False, item=True, raw=False, fit=False
-):
+def _measure(average=False, drop=False, back="every", graph=False, off=False, scale=1, item=True, raw=False, fit=False):
     """accuracy() with one thing wrong in it."""
 
     def accuracy(model, images, labels):
         modes = {module: module.training for module in model.modules()}
-        if eval_:
+        if back != "no eval":
             model.eval()
-        if off:
-            torch.set_grad_enabled(False)
-        shares, right, sizes = [], 0, 0
-        with torch.set_grad_enabled(not (grad or off)) if not off else torch.no_grad():
+        shares, right, seen = [], 0, 0
+        with torch.set_grad_enabled(graph):
             for part, wanted in zip(images.split(256), labels.split(256), strict=True):
                 if drop and len(part) < 256 < len(images):
                     break
@@ -173,21 +169,18 @@ def _measure(
                         functional.cross_entropy(model(prepare(part)), wanted).backward()
                     for p in model.parameters():
                         p.data -= 0.01 * p.grad
-                answers = model(part if raw else prepare(part)).argmax(1)
-                right = right + (answers == wanted).sum()
-                sizes += len(part)
-                shares.append((answers == wanted).float().mean())
+                hits = model(part if raw else prepare(part)).argmax(1) == wanted
+                right, seen = right + hits.sum(), seen + len(part)
+                shares.append(hits.float().mean())
         if off:
             torch.set_grad_enabled(False)
         if back == "every":
             for module, training in modes.items():
                 module.training = training
-        elif back == "whole":
-            model.train(modes[model])
-        elif back == "train":
-            model.train()
-        share = torch.stack(shares).mean() if average else right / sizes
-        return (share.item() if item else share) * (100 if percent else 1)
+        elif back in ("train", "whole"):
+            model.train(back == "train" or modes[model])
+        share = torch.stack(shares).mean() if average else right / seen
+        return share.item() * scale if item else share
 
     return accuracy
 
@@ -213,14 +206,14 @@ MISTAKES = [
     Mistake("the same weights twice", caught_by=_LOGITS, make_net=_same_net_again),
     Mistake("Is a short last batch weighed", caught_by=_SIZES, accuracy=_measure(average=True)),
     Mistake("Is a short last batch weighed", caught_by=_SIZES, accuracy=_measure(drop=True)),
-    Mistake("not percent", caught_by=_SIZES, accuracy=_measure(percent=True)),
+    Mistake("not percent", caught_by=_SIZES, accuracy=_measure(scale=100)),
     Mistake("returns a Python float", caught_by=_SIZES, accuracy=_measure(item=False)),
     Mistake("accuracy() gets raw images", caught_by=_SIZES, accuracy=_measure(raw=True)),
-    Mistake("a net in train mode", caught_by=_TRACE, accuracy=_measure(eval_=False)),
+    Mistake("a net in train mode", caught_by=_TRACE, accuracy=_measure(back="no eval")),
     Mistake("came in eval mode and left in train mode", caught_by=_TRACE, accuracy=_measure(back="train")),
     Mistake("came in train mode and left in eval mode", caught_by=_TRACE, accuracy=_measure(back="never")),
     Mistake("note the mode of every module", caught_by=_TRACE, accuracy=_measure(back="whole")),
-    Mistake("recorded a graph for backward", caught_by=_TRACE, accuracy=_measure(grad=False)),
+    Mistake("recorded a graph for backward", caught_by=_TRACE, accuracy=_measure(graph=True)),
     Mistake("switched gradients off for good", caught_by=_TRACE, accuracy=_measure(off=True)),
     Mistake("measuring must not train", caught_by=_TRACE, accuracy=_measure(fit=True)),
     Mistake("in the order in which they were given", caught_by=_ORDER, train=_train_in_other_ways(shuffle=False)),

@@ -89,7 +89,7 @@ WRONG = [
         "there the distance to the next number is 1", caught_by="", first_gap=lambda d: round(torch.finfo(d).eps ** -1)
     ),
     Mistake("the first n with n + 1 not in", caught_by="", first_gap=lambda d: 2**24),
-    Mistake("still took its share of the softmax", caught_by="", masked_softmax=_scores_times_keep),
+    Mistake("did what you masked take its share", caught_by="", masked_softmax=_scores_times_keep),
     Mistake("equal scores, equal weights", caught_by="", masked_softmax=_add_a_large_negative),
     Mistake("equal scores, equal weights", caught_by="", masked_softmax=_where_billion),
     Mistake("a row of nothing but -inf", caught_by="", masked_softmax=_softmax_then_renormalise),

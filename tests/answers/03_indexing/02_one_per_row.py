@@ -60,12 +60,16 @@ RIGHT = [
 WRONG = [
     Mistake("every label from every row", caught_by="", pick=lambda p, y: p.index_select(1, y)),
     Mistake("you returned a column (N, 1)", caught_by="", pick=lambda p, y: p.take_along_dim(y[:, None], 1)),
-    Mistake("you returned a column (N, 1)", caught_by="", pick=lambda p, y: p[torch.arange(len(y))[:, None], y[:, None]]),
+    Mistake(
+        "you returned a column (N, 1)", caught_by="", pick=lambda p, y: p[torch.arange(len(y))[:, None], y[:, None]]
+    ),
     Mistake("pick(p, y) failed", caught_by="", pick=lambda p, y: p.gather(0, y)),
     Mistake("p[0, 2], p[1, 0], p[2, 3]", caught_by="", pick=lambda p, y: p.take(y)),
     Mistake("p[0, 2], p[1, 0], p[2, 3]", caught_by="", pick=lambda p, y: p[y % 3, torch.arange(len(y))]),
     Mistake("your squeeze ate the batch", caught_by="", pick=lambda p, y: p[:, y].diag().squeeze()),
-    Mistake("you got pairs", caught_by="", grid=lambda x, r, c: torch.stack([x[i, j] for i, j in zip(r, c, strict=True)])),
+    Mistake(
+        "you got pairs", caught_by="", grid=lambda x, r, c: torch.stack([x[i, j] for i, j in zip(r, c, strict=True)])
+    ),
     Mistake("the rows come first", caught_by="", grid=_grid_by_xy_meshgrid),
     Mistake("in that order, and column 1 twice", caught_by="", grid=lambda x, r, c: x[r.sort()[0]][:, c.sort()[0]]),
     Mistake("taken for positions", caught_by="", keep=_keep_as_uint8),

@@ -61,10 +61,14 @@ WRONG = [
     Mistake("it is not a number, to be subtracted", caught_by="", invert=lambda m: -m + 1 > 0),
     Mistake("you flipped eight bits", caught_by="", invert=lambda m: m.bitwise_not()),
     Mistake("1 becomes False, 0 becomes True", caught_by="", invert=lambda m: m ^ 1 if m.dtype == torch.uint8 else ~m),
-    Mistake("those that became 0 still count", caught_by="", masked_mean=lambda x, m: x.masked_fill(~m, 0).sum() / x.numel()),
+    Mistake(
+        "those that became 0 still count", caught_by="", masked_mean=lambda x, m: x.masked_fill(~m, 0).sum() / x.numel()
+    ),
     Mistake("you took the mean of all values", caught_by="", masked_mean=lambda x, m: x.nan_to_num().mean()),
     Mistake("NaN * 0 is NaN", caught_by="", masked_mean=lambda x, m: (x * m.float()).sum() / m.float().sum()),
-    Mistake("NaN * 0 is NaN", caught_by="", masked_mean=lambda x, m: torch.dot(x.flatten(), m.flatten().float()) / m.sum()),
+    Mistake(
+        "NaN * 0 is NaN", caught_by="", masked_mean=lambda x, m: torch.dot(x.flatten(), m.flatten().float()) / m.sum()
+    ),
     Mistake("you wrote into x", caught_by="", fill=_fill_through_a_view),
     Mistake("the NaN is still there", caught_by="", fill=_fill_by_weights),
     Mistake("-inf * 0 is NaN", caught_by="", fill=lambda x, m, v: torch.where(m, 0.0, x) + m.float() * v),

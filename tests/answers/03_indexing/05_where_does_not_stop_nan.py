@@ -80,5 +80,9 @@ WRONG = [
     Mistake("0 * inf is NaN", caught_by="", safe_div=lambda a, b: (a / b).nan_to_num(0.0, 0.0, 0.0)),
     Mistake("negative and tiny b", caught_by="", safe_div=lambda a, b: a * b / (b * b + 1e-12)),
     Mistake("0 where b is 0", caught_by="", safe_div=lambda a, b: a / b.masked_fill(b == 0, 1)),
-    Mistake("your result has no graph", caught_by="", safe_sqrt=lambda x: torch.tensor([max(v, 0.0) ** 0.5 for v in x.tolist()])),
+    Mistake(
+        "your result has no graph",
+        caught_by="",
+        safe_sqrt=lambda x: torch.tensor([max(v, 0.0) ** 0.5 for v in x.tolist()]),
+    ),
 ]

@@ -1,0 +1,115 @@
+"""The silent outer product: what broadcasting does with (N, 1) and (N,).
+
+Two shapes are laid one above the other, aligned at the *right*. Missing dimensions count as 1. Where the sizes differ,
+one of them must be 1, and it is stretched to the other, whatever that is: 1 beside 3 gives 3, and 1 beside 0 gives 0.
+Anything else is an error.
+
+So (3, 1) beside (3,) is no error: it is (3, 3), every row against every column. A model with one output gives (N, 1),
+the labels are (N,), and the loss is the mean over all N * N pairs. A perfect prediction has a loss, training finds the
+mean of the labels and stays there; `F.mse_loss` prints a warning, and nothing stops. With `==` nobody even warns: in a
+table of N * N comparisons each right label turns up somewhere, and an accuracy can be 100 % with no right answer.
+Only in-place operations notice, since the left side cannot grow.
+
+What is asked here: the rule itself, and two metrics that raise an error for unequal shapes.
+
+https://docs.pytorch.org/docs/stable/notes/broadcasting.html
+"""
+
+from typing import Any
+
+import pytest
+import torch
+
+from dojo import under_test
+from dojo.kit import check_tensor, explain, raises
+
+
+def broadcast_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of x + y, where x has the shape `a` and y the shape `b`. ValueError where they do not fit together."""
+    raise NotImplementedError("return the common shape")
+
+
+def mse(pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """The mean of the squared differences (0-dim) of two float tensors. An error, such as ValueError, if shapes differ."""
+    raise NotImplementedError("return the mean squared error, of equal shapes only")
+
+
+def accuracy(pred: torch.Tensor, target: torch.Tensor) -> float | torch.Tensor:
+    """The share, 0 to 1, of equal class numbers in `pred` (N,) and `target` (N,), as a float or a 0-dim tensor.
+
+    An error, such as ValueError, if the shapes differ.
+    """
+    raise NotImplementedError("return the share of right answers, of equal shapes only")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+_REFUSALS = (ValueError, RuntimeError, TypeError, AssertionError)
+
+
+def _number(out: Any) -> Any:
+    return out.item() if isinstance(out, torch.Tensor) and out.dim() == 0 else out
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "want"),
+    [
+        ((3, 1), (3,), (3, 3)),
+        ((2, 1, 4), (3, 1), (2, 3, 4)),
+        ((2, 3), (), (2, 3)),
+        ((0,), (1,), (0,)),
+        ((4, 1), (1, 0), (4, 0)),
+    ],
+)
+def test_shapes_are_aligned_at_the_right(a, b, want):
+    for one, other in ((a, b), (b, a)):
+        with explain(f"the shapes {one} and {other} fit together"):
+            out = broadcast_shape(one, other)
+        assert isinstance(out, tuple), f"expected a tuple, got {type(out).__name__}"
+        assert len(out) >= len(want), f"{one}, {other}: you lost the leading dimensions of the longer shape, got {out}"
+        swollen = 0 in want and 0 not in out
+        assert not swollen, (
+            f"{one}, {other}: not the larger size wins; 1 is stretched to the other, also to 0, got {out}"
+        )
+        assert out == want, f"{one} and {other}, aligned at the right, make {want}, not {out}"
+
+
+@pytest.mark.parametrize(("a", "b"), [((3,), (2,)), ((2, 3), (2,)), ((0,), (2,)), ((4, 1, 3), (2, 2, 3))])
+def test_only_a_one_is_stretched(a, b):
+    for one, other in ((a, b), (b, a)):
+        with raises(ValueError, f"{one} and {other} do not fit together: of two unequal sizes, one must be 1"):
+            broadcast_shape(one, other)
+
+
+def test_mse_is_a_mean_over_all_values():
+    pred, target = torch.tensor([[1.0, 2, 3], [4, 5, 6]]), torch.tensor([[1.0, 0, 3], [4, 5, 2]])
+    with explain("mse failed: pred and target are (2, 3)"):
+        out = mse(pred, target)
+    check_tensor(out, torch.tensor(20 / 6), "two values of six are off, by 2 and by 4: (4 + 16) / 6", rtol=1e-5)
+
+
+@pytest.mark.parametrize(("a", "b"), [((3, 1), (3,)), ((3,), (3, 1)), ((3,), (1,)), ((2, 3), (3,))])
+def test_a_column_against_a_row_is_an_outer_product(a, b):
+    """F.mse_loss only warns: the perfect prediction (3, 1) of (3,) costs 1.3333."""
+    pred = torch.tensor([1.0, 2, 3]).expand(a) if a == (2, 3) else torch.arange(1.0, 4).reshape(a)
+    target = torch.arange(1.0, 4)[: b[0]].reshape(b)
+    with raises(_REFUSALS, f"mse took the shapes {a} and {b}: broadcasting makes pairs that do not belong together"):
+        mse(pred, target)
+
+
+def test_accuracy_is_a_share():
+    with explain("accuracy failed: pred and target are (4,)"):
+        out = _number(accuracy(torch.tensor([1, 2, 0, 2]), torch.tensor([1, 2, 0, 1])))
+    assert isinstance(out, float | int), f"expected a number or a 0-dim tensor, got {type(out).__name__}: {out}"
+    assert out != 0, "three of four are right, and you got 0: // throws away what is less than 1"
+    assert abs(out - 0.75) < 1e-6, f"three of four are right, which is 0.75, not {out}"
+
+
+@pytest.mark.parametrize(("a", "b"), [((3, 1), (3,)), ((3,), (3, 1)), ((3,), (1,))])
+def test_a_table_of_comparisons_finds_every_label(a, b):
+    """No prediction is right, and in the table (3, 3) each row has one hit."""
+    pred, target = torch.tensor([1, 2, 0]).reshape(a), torch.tensor([0, 1, 2])[: b[0]].reshape(b)
+    said = f"accuracy took the shapes {a} and {b}: once broadcast, 3 wrong answers can score 100 %"
+    with raises(_REFUSALS, said):
+        accuracy(pred, target)

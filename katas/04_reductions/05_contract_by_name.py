@@ -1,0 +1,136 @@
+"""Contract by name: *, @, bmm and einsum
+
+`a * b` multiplies value by value, with broadcasting. `a @ b` sums over the *last* dimension of `a` and the
+*second-to-last* of `b`, and all dimensions before these are a batch. That rule looks at positions and sizes only, it
+knows no names. Where sizes are equal by chance, a wrong product runs: `q @ k` instead of `q @ kᵀ` when sequence and
+feature are equally long, or `A @ v` with a batch of vectors `v`, which is taken for one matrix.
+
+Transposing is the next trap. `k.T` of a 4-D tensor reverses *all* dimensions (it warns); you mean the last two, `k.mT`.
+`k.view(B, H, D, S)` has the right shape and the wrong numbers: view only cuts memory anew.
+
+`torch.einsum` names the dimensions instead: a letter that is missing on the right side is summed over. Write the arrow
+always: without it the letters of the result come in alphabetical order, so `einsum("ba", x)` silently transposes x.
+
+What is asked here: `scores` are attention's raw scores, no softmax. Inputs are float32 or float64 and stay as they are.
+
+https://docs.pytorch.org/docs/stable/generated/torch.einsum.html
+"""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from dojo import under_test
+from dojo.kit import check_tensor, explain
+
+
+def scores(q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+    """`q`: (B, H, T, D), `k`: (B, H, S, D). The dot product of each query with each key of its head, over √D.
+
+    Returns (B, H, T, S).
+    """
+    raise NotImplementedError("compare each query with each key")
+
+
+def batch_matvec(A: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """`A`: (B, N, M), `v`: (B, M). Matrix b times vector b, for each b of the batch: (B, N)."""
+    raise NotImplementedError("multiply each matrix by its own vector")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+_CLOSE: Any = {"rtol": 1e-4, "atol": 1e-4}
+
+
+@pytest.mark.parametrize("sizes", [(2, 3, 4, 5, 6), (1, 1, 1, 2, 3)], ids=str)
+def test_attention_scores_contract_the_features(sizes):
+    b, h, t, s, d = sizes
+    q, k = _numbers(b, h, t, d), _numbers(b, h, s, d).flip(2)
+    raw = _scores_in_loops(q, k)
+    given = q.clone(), k.clone()
+    with explain(f"the shapes do not fit for (B, H, T, S, D) = {sizes}: D of q has to meet D of k, within each head"):
+        got = scores(*given)
+    viewed = q @ k.reshape(b, h, d, s)
+    assert not _like(got, viewed, viewed / d**0.5), (
+        "you gave k another shape by view or reshape: that does not transpose"
+    )
+    assert not _like(got, raw), "the scores are not scaled: each is to be divided by √D"
+    assert not _like(got, raw / d), f"you divided by D = {d}: its square root is asked for"
+    assert not _like(got, raw / t**0.5, raw / s**0.5, raw / h**0.5), "you divided by the root of another size than D"
+    assert not _like(got, (raw / d**0.5).softmax(-1)), "you took the softmax: the raw scores are asked for"
+    check_tensor(
+        got, raw / d**0.5, "scores[b, h, t, s] is the dot product of q[b, h, t] and k[b, h, s] over √D", **_CLOSE
+    )
+    assert all(torch.equal(x, y) for x, y in zip(given, (q, k), strict=True)), "you changed q or k in place"
+
+
+@pytest.mark.filterwarnings("ignore:The use of `x.T`")
+def test_equal_sizes_hide_a_missing_transpose():
+    """With B = H = T = S = D every one of these products runs, and has the right shape."""
+    q, k = _numbers(3, 3, 3, 3), _numbers(3, 3, 3, 3).flip(0, 2)
+    raw = _scores_in_loops(q, k)
+    got = scores(q.clone(), k.clone())
+    straight, reversed_, heads = q @ k, q @ k.permute(3, 2, 1, 0), q @ k.transpose(1, 2)
+    root = 3**0.5
+    assert not _like(got, straight, straight / root), "you summed over the wrong dimension of k: D of q met S of k"
+    assert not _like(got, reversed_, reversed_ / root), (
+        "k.T reverses all four dimensions: only the last two change places"
+    )
+    assert not _like(got, heads, heads / root), "you exchanged heads and positions: only the last two dimensions change"
+    assert not _like(got, (raw / root).mT), "your scores are (B, H, S, T): each row belongs to a query"
+    check_tensor(
+        got, raw / root, "scores[b, h, t, s] is the dot product of q[b, h, t] and k[b, h, s] over √D", **_CLOSE
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("batch", [2, 1])
+def test_each_matrix_meets_its_own_vector(batch, dtype):
+    A, v = _numbers(batch, 3, 4).to(dtype), _numbers(batch, 4).to(dtype)
+    want = _matvec_in_loops(A, v)
+    given = A.clone(), v.clone()
+    with explain(f"the shapes do not fit for A (B, N, M) = ({batch}, 3, 4): M of A has to meet M of v, for each b"):
+        got = batch_matvec(*given)
+    shape = tuple(getattr(got, "shape", ()))
+    assert shape not in [(3,), (3, 1)], "a batch of one is still a batch: squeeze only the dimension that you added"
+    assert shape != (batch, 3, 1), "one dimension too many: a product with a column is a column, drop that dimension"
+    assert shape != (batch, 3, 4), "you multiplied value by value, or did not sum over M: the sum over M is missing"
+    check_tensor(got, want, "row b of the result is matrix b times vector b", **_CLOSE)
+    assert all(torch.equal(x, y) for x, y in zip(given, (A, v), strict=True)), "you changed A or v in place"
+
+
+def test_a_batch_of_vectors_is_taken_for_a_matrix_if_the_sizes_agree():
+    A, v = _numbers(3, 3, 3), _numbers(3, 3).flip(0)
+    got = batch_matvec(A.clone(), v.clone())
+    matrix = "A @ v took your batch of vectors for one matrix: each vector has to become a column of its own"
+    assert not _like(got, A @ v), matrix
+    assert not _like(got, A @ v.t()), "every matrix met every vector: matrix b belongs to vector b alone"
+    assert not _like(got, (A * v).sum(-1)), "A * v broadcasts from the right: the batch of v met the rows of A"
+    assert not _like(got, _matvec_in_loops(A.mT, v)), "you summed over the rows of A: the columns, M, have to disappear"
+    check_tensor(got, _matvec_in_loops(A, v), "row b of the result is matrix b times vector b", **_CLOSE)
+
+
+def _numbers(*shape):
+    """Small numbers without a pattern."""
+    n = math.prod(shape)
+    return (((torch.arange(n) * 37 + torch.arange(n) ** 2) % 23 - 9) / 4).view(shape)
+
+
+def _scores_in_loops(q, k):
+    """Unscaled."""
+    rows = [(q[:, :, i] * k[:, :, j]).sum(-1) for i in range(q.shape[2]) for j in range(k.shape[2])]
+    return torch.stack(rows, -1).unflatten(-1, (q.shape[2], k.shape[2]))
+
+
+def _matvec_in_loops(A, v):
+    return torch.stack([torch.stack([(row * w).sum() for row in matrix]) for matrix, w in zip(A, v, strict=True)])
+
+
+def _like(got, *symptoms):
+    """Is `got` what a typical mistake gives?"""
+    return isinstance(got, torch.Tensor) and any(
+        got.shape == s.shape and torch.allclose(got.double(), s.double(), **_CLOSE) for s in symptoms
+    )

@@ -1,0 +1,135 @@
+"""Move a batch: `.to` returns, it does not move
+
+`x.to(device)` never changes `x`. It returns a tensor on the device, and if you do not take what it returns, nothing has
+happened at all: no error comes until some operation meets tensors of two devices. (A module is different: `model.to`
+changes the module itself.) And `.to` copies only where something has to change: a tensor that is already there comes
+back as the same object, not as a copy that you may edit.
+
+Batches are seldom one tensor. A DataLoader hands you dicts, lists, tuples and namedtuples, one inside the other, with
+strings and numbers among them. A list has no `.to`, so everybody writes this function some day. What bites: a tensor
+one level deeper stays behind; a tuple comes back as a list; a namedtuple is a tuple, but it is not built like one: it
+takes its fields one by one. And the batch that you were given belongs to somebody else.
+
+What is asked: the same structure, with every tensor in it on the device, and all else in it as it was.
+
+https://docs.pytorch.org/docs/stable/generated/torch.Tensor.to.html
+"""
+
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+from dojo import under_test
+from dojo.kit import check_tensor, explain
+
+
+def move(batch: Any, device: str | torch.device) -> Any:
+    """`batch` with all tensors on `device`: a tensor, or dicts, lists, tuples, namedtuples of such, at any depth.
+
+    Containers keep their types, other leaves are the same objects. `batch` itself does not change, and a tensor that is
+    on `device` already is not copied.
+    """
+    raise NotImplementedError("return the batch with its tensors on the device")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+
+class _Sample(NamedTuple):
+    image: Any
+    label: Any
+
+
+def _tensors():
+    return torch.arange(6.0).view(2, 3), torch.tensor([3, 1])
+
+
+def _moved(batch, device="meta"):
+    with explain(f"move(batch, {device!r}) must work for this batch: {batch!r}"):
+        return move(batch, device)
+
+
+def _check_moved(got, x, where):
+    """`got` is what x.to('meta') is."""
+    if isinstance(got, torch.Tensor):
+        assert got.device.type == "meta", f"{where} stayed on {got.device}"
+    check_tensor(got, torch.empty_like(x, device="meta"), f"{where} has another form than before the move")
+
+
+def test_to_returns_the_moved_tensor():
+    x, _ = _tensors()
+    got = _moved(x)
+    if isinstance(got, torch.Tensor):
+        assert got.device.type == "meta", "still on the CPU: `.to` returned the moved tensor and you dropped it"
+    _check_moved(got, x, "the tensor")
+    _check_moved(_moved(x, torch.device("meta")), x, "the tensor (moved to a torch.device)")
+
+
+def test_tensors_may_lie_deep_and_other_leaves_stay():
+    x, y = _tensors()
+    other = object()
+    leaves = {"name": "cat", "count": 0, "missing": None, "other": other, "empty": []}
+    got = _moved({"x": x, "inner": {"y": y, "list": [x, {"y": y}]}, **leaves})
+    assert isinstance(got, dict), f"a dict stays a dict, yours became {type(got).__name__}"
+    assert list(got) == ["x", "inner", *leaves], f"the keys stay as they were, yours are {list(got)}"
+    for key, leaf in leaves.items():
+        assert got[key] == leaf, f"what is no tensor stays as it is: {leaf!r} became {got[key]!r}"
+    _check_moved(got["x"], x, "a tensor in a dict")
+    with explain("the inner containers of the batch are no longer what they were"):
+        inner, last = got["inner"], got["inner"]["list"]
+        deep = [(inner["y"], y, "dict in a dict"), (last[0], x, "list in a dict"), (last[1]["y"], y, "dict in a list")]
+    for tensor, before, where in deep:
+        _check_moved(tensor, before, f"a tensor further down (a {where})")
+
+
+def test_the_batch_belongs_to_the_caller():
+    x, y = _tensors()
+    batch, inner = {"x": x, "inner": [y, {"y": y}]}, [y, {"y": y}]
+    items = batch["inner"]
+    _moved(batch)
+    assert batch["x"] is x, "you changed the caller's dict: build a new one"
+    assert batch["inner"] is items, "you changed the caller's dict: build a new one"
+    assert len(items) == len(inner), "you changed the caller's list: build a new one"
+    assert items[0] is y, "you changed the caller's list: build a new one"
+    assert items[1]["y"] is y, "you changed the dict in the caller's list: build a new one"
+    assert x.device.type == y.device.type == "cpu", "you changed the caller's tensors, not only the batch"
+
+
+@pytest.mark.myth(
+    says="x.to(device) always makes a copy on that device",
+    today="it copies only where something has to change: a tensor that is there already comes back as the same object",
+)
+def test_a_tensor_that_is_there_already_is_not_copied():
+    x, y = _tensors()
+    assert _moved(x, "cpu") is x, "x was on the CPU already: you copied it for nothing, `.to` alone would not"
+    got = _moved({"x": x, "inner": (x, y)}, torch.device("cpu"))
+    with explain("the batch is no longer what it was"):
+        same = got["x"] is x and got["inner"][1] is y
+    assert same, "the tensors in the batch were on the CPU already, and you copied them for nothing"
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_a_list_stays_a_list_and_a_tuple_a_tuple(kind):
+    x, y = _tensors()
+    with explain(f"a {kind.__name__} is built from one iterable, not from its items one by one"):
+        got = move(kind([x, (y, "cat")]), "meta")
+    assert type(got) is kind, f"a {kind.__name__} stays a {kind.__name__}, yours became a {type(got).__name__}"
+    assert len(got) == 2, f"the {kind.__name__} had 2 items, yours has {len(got)}"
+    _check_moved(got[0], x, f"a tensor in a {kind.__name__}")
+    assert type(got[1]) is tuple, f"a tuple in a {kind.__name__} stays a tuple, yours became a {type(got[1]).__name__}"
+    assert got[1][1:] == ("cat",), f"(tensor, 'cat') in a {kind.__name__} keeps its 'cat'"
+    _check_moved(got[1][0], y, f"a tensor in a tuple in a {kind.__name__}")
+
+
+def test_a_namedtuple_takes_its_fields_one_by_one():
+    x, y = _tensors()
+    with explain("a namedtuple is built from its fields one by one, not from one iterable"):
+        got = move([_Sample(image=x, label={"y": y})], "meta")
+    assert isinstance(got, list), f"a list stays a list, yours became a {type(got).__name__}"
+    assert len(got) == 1, f"the list held one namedtuple, yours holds {len(got)} things"
+    assert isinstance(got[0], _Sample), f"the namedtuple became a {type(got[0]).__name__}: its field names are gone"
+    _check_moved(got[0].image, x, "a tensor in a namedtuple")
+    assert isinstance(got[0].label, dict), f"the dict in the namedtuple became a {type(got[0].label).__name__}"
+    _check_moved(got[0].label.get("y"), y, "a tensor in a dict in a namedtuple")

@@ -1,0 +1,146 @@
+"""What `module.to` moves, and what stays behind
+
+`model.to("cuda")` changes the module itself and returns it (a tensor's `.to` does neither). It moves what the module
+knows about: its parameters, its buffers, and those of the modules inside it. What stays behind is all that Python knows
+and the module does not: a tensor that is a plain attribute, and layers in a plain list or dict. Those layers are not
+even parameters of the model: no optimizer trains them and no checkpoint holds them.
+
+A tensor that belongs to the module but is not trained is a *buffer*: `self.register_buffer("mean", mean)`. It moves, it
+is saved (unless persistent=False), and it is no parameter. With a dtype, `.to` changes what floats, parameters and
+buffers, and leaves integer buffers as they are.
+
+The third trap is born in `forward`: `torch.arange(t)` makes its tensor on the default device, whatever the device of
+the model. A module has no `.device`, since its parts may be on several; ask the input.
+
+What is asked: tensors and layers that come along, and positions that are where `x` is.
+
+https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html
+"""
+
+import pytest
+import torch
+from torch import nn
+
+from dojo import under_test
+from dojo.kit import OneDevicePerOp, check_tensor, explain
+
+
+class Scaler(nn.Module):
+    """Computes (x - mean) / std. `mean` and `std` move and are saved with the module, but are not trained."""
+
+    def __init__(self, mean: torch.Tensor, std: torch.Tensor) -> None:
+        """`mean` and `std` are (C,)."""
+        raise NotImplementedError("keep mean and std so that they belong to the module")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`x` is (N, C), on the device and of the dtype of the module; so is the result."""
+        raise NotImplementedError("scale x")
+
+
+class Tower(nn.Module):
+    """`n` different layers `nn.Linear(4, 4)`, which the module knows about, in `self.layers`. No forward is asked."""
+
+    def __init__(self, n: int) -> None:
+        """Make the layers; `self.layers[i]` is the i-th one."""
+        raise NotImplementedError("make self.layers")
+
+
+def positions(x: torch.Tensor) -> torch.Tensor:
+    """0, 1, ... T-1 as (T,) int64, on the device of `x`, which is (B, T) or (B, T, ...) of any dtype."""
+    raise NotImplementedError("count along dim 1 of x, where x is")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+_MEAN, _STD = (1.0, -2.0, 4.0), (0.5, 2.0, 4.0)
+
+
+def _scaler(mean=_MEAN, std=_STD):
+    with explain("Scaler(mean, std) must be built from two tensors of shape (C,)"):
+        return Scaler(torch.tensor(mean), torch.tensor(std))
+
+
+def _inputs():
+    """x, and what a Scaler of _MEAN and _STD makes of it."""
+    return torch.tensor([[1.0, 0.0, 0.0], [2.0, -6.0, 6.0]]), torch.tensor([[0.0, 1.0, -1.0], [2.0, -2.0, 0.5]])
+
+
+def test_a_module_computes_with_its_tensors():
+    x, want = _inputs()
+    with explain("Scaler must work on a CPU tensor (2, 3)"):
+        got = _scaler()(x)
+    check_tensor(got, want, "Scaler computes (x - mean) / std", rtol=1e-5, atol=1e-6)
+    check_tensor(x, _inputs()[0], "Scaler changed its input")
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["alone", "in a parent"])
+def test_to_moves_the_tensors_that_a_module_knows(inside):
+    """Meta stands for a GPU here."""
+    scaler = _scaler()
+    module = nn.Sequential(scaler) if inside else scaler
+    with explain("Scaler could not be moved"):
+        moved = module.to("meta")
+    assert moved is module, "module.to changes the module and returns it: yours does not return itself"
+    sentence = "a tensor of your Scaler stayed behind"
+    if inside:
+        sentence += ": the parent moves what it knows about, it does not call a `to` that you wrote"
+    with OneDevicePerOp(), explain(f"{sentence} (plain attributes are not moved)"):
+        got = module(torch.empty(2, 3, device="meta"))
+    check_tensor(got, torch.empty(2, 3, device="meta"), "the moved module makes its result on its new device")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_to_changes_the_dtype_of_what_a_module_knows(dtype):
+    x, want = _inputs()
+    with explain(f"Scaler must work in {dtype} after .to({dtype})"):
+        got = _scaler().to(dtype)(x.to(dtype))
+    if isinstance(got, torch.Tensor):
+        assert got.dtype == dtype, (
+            f"after .to({dtype}) and on such an x, your result is {got.dtype}: something kept its own"
+        )
+    check_tensor(got, want.to(dtype), "Scaler computes (x - mean) / std in every dtype", rtol=1e-2)
+
+
+def test_a_buffer_is_saved_and_not_trained():
+    scaler = _scaler()
+    trained = [name for name, _ in scaler.named_parameters()]
+    assert not trained, f"{trained} are parameters: an optimizer would be given them; mean and std are not trained"
+    state = scaler.state_dict()
+    for name, want in (("mean", _MEAN), ("std", _STD)):
+        saved = any(torch.equal(value.detach().flatten(), torch.tensor(want)) for value in state.values())
+        assert saved, f"{name} is not in the state_dict, which holds {list(state)}: a checkpoint would lose it"
+    x, want = _inputs()
+    other = _scaler((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    with explain("the state_dict of one Scaler must fit another one"):
+        other.load_state_dict(state)
+        got = other(x)
+    check_tensor(got, want, "mean and std were loaded, but the result does not use them", rtol=1e-5, atol=1e-6)
+
+
+def test_layers_in_a_python_list_are_lost():
+    with explain("Tower(3) must be built"):
+        tower = Tower(3)
+        n_layers = len(tower.layers)
+    assert n_layers == 3, f"Tower(3).layers holds 3 layers, yours holds {n_layers}"
+    parameters = list(tower.parameters())
+    assert parameters, "the tower has no parameters: the module does not know layers that are in a plain Python list"
+    assert len(parameters) != 2, "the tower has one weight and one bias: it holds the same layer three times"
+    assert len(parameters) == 6, f"3 layers have a weight and a bias each, so 6 parameters, yours has {len(parameters)}"
+    with explain("the tower could not be moved"):
+        tower.to("meta")
+    left = [name for name, parameter in tower.named_parameters() if parameter.device.type != "meta"]
+    assert not left, f"{left} of the tower stayed behind"
+
+
+def test_a_tensor_made_in_forward_is_born_where_you_say():
+    here, there = torch.zeros(2, 5), torch.zeros(2, 5, 3, device="meta")
+    with (
+        explain("positions must work for x (2, 5) on the CPU and (2, 5, 3) on another device, here meta"),
+        OneDevicePerOp(),
+    ):
+        got, moved = positions(here), positions(there)
+    check_tensor(got, torch.tensor([0, 1, 2, 3, 4]), "x is (2, 5): T is dim 1, so the positions are 0 to 4, int64")
+    if isinstance(moved, torch.Tensor):
+        assert moved.device == there.device, f"x is on meta, your positions on {moved.device}: no device= was given"
+    check_tensor(moved, torch.empty(5, dtype=torch.int64, device="meta"), "x is (2, 5, 3): T is dim 1, so 5, int64")

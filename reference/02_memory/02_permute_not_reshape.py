@@ -1,0 +1,97 @@
+"""Permute, not reshape: reference.
+
+Hint: Follow one number. Which indices did it have, and which must it have? If the order of its indices changes, a
+dimension has to move; if one index becomes two, or two neighbours one, brackets change. Never ask both of one call.
+Hint: `Tensor.permute` or `transpose` moves dimensions. `unflatten` splits one, `flatten(start_dim)` merges neighbours.
+Hint: merge_heads: transpose dimensions 1 and 2, so that H stands beside D, then flatten from dimension 2 on.
+split_heads does the reverse steps in the reverse order.
+
+Why: `view` and `reshape` keep the reading order of the numbers; `permute` keeps the meaning of each index. So a reshape
+is safe only between neighbours, and a permute is always safe. Moving is free, since only strides change; merging
+what has been moved costs a copy, because the merged numbers must lie in one row. That copy is why `transpose(...)`
+followed by `view` raises: torch will not make it unasked.
+"""
+
+import torch
+
+from dojo import Mistake
+
+
+def to_chw(img: torch.Tensor) -> torch.Tensor:
+    return img.permute(2, 0, 1)
+
+
+def merge_heads(x: torch.Tensor) -> torch.Tensor:
+    return x.transpose(1, 2).flatten(2)
+
+
+def split_heads(x: torch.Tensor, h: int) -> torch.Tensor:
+    return x.unflatten(-1, (h, -1)).transpose(1, 2)
+
+
+def _view_chw(img):
+    height, width, colours = img.shape
+    return img.reshape(colours, height, width)
+
+
+def _only_if_needed(img):
+    return img if img.shape[0] == 3 else img.permute(2, 0, 1)
+
+
+_SHAPE = "test_view_gives_the_right_shape_and_scrambled_pixels"
+_SQUARE = "test_the_shape_of_a_square_image_proves_nothing"
+_FREE = "test_permute_is_free"
+_MERGE = "test_heads_merge_only_after_they_have_moved"
+_SPLIT = "test_a_token_is_split_before_the_heads_move"
+_TRIP = "test_merge_undoes_split"
+
+MISTAKES = [
+    Mistake("right shape, scrambled pixels", caught_by=_SHAPE, to_chw=_view_chw),
+    Mistake(
+        "right shape, scrambled pixels",
+        caught_by=_SHAPE,
+        to_chw=lambda img: img.contiguous().view(img.shape[2], *img.shape[:2]),
+    ),
+    Mistake("rows and columns changed places too", caught_by=_SHAPE, to_chw=lambda img: img.transpose(0, 2)),
+    Mistake("you reversed all dimensions", caught_by=_SQUARE, to_chw=lambda img: img.permute(2, 1, 0)),
+    Mistake("pixel (1, 2) of img is (20, 21, 22, 23)", caught_by=_SHAPE, to_chw=lambda img: img.permute(1, 2, 0)),
+    Mistake("nothing moved", caught_by=_SQUARE, to_chw=_only_if_needed),
+    Mistake("you copied the image", caught_by=_FREE, to_chw=lambda img: img.permute(2, 0, 1).contiguous()),
+    Mistake(
+        "no view can merge the heads",
+        caught_by=_MERGE,
+        merge_heads=lambda x: x.transpose(1, 2).view(x.shape[0], x.shape[2], -1),
+    ),
+    Mistake(
+        "a row holds several tokens of one head",
+        caught_by=_MERGE,
+        merge_heads=lambda x: x.reshape(x.shape[0], x.shape[2], -1),
+    ),
+    Mistake(
+        "the heads are shuffled into each other",
+        caught_by=_MERGE,
+        merge_heads=lambda x: x.permute(0, 2, 3, 1).flatten(2),
+    ),
+    Mistake(
+        "so one head got whole tokens",
+        caught_by=_SPLIT,
+        split_heads=lambda x, h: x.reshape(x.shape[0], h, x.shape[1], -1),
+    ),
+    Mistake(
+        "head 0 gets the first D numbers of each token",
+        caught_by=_SPLIT,
+        split_heads=lambda x, h: x.unflatten(-1, (-1, h)).permute(0, 3, 1, 2),
+    ),
+    Mistake("is (B, T, H, D)", caught_by=_SPLIT, split_heads=lambda x, h: x.unflatten(-1, (h, -1))),
+    Mistake("of (2, 3, 6)", caught_by=_TRIP, split_heads=lambda x, h: split_heads(x, 3)),
+    Mistake(
+        "of (2, 3, 6)",
+        caught_by=_TRIP,
+        split_heads=lambda x, h: (lambda y: y if y.shape[1] == h else y.transpose(1, 2))(x.unflatten(-1, (h, -1))),
+    ),
+]
+
+KEEP = {
+    _SHAPE: "it is the fact itself, in the plainest case",
+    _SPLIT: "it tells the ways of splitting wrongly apart; the round trip only sees that something is wrong",
+}

@@ -1,0 +1,201 @@
+"""Move a batch: reference.
+
+Hint: The batch is a tree. Say what to do with a leaf that is a tensor, with any other leaf, and with each container;
+only the containers need the function again.
+Hint: `isinstance` against Tensor, dict, list and tuple, in an order that you choose; a namedtuple is a tuple that has
+`_fields`, and a class that you can call.
+Hint: Build each container anew from the moved items: a namedtuple's class with the items spread by a star, a list's or
+tuple's class with one iterable of them.
+
+Why: `.to` is a function of the tensor, not an order to it, so its result must be kept at every level, and new
+containers are the way to keep it without touching the caller's. Since `.to` hands back the very object where nothing
+has to change, a second move costs nothing; nor is its result a copy that you may edit (`copy=True` makes one). torch's
+own loader does the same walk for `pin_memory`.
+"""
+
+from typing import Any
+
+import torch
+
+from dojo import Mistake
+
+
+def move(batch: Any, device: str | torch.device) -> Any:
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device)
+    if isinstance(batch, dict):
+        return {key: move(item, device) for key, item in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(move(item, device) for item in batch))
+    if isinstance(batch, list | tuple):
+        return type(batch)(move(item, device) for item in batch)
+    return batch
+
+
+def _walk(batch, leaf, *, dicts=None, named=None, sequence=None):
+    """`move` with parts that can be replaced by wrong ones."""
+
+    def again(item):
+        return _walk(item, leaf, dicts=dicts, named=named, sequence=sequence)
+
+    if isinstance(batch, dict):
+        return (dicts or (lambda b: {k: again(v) for k, v in b.items()}))(batch)
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return (named or (lambda b: type(b)(*map(again, b))))(batch)
+    if isinstance(batch, list | tuple):
+        return sequence(batch, again) if sequence else type(batch)(map(again, batch))
+    return leaf(batch)
+
+
+def _to(device):
+    return lambda x: x.to(device) if isinstance(x, torch.Tensor) else x
+
+
+def _drop(batch, device):
+    def leaf(x):
+        if isinstance(x, torch.Tensor):
+            x.to(device)
+        return x
+
+    return _walk(batch, leaf)
+
+
+def _one_level(batch, device):
+    to = _to(device)
+    if isinstance(batch, dict):
+        return {key: to(item) for key, item in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*map(to, batch))
+    return type(batch)(map(to, batch)) if isinstance(batch, list | tuple) else to(batch)
+
+
+def _everything_has_to(batch, device):
+    return _walk(batch, lambda x: x.to(device))
+
+
+def _strings_are_sequences(batch, device):
+    if isinstance(batch, str):
+        return [char for char in batch]
+    return (
+        {k: _strings_are_sequences(v, device) for k, v in batch.items()}
+        if isinstance(batch, dict)
+        else move(batch, device)
+    )
+
+
+def _drops_other_leaves(batch, device):
+    return _walk(batch, lambda x: x.to(device) if isinstance(x, torch.Tensor) else None)
+
+
+def _tuples_in_the_plain_way(batch, device):
+    if isinstance(batch, dict):
+        return {key: _tuples_in_the_plain_way(item, device) for key, item in batch.items()}
+    if isinstance(batch, list | tuple):
+        return type(batch)(_tuples_in_the_plain_way(item, device) for item in batch)
+    return _to(device)(batch)
+
+
+def _all_spread(batch, device):
+    return _walk(batch, _to(device), sequence=lambda b, again: type(b)(*map(again, b)))
+
+
+def _named_become_tuples(batch, device):
+    return _walk(batch, _to(device), named=lambda b: tuple(move(item, device) for item in b))
+
+
+def _tuples_become_lists(batch, device):
+    return _walk(batch, _to(device), sequence=lambda b, again: [again(item) for item in b])
+
+
+def _no_lists(batch, device):
+    return _walk(batch, _to(device), sequence=lambda b, again: b)
+
+
+def _writes_into_dicts(batch, device):
+    def update(b):
+        for key in b:
+            b[key] = _writes_into_dicts(b[key], device)
+        return b
+
+    return _walk(batch, _to(device), dicts=update)
+
+
+def _writes_into_lists(batch, device):
+    def update(b, again):
+        if isinstance(b, tuple):
+            return tuple(map(again, b))
+        b[:] = map(again, b)
+        return b
+
+    return _walk(batch, _to(device), sequence=update)
+
+
+def _copies(batch, device):
+    return _walk(batch, lambda x: x.to(device, copy=True) if isinstance(x, torch.Tensor) else x)
+
+
+def _copies_inside(batch, device):
+    return batch if isinstance(batch, torch.Tensor) and batch.device == torch.device(device) else _copies(batch, device)
+
+
+_DROPPED = "`.to` returned the moved tensor and you dropped it"
+_PLAIN = "what is no tensor stays as it is"
+
+MISTAKES = [
+    Mistake(_DROPPED, caught_by="test_to_returns_the_moved_tensor", move=_drop),
+    Mistake(
+        "further down (a dict in a dict) stayed on cpu",
+        caught_by="test_tensors_may_lie_deep_and_other_leaves_stay",
+        move=_one_level,
+    ),
+    Mistake(
+        "further down (a list in a dict) stayed on cpu",
+        caught_by="test_tensors_may_lie_deep_and_other_leaves_stay",
+        move=_no_lists,
+    ),
+    Mistake(
+        "must work for this batch",
+        caught_by="test_tensors_may_lie_deep_and_other_leaves_stay",
+        move=_everything_has_to,
+    ),
+    Mistake(_PLAIN, caught_by="test_tensors_may_lie_deep_and_other_leaves_stay", move=_strings_are_sequences),
+    Mistake(_PLAIN, caught_by="test_tensors_may_lie_deep_and_other_leaves_stay", move=_drops_other_leaves),
+    Mistake(
+        "you changed the caller's dict: build a new one",
+        caught_by="test_the_batch_belongs_to_the_caller",
+        move=_writes_into_dicts,
+    ),
+    Mistake(
+        "you changed the caller's list: build a new one",
+        caught_by="test_the_batch_belongs_to_the_caller",
+        move=_writes_into_lists,
+    ),
+    Mistake("you copied it for nothing", caught_by="test_a_tensor_that_is_there_already_is_not_copied", move=_copies),
+    Mistake(
+        "you copied them for nothing",
+        caught_by="test_a_tensor_that_is_there_already_is_not_copied",
+        move=_copies_inside,
+    ),
+    Mistake(
+        "a tuple stays a tuple, yours became a list",
+        caught_by="test_a_list_stays_a_list_and_a_tuple_a_tuple",
+        move=_tuples_become_lists,
+    ),
+    Mistake(
+        "is built from one iterable, not from its items one by one",
+        caught_by="test_a_list_stays_a_list_and_a_tuple_a_tuple",
+        move=_all_spread,
+    ),
+    Mistake(
+        "a namedtuple is built from its fields one by one",
+        caught_by="test_a_namedtuple_takes_its_fields_one_by_one",
+        move=_tuples_in_the_plain_way,
+    ),
+    Mistake(
+        "the namedtuple became a tuple: its field names are gone",
+        caught_by="test_a_namedtuple_takes_its_fields_one_by_one",
+        move=_named_become_tuples,
+    ),
+]
+
+KEEP = {"test_to_returns_the_moved_tensor": "it is the fact itself, in the plainest case"}

@@ -1,0 +1,91 @@
+"""torch.where does not hide a bad gradient: reference.
+
+Hint: Backward visits both branches everywhere. What must be true of the input of sqrt, so that no slope is infinite?
+Hint: `torch.where` twice: once before the root, to replace what is not positive by a harmless number, once after. For
+    the distance: torch has norms that know about 0 (`torch.linalg.vector_norm`).
+Hint: Keep the mask x > 0 in a name. Where it is False, let sqrt see a 1 in place of x, and let the result be 0.
+
+Why: where's backward multiplies nothing: it routes the upstream gradient to the chosen branch and sends 0 to the other;
+then sqrt's backward computes 0 / (2 * 0) = nan. With the harmless input it computes 0 / 2. Mind where the mask sits:
+relu(x).sqrt() has the gradient 0 at 0, because relu's backward comes *after* that of sqrt and selects, it does not
+multiply. The norms define their gradient at 0 as 0, which a sqrt written by hand cannot know.
+"""
+
+import torch
+
+from dojo import Mistake
+
+
+def safe_sqrt(x: torch.Tensor) -> torch.Tensor:
+    positive = x > 0
+    harmless = torch.where(positive, x, 1.0)
+    return torch.where(positive, harmless.sqrt(), 0.0)
+
+
+def distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return torch.linalg.vector_norm(a - b, dim=1)
+
+
+def _with_numbers(x):
+    return torch.tensor([max(v, 0.0) ** 0.5 for v in x.flatten().tolist()], dtype=x.dtype).view(x.shape)
+
+
+def _shift_in_place(x):
+    with torch.no_grad():
+        x.clamp_(min=0)
+    return safe_sqrt(x)
+
+
+class _IgnoresUpstream(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.clamp(min=0).sqrt()
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        (x,) = ctx.saved_tensors
+        return torch.where(x > 0, 0.5 / x.clamp(min=1e-12).sqrt(), 0.0)
+
+
+_VALUE = "test_where_x_is_not_positive_the_root_is_zero"
+_BOTH = "test_backward_goes_through_both_branches_of_where"
+_UPSTREAM = "test_the_upstream_gradient_arrives_place_by_place"
+_SMALL = "test_small_values_keep_their_steep_slope"
+_ROW = "test_each_row_has_one_distance"
+_MEET = "test_the_norm_has_no_slope_where_two_points_meet"
+
+_BRANCHES = "both branches are differentiated"
+
+MISTAKES = [
+    Mistake(_BRANCHES, caught_by=_BOTH, safe_sqrt=lambda x: torch.where(x > 0, x.sqrt(), torch.zeros_like(x))),
+    Mistake(_BRANCHES, caught_by=_BOTH, safe_sqrt=lambda x: x.sqrt().nan_to_num()),
+    Mistake(_BRANCHES, caught_by=_BOTH, safe_sqrt=lambda x: x.abs().sqrt() * (x > 0)),
+    Mistake("the root of a negative number got through", caught_by=_VALUE, safe_sqrt=lambda x: (x + 1e-12).sqrt()),
+    Mistake("the root of a negative number got through", caught_by=_VALUE, safe_sqrt=lambda x: x.sqrt() * (x > 0)),
+    Mistake("and 0 elsewhere", caught_by=_VALUE, safe_sqrt=lambda x: x.abs().sqrt()),
+    Mistake("and 0 elsewhere", caught_by=_VALUE, safe_sqrt=lambda x: torch.where(x > 0, x, 1.0).sqrt()),
+    Mistake("you changed x", caught_by=_VALUE, safe_sqrt=_shift_in_place),
+    Mistake(
+        "the slope should be 0",
+        caught_by=_BOTH,
+        safe_sqrt=lambda x: torch.where(x >= 0, torch.where(x >= 0, x + 1e-12, 1.0).sqrt(), 0.0),
+    ),
+    Mistake("no gradient", caught_by=_BOTH, safe_sqrt=_with_numbers),
+    Mistake("the upstream weight times the slope", caught_by=_UPSTREAM, safe_sqrt=_IgnoresUpstream.apply),
+    Mistake("flattens the slope at small x", caught_by=_SMALL, safe_sqrt=lambda x: x.relu().add(1e-6).sqrt() - 1e-3),
+    Mistake(
+        "flattens the slope at small x",
+        caught_by=_SMALL,
+        safe_sqrt=lambda x: torch.where(x > 1e-3, x.clamp(min=1e-3).sqrt(), x.relu() * 100),
+    ),
+    Mistake(
+        "the slope inf at 0, and inf * 0 is nan", caught_by=_MEET, distance=lambda a, b: (a - b).pow(2).sum(1).sqrt()
+    ),
+    Mistake("it should be 0 where two points meet", caught_by=_MEET, distance=torch.nn.functional.pairwise_distance),
+    Mistake("no gradient", caught_by=_MEET, distance=lambda a, b: distance(a, b.detach())),
+    Mistake("one number per row", caught_by=_ROW, distance=lambda a, b: (a - b).norm()),
+    Mistake("one number per row", caught_by=_ROW, distance=lambda a, b: (a - b).norm(dim=0)),
+    Mistake("one number per row", caught_by=_ROW, distance=lambda a, b: torch.cdist(a, b)),
+    Mistake("one number per row", caught_by=_ROW, distance=lambda a, b: (a - b).pow(2).sum(1)),
+]

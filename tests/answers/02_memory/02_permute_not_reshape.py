@@ -1,0 +1,74 @@
+"""Answers that people give to permute_not_reshape, right ones and wrong ones."""
+
+import torch
+
+from dojo import Mistake
+
+
+def _merge_with_loops(x):
+    b, h, t, d = x.shape
+    out = torch.empty(b, t, h * d, dtype=x.dtype)
+    for head in range(h):
+        out[:, :, head * d : (head + 1) * d] = x[:, head]
+    return out
+
+
+def _split_with_loops(x, h):
+    b, t, e = x.shape
+    out = torch.empty(b, h, t, e // h, dtype=x.dtype)
+    for head in range(h):
+        out[:, head] = x[..., head * (e // h) : (head + 1) * (e // h)]
+    return out
+
+
+def _scramble(img):
+    h, w, c = img.shape
+    return torch.reshape(img, (c, h, w))
+
+
+RIGHT = [
+    dict(
+        to_chw=lambda img: img.movedim(-1, 0),
+        merge_heads=lambda x: x.permute(0, 2, 1, 3).reshape(x.shape[0], x.shape[2], -1),
+        split_heads=lambda x, h: x.view(*x.shape[:2], h, -1).permute(0, 2, 1, 3),
+    ),
+    dict(
+        to_chw=lambda img: img.transpose(0, 2).transpose(1, 2),
+        merge_heads=lambda x: x.transpose(1, 2).contiguous().view(x.size(0), x.size(2), x.size(1) * x.size(3)),
+        split_heads=lambda x, h: torch.stack(x.chunk(h, dim=-1), dim=1),
+    ),
+    dict(
+        to_chw=lambda img: torch.einsum("hwc->chw", img),
+        merge_heads=lambda x: torch.cat(x.unbind(1), dim=-1),
+        split_heads=lambda x, h: x.reshape(x.shape[0], x.shape[1], h, x.shape[2] // h).transpose(1, 2).contiguous(),
+    ),
+    dict(
+        to_chw=lambda img: torch.from_numpy(img.numpy().transpose(2, 0, 1)),
+        merge_heads=_merge_with_loops,
+        split_heads=_split_with_loops,
+    ),
+]
+
+WRONG = [
+    Mistake("right shape, scrambled pixels", caught_by="", to_chw=_scramble),
+    Mistake("rows and columns changed places too", caught_by="", to_chw=lambda img: torch.einsum("hwc->cwh", img)),
+    Mistake("you reversed all dimensions", caught_by="", to_chw=lambda img: img.swapaxes(0, 2)),
+    Mistake("pixel (1, 2) of img is (20, 21, 22, 23)", caught_by="", to_chw=lambda img: img.transpose(1, 2)),
+    Mistake("you copied the image", caught_by="", to_chw=lambda img: torch.stack(img.unbind(-1))),
+    Mistake(
+        "a row holds several tokens of one head",
+        caught_by="",
+        merge_heads=lambda x: x.flatten(1).unflatten(1, (x.size(2), -1)),
+    ),
+    Mistake(
+        "the heads are shuffled into each other",
+        caught_by="",
+        merge_heads=lambda x: torch.stack(x.unbind(1), -1).flatten(2),
+    ),
+    Mistake(
+        "so one head got whole tokens",
+        caught_by="",
+        split_heads=lambda x, h: x.flatten(1).view(len(x), h, x.size(1), -1),
+    ),
+    Mistake("is (B, T, H, D)", caught_by="", split_heads=lambda x, h: torch.stack(x.chunk(h, dim=-1), dim=2)),
+]

@@ -1,0 +1,145 @@
+"""Answers that people give to move_a_batch, right ones and wrong ones."""
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch.utils._pytree import tree_map
+
+from dojo import Mistake
+
+
+def _with_pytree(batch, device):
+    return tree_map(lambda leaf: leaf.to(device) if torch.is_tensor(leaf) else leaf, batch)
+
+
+def _with_make(batch, device):
+    if torch.is_tensor(batch):
+        return batch if batch.device == torch.device(device) else batch.to(device, non_blocking=True)
+    if isinstance(batch, Mapping):
+        return type(batch)((key, _with_make(item, device)) for key, item in batch.items())
+    if hasattr(batch, "_make"):
+        return batch._make(_with_make(item, device) for item in batch)
+    if isinstance(batch, list):
+        return [_with_make(item, device) for item in batch]
+    if isinstance(batch, tuple):
+        return tuple(_with_make(item, device) for item in batch)
+    return batch
+
+
+def _with_match(batch, device):
+    match batch:
+        case torch.Tensor():
+            return batch.to(device=device)
+        case dict():
+            new = {}
+            for key in batch:
+                new[key] = _with_match(batch[key], device)
+            return new
+        case tuple() if hasattr(batch, "_asdict"):
+            return batch._replace(**_with_match(batch._asdict(), device))
+        case list() | tuple():
+            items = []
+            for item in batch:
+                items.append(_with_match(item, device))
+            return items if isinstance(batch, list) else tuple(items)
+        case _:
+            return batch
+
+
+RIGHT = [{"move": _with_pytree}, {"move": _with_make}, {"move": _with_match}]
+
+
+def _tuple_or_list(batch, device, again):
+    items = [again(item, device) for item in batch]
+    return type(batch)(*items) if hasattr(batch, "_fields") else type(batch)(items)
+
+
+def _move_all_but_dicts(batch, device):
+    if torch.is_tensor(batch):
+        return batch.to(device)
+    return _tuple_or_list(batch, device, _move_all_but_dicts) if isinstance(batch, list | tuple) else batch
+
+
+def _in_deepcopy(batch, device):
+    return _with_match(copy.deepcopy(batch), device)
+
+
+def _in_data(batch, device):
+    if torch.is_tensor(batch):
+        batch.detach().to(device)
+        return batch
+    if isinstance(batch, dict):
+        return {key: _in_data(item, device) for key, item in batch.items()}
+    return _tuple_or_list(batch, device, _in_data) if isinstance(batch, list | tuple) else batch
+
+
+def _as_tensor(batch, device):
+    if isinstance(batch, dict):
+        return {key: _as_tensor(item, device) for key, item in batch.items()}
+    if isinstance(batch, list | tuple):
+        return _tuple_or_list(batch, device, _as_tensor)
+    return torch.as_tensor(batch, device=device)
+
+
+def _update(batch, device):
+    if isinstance(batch, dict):
+        batch.update({key: _update(item, device) for key, item in batch.items()})
+        return batch
+    return _tuple_or_list(batch, device, _update) if isinstance(batch, list | tuple) else _with_match(batch, device)
+
+
+def _by_index(batch, device):
+    if isinstance(batch, list):
+        for i, item in enumerate(batch):
+            batch[i] = _by_index(item, device)
+        return batch
+    if isinstance(batch, dict):
+        return {key: _by_index(item, device) for key, item in batch.items()}
+    return _tuple_or_list(batch, device, _by_index) if isinstance(batch, tuple) else _with_match(batch, device)
+
+
+def _sequences_become_lists(batch, device):
+    if isinstance(batch, dict):
+        return {key: _sequences_become_lists(item, device) for key, item in batch.items()}
+    if isinstance(batch, list | tuple):
+        return [_sequences_become_lists(item, device) for item in batch]
+    return _with_match(batch, device)
+
+
+def _sequences_become_tuples(batch, device):
+    if isinstance(batch, dict):
+        return {key: _sequences_become_tuples(item, device) for key, item in batch.items()}
+    if isinstance(batch, tuple):
+        return tuple(_sequences_become_tuples(item, device) for item in batch)
+    return (
+        [_sequences_become_tuples(i, device) for i in batch] if isinstance(batch, list) else _with_match(batch, device)
+    )
+
+
+def _floats_only(batch, device):
+    return tree_map(lambda leaf: leaf.to(device, torch.float32) if torch.is_tensor(leaf) else leaf, batch)
+
+
+def _iterates_over_strings(batch, device):
+    if torch.is_tensor(batch):
+        return batch.to(device)
+    if isinstance(batch, dict):
+        return {key: _iterates_over_strings(item, device) for key, item in batch.items()}
+    if hasattr(batch, "__iter__") and not hasattr(batch, "_fields"):
+        return type(batch)([_iterates_over_strings(item, device) for item in batch])
+    return _with_match(batch, device)
+
+
+WRONG = [
+    Mistake("further down (a dict in a dict) stayed on cpu", caught_by="", move=_move_all_but_dicts),
+    Mistake("you copied it for nothing", caught_by="", move=_in_deepcopy),
+    Mistake("`.to` returned the moved tensor and you dropped it", caught_by="", move=_in_data),
+    Mistake("must work for this batch", caught_by="", move=_as_tensor),
+    Mistake("must work for this batch", caught_by="", move=_iterates_over_strings),
+    Mistake("you changed the caller's dict: build a new one", caught_by="", move=_update),
+    Mistake("you changed the caller's list: build a new one", caught_by="", move=_by_index),
+    Mistake("a tuple stays a tuple, yours became a list", caught_by="", move=_sequences_become_lists),
+    Mistake("the namedtuple became a tuple: its field names are gone", caught_by="", move=_sequences_become_tuples),
+    Mistake("must work for this batch", caught_by="", move=_floats_only),
+]

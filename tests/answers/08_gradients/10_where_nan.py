@@ -1,0 +1,115 @@
+"""Answers that people give to where_nan, right ones and wrong ones."""
+
+import torch
+import torch.nn.functional as F
+
+from dojo import Mistake
+
+
+def _indexed(x):
+    out = torch.zeros_like(x)
+    positive = x > 0
+    out[positive] = x[positive].sqrt()
+    return out
+
+
+class _Sqrt(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        root = x.clamp(min=0).sqrt()
+        ctx.save_for_backward(root)
+        return root
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        (root,) = ctx.saved_tensors
+        return torch.where(root > 0, grad_output / (2 * root), 0.0)
+
+
+def _root_of_the_masked(x):
+    return torch.where(x > 0, x, torch.zeros_like(x)).sqrt()
+
+
+def _row_by_row(a, b):
+    return torch.stack([torch.dist(p, q) for p, q in zip(a, b, strict=True)])
+
+
+def _double_where(a, b):
+    square = ((a - b) ** 2).sum(dim=-1)
+    apart = square > 0
+    return torch.where(apart, torch.where(apart, square, 1.0).sqrt(), 0.0)
+
+
+RIGHT = [
+    {"safe_sqrt": _indexed, "distance": lambda a, b: (a - b).norm(dim=-1)},
+    {"safe_sqrt": _Sqrt.apply, "distance": _double_where},
+    {"safe_sqrt": _root_of_the_masked, "distance": _row_by_row},
+    {
+        "safe_sqrt": lambda x: F.relu(x).sqrt(),
+        "distance": lambda a, b: torch.cdist(a[:, None], b[:, None]).flatten(),
+    },
+    {
+        "safe_sqrt": lambda x: x.masked_fill(x <= 0, 1.0).sqrt().masked_fill(x <= 0, 0.0),
+        "distance": lambda a, b: F.pairwise_distance(a, b, eps=0.0),
+    },
+    {"distance": lambda a, b: ((a - b).square().sum(1) + 1e-12).sqrt()},
+]
+
+
+def _where_the_other_way(x):
+    return torch.where(x <= 0, torch.zeros((), dtype=x.dtype), torch.pow(x, 0.5))
+
+
+def _clean_up_afterwards(x):
+    y = torch.sqrt(x)
+    return torch.where(torch.isnan(y), torch.zeros_like(y), y)
+
+
+def _masked_fill_only_after(x):
+    return x.sqrt().masked_fill(x <= 0, 0.0)
+
+
+def _big_eps(x):
+    return torch.where(x > 0, x.relu() + 1e-6, 1e-6).sqrt() - 1e-3
+
+
+def _zero_in_place(x):
+    x.data[x.data < 0] = 0
+    return _indexed(x)
+
+
+class _Ones(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.relu().sqrt()
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        (x,) = ctx.saved_tensors
+        return torch.where(x > 0, 0.5 * x.abs().pow(-0.5), 0.0)
+
+
+def _where_on_the_distance(a, b):
+    d = ((a - b) ** 2).sum(1).sqrt()
+    return torch.where(d > 0, d, 0.0)
+
+
+WRONG = [
+    Mistake("both branches are differentiated", caught_by="", safe_sqrt=_where_the_other_way),
+    Mistake("both branches are differentiated", caught_by="", safe_sqrt=_clean_up_afterwards),
+    Mistake("both branches are differentiated", caught_by="", safe_sqrt=_masked_fill_only_after),
+    Mistake("the root of a negative number got through", caught_by="", safe_sqrt=lambda x: torch.sqrt(x + 1e-8)),
+    Mistake("flattens the slope at small x", caught_by="", safe_sqrt=_big_eps),
+    Mistake("you changed x", caught_by="", safe_sqrt=_zero_in_place),
+    Mistake("the upstream weight times the slope", caught_by="", safe_sqrt=_Ones.apply),
+    Mistake("no gradient", caught_by="", safe_sqrt=lambda x: _indexed(x.detach())),
+    Mistake("the slope inf at 0, and inf * 0 is nan", caught_by="", distance=_where_on_the_distance),
+    Mistake(
+        "the slope inf at 0, and inf * 0 is nan", caught_by="", distance=lambda a, b: torch.hypot(*(a - b)[:, :2].T)
+    ),
+    Mistake("one number per row", caught_by="", distance=lambda a, b: torch.dist(a, b)),
+    Mistake(
+        "it should be 0 where two points meet", caught_by="", distance=lambda a, b: (a - b + 1e-7).norm(p=2, dim=1)
+    ),
+]
