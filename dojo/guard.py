@@ -13,7 +13,6 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -155,7 +154,3 @@ def prepare_torch() -> None:
     if os.environ.get("OMP_NUM_THREADS") == "1":
         torch.set_num_threads(1)
 
-
-def is_under(path: str, *folders: Path) -> bool:
-    """Is the file in one of the folders?"""
-    return any(Path(path).is_relative_to(folder) for folder in folders)

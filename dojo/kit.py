@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dojo.comparison import Comparison, note_memory_check
 from dojo.devices import OneDevicePerOp, forge_gpu_checkpoint, pretend_machine
 from dojo.failures import is_stub_error, safe_str
 from dojo.private import storage_key, version_counter
@@ -40,6 +41,12 @@ def shares_memory(a: torch.Tensor | np.ndarray, b: torch.Tensor | np.ndarray) ->
     For tensors: the same storage, also when the two windows on it do not overlap, or are empty. An array has no
     storage object, so with an array the address ranges are compared.
     """
+    same = _shares_memory(a, b)
+    note_memory_check(a, b, same)
+    return same
+
+
+def _shares_memory(a: torch.Tensor | np.ndarray, b: torch.Tensor | np.ndarray) -> bool:
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
         if storage_key(a) == storage_key(b):
             return True
@@ -75,7 +82,10 @@ def check_tensor(
     __tracebackhide__ = True
     difference = _difference(got, want, rtol, atol, requires_grad, strides)
     if difference:
-        raise AssertionError(f"{mistake}\n{difference}" if mistake else difference)
+        error = AssertionError(f"{mistake}\n{difference}" if mistake else difference)
+        aspect = difference.split(":")[0] if ":" in difference.split(",")[0] else "values"
+        error.comparison = Comparison(got, want, aspect)  # type: ignore[attr-defined]  # for the X-ray
+        raise error
 
 
 def _difference(

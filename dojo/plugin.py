@@ -12,6 +12,7 @@ os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 
 import contextlib
 import hashlib
+import shutil
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -56,6 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="SECONDS",
         help=f"stop a test after that long (default {limits.DEFAULT:g}, some tests have more; 0: never)",
     )
+    add("--kata-no-xray", action="store_true", help="do not show the tensors of a failing test")
     add(
         "--kata-data",
         metavar="DIR",
@@ -225,10 +227,19 @@ def pytest_runtest_makereport(
     module = _module_of(item)
     if module is not None and (call.when == "call" or not report.passed or call.when == "teardown"):
         key = Kata(module.path.resolve(), _katas(item.config)).key
-        reports.annotate(report, item, call, key)
+        reports.annotate(report, item, call, key, _xray_of(item.config))
         if call.when == "teardown" and _GUARD in item.stash:
             reports.fact_of(report)["left"].extend(item.stash[_GUARD].restore())  # type: ignore[index]
     return report
+
+
+def _xray_of(config: pytest.Config) -> reports.Xray:
+    if config.option.kata_no_xray:
+        return lambda error: []
+    from dojo.xray import xray
+
+    width = shutil.get_terminal_size().columns - 4
+    return lambda error: xray(error, config.stash[LIMITS].is_learner_code, width)
 
 
 @pytest.hookimpl(tryfirst=True)

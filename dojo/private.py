@@ -26,6 +26,33 @@ def storage_key(x: torch.Tensor) -> int:
     return int(getattr(storage, "_cdata", None) or storage.data_ptr())
 
 
+# ── reading tensors without touching them (the X-ray) ──
+
+
+def no_torch_function() -> contextlib.AbstractContextManager[Any]:
+    """Inside it a tensor subclass's `__torch_function__`, which may raise, is not called."""
+    guard = getattr(torch._C, "DisableTorchFunctionSubclass", None)
+    return guard() if guard is not None else contextlib.nullcontext()
+
+
+def address_without_touching(x: torch.Tensor) -> int:
+    """Where the first element lies. `data_ptr()` would turn a lazy copy-on-write clone into a real copy."""
+    peek = getattr(torch._C, "_data_address", None)
+    return int(peek(x)) if peek is not None else x.data_ptr()
+
+
+def is_freed(x: torch.Tensor) -> bool:
+    """Was the storage resized to less than the tensor needs? Reading such a tensor is a segmentation fault."""
+    needed = sum((n - 1) * s for n, s in zip(x.shape, x.stride(), strict=True)) + 1 + x.storage_offset()
+    return x.numel() > 0 and x.untyped_storage().nbytes() < needed * x.element_size()
+
+
+def is_wrapped(x: torch.Tensor) -> bool:
+    """Is this a stand-in of torch.func (vmap, grad), whose values are not to be read?"""
+    check = getattr(torch._C._functorch, "is_functorch_wrapped_tensor", None)
+    return bool(check(x)) if check is not None else False
+
+
 # ── global state that the guard reads and puts back ──
 
 

@@ -5,6 +5,7 @@ The facts travel as a plain dict in `report.kata`, so that they survive pytest-x
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -26,13 +27,19 @@ class Fact(TypedDict):
     where: str  # path:line, or empty
     says: str
     left: list[str]  # global state that the test left changed
+    xray: list[str]  # the tensors in its failing frames
 
 
-def annotate(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo[None], key: str) -> None:
+XRAY = "tensor X-ray"
+Xray = Callable[[BaseException], list[str]]
+
+
+def annotate(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo[None], key: str, xray: Xray) -> None:
     """Put the fact on the report, and replace tracebacks that would teach nothing by one line."""
     error = call.excinfo.value if call.excinfo else None
     kind: Kind = "passed" if report.passed else "skipped" if report.skipped else "failed"
     where = says = ""
+    tensors: list[str] = []
     if report.skipped:
         says = safe_str(error) if error else ""
     elif isinstance(error, Broken):
@@ -51,13 +58,24 @@ def annotate(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo
     elif error is not None:
         where = _line_in(item.path, call.excinfo)
         says = _sentence(report, call)
-    fact = Fact(kata=key, test=item.name, kind=kind, where=where, says=says, left=[])
+        tensors = xray(error)
+        if tensors and hasattr(report.longrepr, "addsection"):
+            # For editors and JUnit files; on the terminal the verdict shows it.
+            report.longrepr.addsection(XRAY, "\n".join(tensors))
+    fact = Fact(kata=key, test=item.name, kind=kind, where=where, says=says, left=[], xray=tensors)
     report.kata = fact  # type: ignore[attr-defined]
 
 
 def fact_of(report: Any) -> Fact | None:
     """The fact that `annotate` put on a report."""
     return getattr(report, "kata", None)
+
+
+def hide_xray(report: Any) -> None:
+    """Take the X-ray out of a report that is about to be printed above a verdict that shows it."""
+    sections = getattr(report.longrepr, "sections", None)
+    if sections:
+        report.longrepr.sections = [section for section in sections if section[0] != XRAY]
 
 
 def _line_in(path: Path, excinfo: pytest.ExceptionInfo[BaseException] | None) -> str:

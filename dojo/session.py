@@ -10,7 +10,7 @@ import pytest
 
 from dojo import commands
 from dojo.catalog import Kata, doc_sections, find_katas
-from dojo.reports import Fact, fact_of
+from dojo.reports import Fact, fact_of, hide_xray
 from dojo.verdict import Glyphs, Line, Page, Result
 
 _CACHE_CURRENT = "kata/current"
@@ -93,6 +93,8 @@ class KataSession:
             self.held_back = failed
             keep = [r for r in failed if (r is shown or not fact_of(r)) and not _has_no_traceback(r)]
             terminalreporter.stats["failed"] = keep
+            for report in keep:
+                hide_xray(report)
         try:
             return (yield)
         finally:

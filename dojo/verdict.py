@@ -186,6 +186,7 @@ class Page:
                 said = fact["says"].splitlines() or [""]
                 shown = said[:4] if first else said[:1]
                 lines += [Line(row) for text in shown for row in self.wrapped(text, "    ", 3)]
+                lines += [Line(f"    {row}"[: self.width - 1], ("light",)) for row in fact["xray"] if first]
                 first = False
         return lines
 

@@ -17,6 +17,8 @@ What is asked: tensors and layers that come along, and positions that are where 
 https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html
 """
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -94,7 +96,9 @@ def test_to_moves_the_tensors_that_a_module_knows(inside):
 def test_to_changes_the_dtype_of_what_a_module_knows(dtype):
     x, want = _inputs()
     with explain(f"Scaler must work in {dtype} after .to({dtype})"):
-        got = _scaler().to(dtype)(x.to(dtype))
+        scaler = _scaler()
+        scaler.to(dtype)
+        got = scaler(x.to(dtype))
     if isinstance(got, torch.Tensor):
         assert got.dtype == dtype, (
             f"after .to({dtype}) and on such an x, your result is {got.dtype}: something kept its own"
@@ -121,7 +125,8 @@ def test_a_buffer_is_saved_and_not_trained():
 def test_layers_in_a_python_list_are_lost():
     with explain("Tower(3) must be built"):
         tower = Tower(3)
-        n_layers = len(tower.layers)
+        layers: Any = tower.layers
+        n_layers = len(layers)
     assert n_layers == 3, f"Tower(3).layers holds 3 layers, yours holds {n_layers}"
     parameters = list(tower.parameters())
     assert parameters, "the tower has no parameters: the module does not know layers that are in a plain Python list"

@@ -2,12 +2,12 @@
 
 Hint: What does the module know about? Print `list(module.state_dict())`: what is not there is not moved.
 Hint: `register_buffer` for tensors, `nn.ModuleList` for layers, and `x.device` for what is born in a function.
-Hint: Call `super().__init__()` before you register anything. `torch.arange` takes `device=`, and T is the size of dim 1.
+Hint: Call `super().__init__()` before you register anything. `torch.arange` takes `device=`; T is the size of dim 1.
 
-Why: `nn.Module.__setattr__` registers Parameters and Modules that you assign, and nothing else: a bare tensor, a list or
-a dict is an attribute like any other. `.to`, `.double()`, `state_dict()` and `parameters()` all walk the registered
-parts, so what they miss, they miss together. A parent walks its children's parts and never calls a child's `to`, so
-overriding `to` is no way out. And `forward` should take devices from its inputs: then it runs wherever they are.
+Why: `nn.Module.__setattr__` registers Parameters and Modules that you assign, and nothing else: a bare tensor, a list
+or a dict is an attribute like any other. `.to`, `.double()`, `state_dict()` and `parameters()` all walk the registered
+parts, so what one misses, all miss. A parent walks the parts of its children and never calls a child's `to`, so writing
+your own `to` is no way out. And `forward` should take devices from its inputs: then it runs wherever they are.
 """
 
 import torch

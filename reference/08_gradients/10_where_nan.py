@@ -84,6 +84,7 @@ MISTAKES = [
     ),
     Mistake("it should be 0 where two points meet", caught_by=_MEET, distance=torch.nn.functional.pairwise_distance),
     Mistake("no gradient", caught_by=_MEET, distance=lambda a, b: distance(a, b.detach())),
+    Mistake("one number per row", caught_by=_ROW, distance=lambda a, b: (a - b).norm(dim=1).squeeze()),
     Mistake("one number per row", caught_by=_ROW, distance=lambda a, b: (a - b).norm()),
     Mistake("one number per row", caught_by=_ROW, distance=lambda a, b: (a - b).norm(dim=0)),
     Mistake("one number per row", caught_by=_ROW, distance=lambda a, b: torch.cdist(a, b)),

@@ -1,0 +1,138 @@
+"""Same or close: three comparisons, and each forgets something
+
+`a == b` compares value by value and *broadcasts*: (2, 3) against (3,) is no error. `torch.equal(a, b)` wants the same
+shape, but looks at values only: int ones and float ones are equal to it. `torch.allclose(a, b)` allows for rounding,
+broadcasts again, and refuses tensors of different dtypes. And NaN equals nothing, not even itself: a tensor with one
+NaN is not `torch.equal` to its own clone.
+
+All three are used to check that a model was loaded, converted or rewritten faithfully; and all three can say yes to a
+tensor of the wrong shape or dtype, or no to a perfect copy. In tests, `torch.testing.assert_close` looks at shape,
+dtype, device and values; outside tests, ask for what you mean.
+
+Rounding decides which question makes sense. 0.1 + 0.2 is not 0.3 in floating point, and what is printed is not what is
+stored: two tensors that print alike may differ. After arithmetic ask for close, after a copy ask for identical.
+
+What is asked here: both functions answer with a bool for any two tensors, they never raise. `close` uses tolerances
+around allclose's own: a relative difference of 1e-6 is close, one of 1e-2 is not.
+
+https://docs.pytorch.org/docs/stable/generated/torch.equal.html
+"""
+
+from typing import Any
+
+import pytest
+import torch
+
+from dojo import under_test
+from dojo.kit import explain
+
+
+def identical(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Have `a` and `b` (any dtypes, any shapes) the same dtype, the same shape and exactly the same values?
+
+    A NaN is the same as a NaN. Strides do not matter.
+    """
+    raise NotImplementedError("compare dtype, shape and values")
+
+
+def close(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Have `a` and `b` (any float dtypes, any shapes) the same shape, and the same values up to rounding?
+
+    A NaN is close to a NaN, and to nothing else. The two dtypes may differ.
+    """
+    raise NotImplementedError("compare shape and values, up to rounding")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+_NAN = float("nan")
+
+
+def test_identical_means_to_the_last_bit():
+    x = torch.tensor([[1.0, -2.5, 0.0], [3.25, 1e30, -7.0]])
+    assert _says(identical, x, x.clone()) is True, "a clone is identical: the values count, not the memory"
+    assert _says(identical, x, x.t().contiguous().t()) is True, "strides do not matter: the values are the same"
+    nearly = x.clone()
+    nearly[0, 0] = 1.0000001
+    assert _says(identical, x, nearly) is False, "identical is exact: 1 and 1.0000001 are close, not the same"
+    a, b = torch.tensor([16777216, 5]), torch.tensor([16777217, 5])
+    assert _says(identical, a, a.clone()) is True, "int tensors with the same values are identical"
+    assert _says(identical, a, b) is False, "16777216 and 16777217 differ: as float32 they would be one number"
+
+
+@pytest.mark.parametrize("other", [torch.float64, torch.float16, torch.int64], ids=str)
+def test_torch_equal_ignores_the_dtype(other):
+    x = torch.tensor([1.0, 2.0, 0.0])
+    with explain(f"identical answers False for float32 against {other}, it does not raise"):
+        got = [_says(identical, x, x.to(other)), _says(identical, x.to(other), x)]
+    assert got == [False, False], f"float32 and {other} are not identical, although the values are equal"
+
+
+_SHAPES = [((2, 3), (3,)), ((2, 3), (1, 3)), ((2, 3), (3, 2)), ((), (1,)), ((0, 3), (0, 2)), ((2, 3), (2,))]
+
+
+@pytest.mark.parametrize(("one", "other"), _SHAPES)
+def test_the_double_equals_sign_broadcasts(one, other):
+    with explain(f"identical answers False for shapes {one} and {other}, it does not raise"):
+        got = [
+            _says(identical, torch.ones(one), torch.ones(other)),
+            _says(identical, torch.ones(other), torch.ones(one)),
+        ]
+    assert got == [False, False], f"shapes {one} and {other} are not identical: broadcasting hid the difference"
+
+
+def test_nan_is_not_equal_to_itself():
+    x = torch.tensor([1.0, _NAN, 3.0])
+    assert _says(identical, x, x.clone()) is True, (
+        "a clone with a NaN is identical: NaN == NaN is False, so ask isnan too"
+    )
+    assert _says(identical, x, torch.tensor([1.0, 0.0, 3.0])) is False, (
+    assert _says(identical, x, torch.tensor([1.0, 2.0, 3.0])) is False, "NaN and 2 are not the same: you left NaNs out"
+    )
+        "NaN and 0 are not the same: you replaced the NaNs"
+    assert _says(identical, x, torch.tensor([_NAN, 1.0, 3.0])) is False, "the NaNs are in different places"
+    assert _says(identical, x, torch.tensor([2.0, _NAN, 3.0])) is False, "one NaN in common does not excuse the 2"
+
+
+def test_rounding_makes_equal_sums_differ():
+    a, b = torch.tensor([0.1, 1.0], dtype=torch.float64) + 0.2, torch.tensor([0.3, 1.2], dtype=torch.float64)
+    assert _says(close, a, b) is True, "0.1 + 0.2 is not 0.3 to the last bit: close allows for rounding"
+    x = torch.tensor([[1.0, -2.0, 4.0]])
+    assert _says(close, x, x * (1 + 1e-6)) is True, "a relative difference of 1e-6 is close"
+    assert _says(close, x, x * 1.01) is False, "a difference of 1 % is not close"
+    assert _says(close, x, torch.tensor([[1.0, -2.0, 5.0]])) is False, "one value differs: close is about all of them"
+    assert _says(close, x, -x) is False, "1 and -1 are not close: compare the size of the difference"
+
+
+@pytest.mark.parametrize("other", [torch.float64, torch.float16, torch.bfloat16], ids=str)
+def test_allclose_refuses_mixed_dtypes(other):
+    x = torch.tensor([0.5, -2.0, 3.0])
+    with explain(f"close compares float32 with {other}: allclose refuses mixed dtypes, so bring both to one"):
+        got = [_says(close, x, x.to(other)), _says(close, x.to(other), x), _says(close, x.to(other), x * 1.5)]
+    assert got[:2] == [True, True], (
+        f"float32 and {other} with the same values are close: the dtype does not matter here"
+    )
+    assert got[2] is False, f"float32 and {other}: values 1.5 times as large are not close"
+
+
+def test_allclose_broadcasts_and_knows_no_nan():
+    with explain("close answers False for different shapes, it does not raise"):
+        got = {f"{one} and {other}": _says(close, torch.ones(one), torch.ones(other)) for one, other in _SHAPES}
+    wrong = [shapes for shapes, answer in got.items() if answer is not False]
+    assert not wrong, f"different shapes are not close, broadcasting hid that: {', '.join(wrong)}"
+    x = torch.tensor([1.0, _NAN])
+    assert _says(close, x, x.clone()) is True, "a NaN is close to a NaN: allclose says no unless it is asked to say yes"
+    assert _says(close, x, torch.tensor([1.0, 0.0])) is False, "NaN and 0 are not close"
+    assert _says(close, x, torch.tensor([_NAN, 1.0])) is False, "the NaNs are in different places"
+    assert _says(close, x, torch.tensor([2.0, _NAN])) is False, "one NaN in common does not excuse the 2"
+
+
+def _says(function: Any, a: torch.Tensor, b: torch.Tensor) -> bool:
+    """The answer as a bool; a tensor with one bool in it will do."""
+    __tracebackhide__ = True
+    answer = function(a, b)
+    one = isinstance(answer, torch.Tensor) and answer.dtype == torch.bool and answer.dim() == 0
+    name = function.__name__ if function.__name__ != "<lambda>" else "it"
+    assert one or type(answer).__name__ in ("bool", "bool_"), f"the answer is one bool; {name} returned {answer!r}"
+    return bool(answer)

@@ -1,0 +1,174 @@
+"""Blueprint on meta: a model's shapes without its memory
+
+How many bytes will this model take? What shape comes out of its convolutions? You need no memory to know. A tensor on
+the `meta` device has shape, strides and dtype, but no values: `torch.empty(10**6, 10**6, device="meta")` is free, and
+operations on it work out shapes and nothing else.
+
+A model makes its own tensors, so you cannot pass it a device each time. `with torch.device("meta"):` makes `meta` the
+default device inside the block, for `torch.empty`, `torch.tensor`, every `nn` layer (not for `torch.from_numpy` or
+`torch.load`). `build().to("meta")` is too late: the real thing was there first. `torch.set_default_device("meta")` has no
+end: it stays on after your function, also after an error, and the next innocent tensor in the program has no values.
+
+The way back is not `.to("cpu")`: "Cannot copy out of meta tensor; no data!" `Module.to_empty` gives real memory, but
+what is in it is garbage until something initialises it.
+
+What is asked: the first two must never make a real tensor and must leave the default device as it was; the third gives
+a model that is ready for training, with its layers initialised as they do it themselves.
+
+https://docs.pytorch.org/docs/stable/meta.html
+"""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from dojo import under_test
+from dojo.kit import check_tensor, explain
+
+
+def param_bytes(build: Callable[[], nn.Module]) -> int:
+    """The bytes that all parameters (not buffers) of the model `build()` take, without real memory for any of them."""
+    raise NotImplementedError("add up the bytes of the parameters of a blueprint")
+
+
+def output_shape(build: Callable[[], nn.Module], input_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that the model `build()` gives for one float input of `input_shape`, without real memory for anything."""
+    raise NotImplementedError("send a blueprint of an input through a blueprint of the model")
+
+
+def materialise(build: Callable[[], nn.Module], device: torch.device | str) -> nn.Module:
+    """The model `build()` with real, initialised parameters and buffers on `device`. Its layers are those of torch.nn."""
+    raise NotImplementedError("make the model for real")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+
+class _Spy(nn.Module):
+    """A model that notes on which devices it is built and run."""
+
+    def __init__(self, seen):
+        super().__init__()
+        self.seen = seen
+        self.layer = nn.Linear(2, 3)
+        seen["built"] |= {torch.empty(0).device.type, self.layer.weight.device.type}
+
+    def forward(self, x):
+        self.seen["input"].add(x.device.type)
+        self.seen["built"].add(self.layer.weight.device.type)
+        return self.layer(x)
+
+
+def _tied():
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 4, dtype=torch.float64), nn.Linear(4, 4))
+    model[3].weight = model[0].weight
+    return model
+
+
+def _layers():
+    return nn.Sequential(nn.Linear(64, 48), nn.BatchNorm1d(48), nn.Linear(48, 64))
+
+
+def _leave_garbage():
+    """Memory that is freed here is what an uninitialised tensor gets next."""
+    for _ in range(2):
+        rubbish = [torch.full((n,), 1e30) for n in (48, 64, 48 * 64) for _ in range(40)]
+        del rubbish
+
+
+def test_a_parameter_takes_its_numel_times_the_size_of_its_dtype():
+    got = param_bytes(lambda: nn.Linear(2, 3))
+    assert isinstance(got, int), f"param_bytes returns an int, not {type(got).__name__}"
+    assert got == 36, f"Linear(2, 3) has 6 weights and 3 biases of 4 bytes, 36 in all; you said {got}"
+    got = param_bytes(lambda: nn.Linear(2, 3).half())
+    assert got == 18, f"float16 values take 2 bytes each, 18 in all; you said {got}"
+    got, want = param_bytes(_tied), (16 + 4 + 4 + 4 + 4) * 4 + (16 + 4) * 8
+    why = "a weight that two layers share is there once, and buffers are no parameters"
+    assert got == want, f"{why}: {want} bytes, you said {got}"
+
+
+def test_shapes_are_known_without_values():
+    def build():
+        return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten())
+
+    for batch in (2, 1):
+        got = output_shape(build, (batch, 3, 32, 32))
+        assert isinstance(got, tuple | list), f"output_shape returns a tuple of ints, not {type(got).__name__}"
+        assert tuple(got) == (batch, 7200), f"8 channels of 30 by 30, flat, make ({batch}, 7200); you said {tuple(got)}"
+
+
+def test_a_blueprint_allocates_nothing():
+    seen = {"built": set(), "input": set()}
+    param_bytes(lambda: _Spy(seen))
+    assert seen["built"] == {"meta"}, (
+        f"param_bytes allocated the real thing: built on {seen['built']}, not only on meta"
+    )
+    seen["built"].clear()
+    with explain("output_shape failed: the model and its input must meet on one device"):
+        output_shape(lambda: _Spy(seen), (5, 2))
+    assert seen["built"] == {"meta"}, (
+        f"output_shape allocated the real thing: built on {seen['built']}, not only on meta"
+    )
+    assert seen["input"] == {"meta"}, f"the model is a blueprint, but its input was allocated on {seen['input']}"
+
+
+@pytest.mark.parametrize("ends", ["well", "with an error"])
+def test_a_default_device_lasts_until_it_is_reset(ends):
+    def build():
+        if ends != "well":
+            raise ValueError("this model cannot be built")
+        return nn.Linear(2, 3)
+
+    for call in (lambda: param_bytes(build), lambda: output_shape(build, (5, 2)), lambda: materialise(build, "cpu")):
+        try:
+            call()
+        except ValueError:
+            pass
+        device = torch.empty(0).device.type
+        assert device == "cpu", f"your call ended {ends} and left {device} as the default device of the whole program"
+
+
+def test_memory_is_not_yet_a_model():
+    """The bound of Linear's own initialisation is 1/sqrt(number of inputs)."""
+    _leave_garbage()
+    with explain("materialise failed: a meta tensor has no values that could be copied to a real device"):
+        model = materialise(_layers, "cpu")
+    assert isinstance(model, nn.Module), f"materialise returns the model, not {type(model).__name__}"
+    devices = {x.device.type for x in [*model.parameters(), *model.buffers()]}
+    assert devices == {"cpu"}, f"the parameters and buffers belong on the cpu, they are on {devices}"
+    for layer, bound in ((model[0], 1 / 8), (model[2], 48**-0.5)):
+        low, high = layer.weight.min().item(), layer.weight.max().item()
+        fits = -bound <= low < -bound / 2 and bound / 2 < high <= bound
+        assert fits, (
+            f"nothing initialised the weights: they go from {low:.3g} to {high:.3g}, not -{bound:.3g} to {bound:.3g}"
+        )
+        assert layer.weight.requires_grad, "the weights of the model must require a gradient"
+    with torch.no_grad():
+        spread = model[2].bias.std().item()
+    assert 0.01 < spread < 0.15, f"nothing initialised the biases: their standard deviation is {spread:.3g}, not 0.08"
+
+
+def test_every_layer_must_be_initialised_not_only_linear_ones():
+    _leave_garbage()
+    with explain("materialise failed: a meta tensor has no values that could be copied to a real device"):
+        model = materialise(_layers, "cpu")
+    assert isinstance(model, nn.Module), f"materialise returns the model, not {type(model).__name__}"
+    for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
+        got = getattr(model[1], name).detach()
+        check_tensor(
+            got, torch.full((48,), value), f"BatchNorm1d starts with {name} = {value}; nothing initialised yours"
+        )
+    steps = model[1].num_batches_tracked
+    check_tensor(steps, torch.tensor(0), "BatchNorm1d has seen no batch yet; nothing initialised its counter")
+
+
+@pytest.mark.gpu
+def test_a_blueprint_becomes_real_on_the_gpu():
+    model = materialise(_layers, "cuda")
+    assert all(x.is_cuda for x in [*model.parameters(), *model.buffers()]), (
+        "the whole model belongs on the device asked for"
+    )
+    assert model(torch.ones(2, 64, device="cuda")).isfinite().all(), "a fresh model gives finite numbers"

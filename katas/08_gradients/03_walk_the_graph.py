@@ -1,0 +1,168 @@
+"""Which parameters does this loss reach?
+
+"These parameters got no gradient" is answered by the graph. `t.grad_fn` is the node of the operation that made t, and
+`node.next_functions` holds one pair `(node, number)` per input: where that input came from, and which of that
+operation's outputs it was. A constant (a target, the 2 in x + 2) has no node: its pair is `(None, 0)`. The walk ends at
+`AccumulateGrad` nodes; their `.variable` is the leaf itself. A leaf has no grad_fn.
+
+Two things about the graph bite whoever walks it. It is no chain but a DAG: inputs are in the order of the operation's
+arguments, and for a Linear layer, addmm(bias, input, weight), number 0 is the bias and not the layer before; many old
+comments have this wrong. It shares nodes too, so 22 steps of y = y*y have 4 million ways down to x. And it is deep: a
+loop of 5000 steps makes 5000 nodes under one another, more than Python's stack takes.
+
+What is asked here: the names of the operations behind a tensor, and the leaves that its backward would reach.
+
+https://docs.pytorch.org/docs/stable/generated/torch.autograd.graph.Node.next_functions.html
+"""
+
+import time
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from dojo import under_test
+from dojo.kit import explain
+
+
+def op_names(t: torch.Tensor) -> list[str]:
+    """The operations behind `t`, each node once, from `t` backwards (branches in any order).
+
+    A name is the node's without the number at its end: "PowBackward". AccumulateGrad is no operation.
+    """
+    raise NotImplementedError("walk the nodes from t.grad_fn and list their names")
+
+
+def leaves(t: torch.Tensor) -> list[torch.Tensor]:
+    """The leaves that a backward from `t` would reach: the very tensors, each once, in any order."""
+    raise NotImplementedError("walk the nodes from t.grad_fn and collect the leaves")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+_CONSTANT = "a constant operand has no node, its pair is (None, 0): skip it"
+_DEEP = "RecursionError: graphs are deeper than the Python stack, walk with a list of nodes to visit"
+
+
+class _Net(nn.Module):
+    """The small image network of many tutorials, for 16x16 images, and a layer that forward forgets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 3, 3), nn.Conv2d(3, 4, 3)
+        self.fc1, self.fc2, self.fc3 = nn.Linear(16, 12), nn.Linear(12, 8), nn.Linear(8, 5)
+        self.unused = nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.max_pool2d(torch.relu(self.conv1(x)), 2)
+        x = nn.functional.max_pool2d(torch.relu(self.conv2(x)), 2)
+        x = torch.relu(self.fc1(x.flatten(1)))
+        return self.fc3(torch.relu(self.fc2(x)))
+
+
+def _are(got: Any, **named: torch.Tensor) -> None:
+    """Fail unless `got` holds just these leaves, each once."""
+    __tracebackhide__ = True
+    assert isinstance(got, list | tuple), f"expected a list of tensors, got {type(got).__name__}"
+    strange = [type(g).__name__ for g in got if not isinstance(g, torch.Tensor)]
+    assert not strange, f"leaves are tensors (a node's .variable), you returned {strange[0]}"
+    ids = [id(g) for g in got]
+    new = [tuple(g.shape) for g in got if not any(g is leaf for leaf in named.values())]
+    assert not new, f"you returned a tensor of shape {new[0]} that is not one of {', '.join(named) or 'none'} itself"
+    missing = [name for name, leaf in named.items() if id(leaf) not in ids]
+    assert not missing, f"backward would reach {', '.join(missing)} too, your walk did not"
+    twice = [name for name, leaf in named.items() if ids.count(id(leaf)) > 1]
+    assert not twice, f"{', '.join(twice)} is there more than once: many ways lead to a shared leaf"
+
+
+def test_names_come_from_the_result_back_to_the_input():
+    x = torch.tensor([1.0, 5.0], requires_grad=True)
+    with explain(_CONSTANT):
+        names = op_names((x + 2) ** 2)
+    assert isinstance(names, list | tuple), f"expected a list of names, got {type(names).__name__}"
+    names = list(names)
+    assert not any("AccumulateGrad" in str(name) for name in names), f"AccumulateGrad is no operation: {names}"
+    assert names != ["PowBackward0", "AddBackward0"], f"the number at the end of a name is not wanted: {names}"
+    assert names != ["AddBackward", "PowBackward"], "that is the order of the forward pass: begin at the result"
+    assert names == ["PowBackward", "AddBackward"], f"(x + 2)**2 is PowBackward, then AddBackward; you gave {names}"
+
+
+def test_a_leaf_has_no_operation_behind_it():
+    leaf, constant = torch.ones(3, requires_grad=True), torch.ones(3) * 2
+    with explain("a leaf has grad_fn None, and so has a tensor without a graph: look before you walk"):
+        of_leaf, names, of_constant, no_names = leaves(leaf), op_names(leaf), leaves(constant), op_names(constant)
+    _are(of_constant)
+    _are(of_leaf, leaf=leaf)
+    assert list(names) == list(no_names) == [], f"no operation made these tensors, you found {names} and {no_names}"
+
+
+@pytest.mark.myth(
+    says="loss.grad_fn.next_functions[0][0] is the last Linear layer, and its next_functions[0][0] the ReLU before it.",
+    today="Index 0 of AddmmBackward0 is the AccumulateGrad node of the bias; the ReLU is index 1.",
+)
+def test_the_first_input_of_addmm_is_the_bias():
+    net = _Net()
+    loss = nn.functional.mse_loss(net(torch.ones(1, 1, 16, 16)), torch.zeros(1, 5))
+    with explain(_CONSTANT):
+        got = leaves(loss)
+    used = {name.replace(".", "_"): p for name, p in net.named_parameters() if not name.startswith("unused")}
+    assert isinstance(got, list | tuple), f"expected a list of tensors, got {type(got).__name__}"
+    only_bias = len(got) == 1 and got[0] is net.fc3.bias
+    assert not only_bias, "index 0 of Addmm is the bias' AccumulateGrad, not the previous layer: follow all inputs"
+    _are(got, **used)
+    inputs = [type(node).__name__ for node, _ in loss.grad_fn.next_functions[0][0].next_functions]
+    assert inputs == ["AccumulateGrad", "ReluBackward0", "TBackward0"], (
+        "the inputs of addmm: bias, hidden layer, weight"
+    )
+
+
+def test_a_shared_leaf_is_one_leaf_and_a_name_may_come_twice():
+    a, b = torch.ones(3, requires_grad=True), torch.ones(2, 1, requires_grad=True)
+    y = a * b + a * a
+    with explain("two leaves have no common shape: compare tensors with `is`, not with == or `in`"):
+        got = leaves(y)
+    _are(got, a=a, b=b)
+    names = op_names(y)
+    assert names[:1] == ["AddBackward"], f"a*b + a*a was made by an addition, your walk begins with {names[:1]}"
+    came = sorted(names)
+    assert came == ["AddBackward", "MulBackward", "MulBackward"], (
+        f"one name per node, an addition and two products: {came}"
+    )
+
+
+def test_a_graph_may_be_deeper_than_the_python_stack():
+    x = torch.zeros(1, requires_grad=True)
+    y = x
+    for _ in range(5000):
+        y = y + 1
+    with explain(_DEEP):
+        got, names = leaves(y), op_names(y)
+    _are(got, x=x)
+    assert len(names) == 5000, f"5000 additions made y, you found {len(names)}"
+
+
+def test_a_node_is_visited_once_however_many_ways_lead_there():
+    x = torch.ones(1, requires_grad=True)
+    y = x
+    for step in range(22):
+        y = y * y
+        if step == 9:
+            names = op_names(y)
+            assert len(names) == 10, f"ten products made y and you found {len(names)}: visit a shared node once"
+    started = time.process_time()
+    got = leaves(y)
+    seconds = time.process_time() - started
+    _are(got, x=x)
+    assert seconds < 0.5, f"{seconds:.1f} s for 22 nodes: you went all 4 million ways, visit a shared node once"
+
+
+def test_a_detached_branch_has_no_edge():
+    a, b = torch.ones(3, requires_grad=True), torch.ones(3, requires_grad=True)
+    y = (a * 2).exp().detach() * b
+    with explain(_CONSTANT):
+        got, names = leaves(y), op_names(y)
+    assert not any(g is a for g in got), "a is behind a detach: no gradient reaches it"
+    _are(got, b=b)
+    assert list(names) == ["MulBackward"], f"only the product is in this graph, you found {names}"

@@ -1,0 +1,148 @@
+"""Same or close: reference.
+
+Hint: Write down what each function must look at: dtype? shape? NaN? Then check these one by one, the cheap ones first.
+Hint: `torch.isclose` has `equal_nan=`. A NaN is the only value that differs from itself; `isnan` finds it.
+Hint: Compare shapes before values: `and` stops there, so nothing broadcasts. For `close`, make both float64 first.
+
+Why: Every comparison has a default that somebody needed, and that you may not: broadcasting, values across dtypes,
+NaN unequal to itself. `and` runs from left to right, so a shape check in front makes the rest safe. Widening to
+float64 loses nothing of any float dtype, so it is the side to meet on; allclose is asymmetric by the way, its
+tolerance is relative to the second argument.
+"""
+
+import torch
+
+from dojo import Mistake
+
+
+def identical(a: torch.Tensor, b: torch.Tensor) -> bool:
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    return bool(((a == b) | (a.isnan() & b.isnan())).all())
+
+
+def close(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.shape == b.shape and torch.allclose(a.double(), b.double(), equal_nan=True)
+
+
+def _same(a, b):
+    return (a == b) | (a.isnan() & b.isnan())
+
+
+def _broadcastable(a, b):
+    try:
+        torch.broadcast_shapes(a.shape, b.shape)
+    except RuntimeError:
+        return False
+    return True
+
+
+def _equal_or_nan(a, b):
+    return a.shape == b.shape and bool(_same(a, b).all())
+
+
+def _asserted(a, b):
+    return torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+
+
+_EXACT = "test_identical_means_to_the_last_bit"
+_DTYPE = "test_torch_equal_ignores_the_dtype"
+_SHAPE = "test_the_double_equals_sign_broadcasts"
+_NAN = "test_nan_is_not_equal_to_itself"
+_CLOSE = "test_rounding_makes_equal_sums_differ"
+_MIXED = "test_allclose_refuses_mixed_dtypes"
+_BROADCAST = "test_allclose_broadcasts_and_knows_no_nan"
+
+MISTAKES = [
+    Mistake("the values count, not the memory", caught_by=_EXACT, identical=lambda a, b: a is b),
+    Mistake("the answer is one bool", caught_by=_EXACT, identical=lambda a, b: a == b),
+    Mistake("the answer is one bool", caught_by=_EXACT, identical=_asserted),
+    Mistake(
+        "identical is exact",
+        caught_by=_EXACT,
+        identical=lambda a, b: a.dtype == b.dtype and a.shape == b.shape and torch.allclose(a, b, equal_nan=True),
+    ),
+    Mistake(
+        "as float32 they would be one number",
+        caught_by=_EXACT,
+        identical=lambda a, b: a.dtype == b.dtype and _equal_or_nan(a.float(), b.float()),
+    ),
+    Mistake("are not identical, although", caught_by=_DTYPE, identical=_equal_or_nan),
+    Mistake("are not identical, although", caught_by=_DTYPE, identical=lambda a, b: torch.equal(a, b)),
+    Mistake(
+        "it does not raise",
+        caught_by=_DTYPE,
+        identical=lambda a, b: a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True),
+    ),
+    Mistake(
+        "broadcasting hid the difference",
+        caught_by=_SHAPE,
+        identical=lambda a, b: a.dtype == b.dtype and _broadcastable(a, b) and bool(_same(a, b).all()),
+    ),
+    Mistake(
+        "it does not raise", caught_by=_SHAPE, identical=lambda a, b: a.dtype == b.dtype and bool(_same(a, b).all())
+    ),
+    Mistake(
+        "so ask isnan too",
+        caught_by=_NAN,
+        identical=lambda a, b: a.dtype == b.dtype and torch.equal(a, b),
+    ),
+    Mistake(
+        "you replaced the NaNs",
+        caught_by=_NAN,
+        identical=lambda a, b: a.dtype == b.dtype and torch.equal(a.nan_to_num(), b.nan_to_num()),
+    ),
+    Mistake(
+        "you left NaNs out",
+        caught_by=_NAN,
+        identical=lambda a, b: (
+            a.dtype == b.dtype and a.shape == b.shape and bool(((a == b) | a.isnan() | b.isnan()).all())
+        ),
+    ),
+    Mistake("close allows for rounding", caught_by=_CLOSE, close=lambda a, b: _equal_or_nan(a.double(), b.double())),
+    Mistake(
+        "1 and -1 are not close",
+        caught_by=_CLOSE,
+        close=lambda a, b: close(a.abs(), b.abs()),
+    ),
+    Mistake(
+        "a difference of 1 % is not close",
+        caught_by=_CLOSE,
+        close=lambda a, b: close(a, b) or (a.shape == b.shape and torch.allclose(a.double(), b.double(), rtol=0.1)),
+    ),
+    Mistake(
+        "close is about all of them",
+        caught_by=_CLOSE,
+        close=lambda a, b: close(a, b) or (a.shape == b.shape == (1, 3) and bool(torch.isclose(a, b).any())),
+    ),
+    Mistake(
+        "so bring both to one",
+        caught_by=_MIXED,
+        close=lambda a, b: a.shape == b.shape and torch.allclose(a, b, equal_nan=True),
+    ),
+    Mistake(
+        "the dtype does not matter here",
+        caught_by=_MIXED,
+        close=lambda a, b: a.dtype == b.dtype and a.shape == b.shape and torch.allclose(a, b, equal_nan=True),
+    ),
+    Mistake(
+        "it does not raise",
+        caught_by=_BROADCAST,
+        close=lambda a, b: torch.allclose(a.double(), b.double(), equal_nan=True),
+    ),
+    Mistake(
+        "broadcasting hid that",
+        caught_by=_BROADCAST,
+        close=lambda a, b: _broadcastable(a, b) and torch.allclose(a.double(), b.double(), equal_nan=True),
+    ),
+    Mistake(
+        "allclose says no unless it is asked",
+        caught_by=_BROADCAST,
+        close=lambda a, b: a.shape == b.shape and torch.allclose(a.double(), b.double()),
+    ),
+    Mistake(
+        "NaN and 0 are not close",
+        caught_by=_BROADCAST,
+        close=lambda a, b: a.shape == b.shape and torch.allclose(a.double().nan_to_num(), b.double().nan_to_num()),
+    ),
+]

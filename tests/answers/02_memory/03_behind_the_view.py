@@ -1,0 +1,84 @@
+"""Answers that people give to behind_the_view, right ones and wrong ones."""
+
+import copy
+import io
+import itertools
+
+import numpy as np
+import torch
+
+from dojo import Mistake
+
+
+def _offset_by_addresses(x, *index):
+    return (x[index].data_ptr() - x.untyped_storage().data_ptr()) // x.element_size()
+
+
+def _offset_with_a_loop(x, *index):
+    place = x.storage_offset()
+    for dim, i in enumerate(index):
+        place += i * x.stride(dim)
+    return place
+
+
+def _windows_as_strided(x, k):
+    step = x.stride(0)
+    return x.as_strided((x.shape[0] - k + 1, k), (step, step))
+
+
+def _windows_of_numpy(x, k):
+    return torch.from_numpy(np.lib.stride_tricks.sliding_window_view(x.numpy(), k, writeable=True))
+
+
+def _save_and_load(x):
+    file = io.BytesIO()
+    torch.save(x, file)
+    file.seek(0)
+    return torch.load(file)
+
+
+def _places_by_search(x, *index):
+    return list(itertools.product(*map(range, x.shape))).index(index)
+
+
+RIGHT = [
+    dict(
+        offset=_offset_by_addresses,
+        windows=_windows_as_strided,
+        compact=lambda x: torch.empty(x.shape, dtype=x.dtype).copy_(x),
+    ),
+    dict(
+        offset=lambda x, *index: x[index].storage_offset(),
+        windows=_windows_of_numpy,
+        compact=lambda x: x.contiguous().clone(),
+    ),
+    dict(offset=_offset_with_a_loop, compact=lambda x: torch.tensor(x.tolist(), dtype=x.dtype)),
+    dict(compact=lambda x: torch.from_numpy(x.numpy().copy())),
+    dict(compact=lambda x: x.to(x.dtype, copy=True)),
+]
+
+WRONG = [
+    Mistake("you counted along the rows", caught_by="", offset=_places_by_search),
+    Mistake(
+        "you counted along the rows",
+        caught_by="",
+        offset=lambda x, *i: int(np.ravel_multi_index(i, x.shape)) if i else 0,
+    ),
+    Mistake(
+        "does not begin at the start of its storage",
+        caught_by="",
+        offset=lambda x, *i: int(np.dot(i, x.stride())) if i else 0,
+    ),
+    Mistake("that is in bytes", caught_by="", offset=lambda x, *i: x[i].data_ptr() - x.untyped_storage().data_ptr()),
+    Mistake("your windows stand side by side", caught_by="", windows=lambda x, k: x[: len(x) // k * k].view(-1, k)),
+    Mistake(
+        "you copied the windows",
+        caught_by="",
+        windows=lambda x, k: x[torch.arange(len(x) - k + 1)[:, None] + torch.arange(k)],
+    ),
+    Mistake("a window is missing", caught_by="", windows=lambda x, k: x.as_strided((len(x) - k, k), x.stride() * 2)),
+    Mistake("you returned the memory of x", caught_by="", compact=lambda x: x.detach()),
+    Mistake("you copied the whole block behind it", caught_by="", compact=_save_and_load),
+    Mistake("you returned the memory of x", caught_by="", compact=lambda x: torch.as_tensor(x).contiguous()),
+    Mistake("you copied the whole block behind it", caught_by="", compact=lambda x: copy.copy(copy.deepcopy(x))),
+]

@@ -1,0 +1,132 @@
+"""Answers that people give to same_or_close, right ones and wrong ones."""
+
+import math
+
+import numpy as np
+import torch
+
+from dojo import Mistake
+
+
+def _identical_by_assert(a, b):
+    try:
+        torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+    except AssertionError:
+        return False
+    return True
+
+
+def _close_by_assert(a, b):
+    try:
+        torch.testing.assert_close(a.double(), b.double(), rtol=1e-5, atol=1e-8, equal_nan=True)
+    except AssertionError:
+        return False
+    return True
+
+
+def _identical_in_python(a, b):
+    if a.dtype is not b.dtype or a.size() != b.size():
+        return False
+    pairs = zip(a.flatten().tolist(), b.flatten().tolist(), strict=True)
+    return all(x == y or (x != x and y != y) for x, y in pairs)
+
+
+def _close_in_python(a, b):
+    if a.shape != b.shape:
+        return False
+    pairs = zip(a.flatten().tolist(), b.flatten().tolist(), strict=True)
+    return all(math.isclose(x, y, rel_tol=1e-5, abs_tol=1e-8) or (math.isnan(x) and math.isnan(y)) for x, y in pairs)
+
+
+def _identical_by_masks(a, b):
+    if (a.dtype, a.shape) != (b.dtype, b.shape):
+        return False
+    if not a.is_floating_point():
+        return torch.equal(a, b)
+    return torch.equal(a.isnan(), b.isnan()) and torch.equal(a[~a.isnan()], b[~b.isnan()])
+
+
+def _close_in_the_wider_dtype(a, b):
+    if a.shape != b.shape:
+        return False
+    dtype = torch.promote_types(a.dtype, b.dtype)
+    return torch.isclose(a.to(dtype), b.to(dtype), equal_nan=True).all()
+
+
+RIGHT = [
+    dict(identical=_identical_by_assert, close=_close_by_assert),
+    dict(identical=_identical_in_python, close=_close_in_python),
+    dict(identical=_identical_by_masks, close=_close_in_the_wider_dtype),
+    dict(
+        identical=lambda a, b: a.dtype == b.dtype and np.array_equal(a.numpy(), b.numpy(), equal_nan=True),
+        close=lambda a, b: a.size() == b.size() and bool(np.allclose(a.float(), b.float(), equal_nan=True)),
+    ),
+    dict(
+        identical=lambda a, b: (
+            a.dtype == b.dtype and a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)
+        ),
+        close=lambda a, b: a.shape == b.shape and torch.allclose(a.to(b.dtype), b, equal_nan=True),
+    ),
+]
+
+WRONG = [
+    Mistake("the values count, not the memory", caught_by="", identical=lambda a, b: a.data_ptr() == b.data_ptr()),
+    Mistake("the answer is one bool", caught_by="", identical=lambda a, b: (a == b).all(0)),
+    Mistake(
+        "identical is exact",
+        caught_by="",
+        identical=lambda a, b: (
+            a.dtype == b.dtype and a.shape == b.shape and bool(torch.isclose(a, b, equal_nan=True).all())
+        ),
+    ),
+    Mistake("identical is exact", caught_by="", identical=lambda a, b: a.dtype == b.dtype and str(a) == str(b)),
+    Mistake(
+        "as float32 they would be one number",
+        caught_by="",
+        identical=lambda a, b: (
+            a.dtype == b.dtype
+            and a.shape == b.shape
+            and torch.allclose(a.float(), b.float(), rtol=0, atol=0, equal_nan=True)
+        ),
+    ),
+    Mistake("are not identical, although", caught_by="", identical=lambda a, b: a.tolist() == b.tolist()),
+    Mistake(
+        "broadcasting hid the difference",
+        caught_by="",
+        identical=lambda a, b: a.dtype == b.dtype and bool(np.all(a.numpy() == b.numpy())),
+    ),
+    Mistake(
+        "so ask isnan too",
+        caught_by="",
+        identical=lambda a, b: (a.dtype, a.shape) == (b.dtype, b.shape) and bool((a == b).all()),
+    ),
+    Mistake(
+        "you replaced the NaNs",
+        caught_by="",
+        identical=lambda a, b: (
+            a.dtype == b.dtype and torch.equal(torch.where(a.isnan(), 0, a), torch.where(b.isnan(), 0, b))
+        ),
+    ),
+    Mistake(
+        "close allows for rounding",
+        caught_by="",
+        close=lambda a, b: a.shape == b.shape and torch.equal(a.double(), b.double()),
+    ),
+    Mistake("close allows for rounding", caught_by="", close=torch.equal),
+    Mistake("so bring both to one", caught_by="", close=torch.allclose),
+    Mistake(
+        "it does not raise",
+        caught_by="",
+        close=lambda a, b: bool(torch.isclose(a.double(), b.double(), equal_nan=True).all()),
+    ),
+    Mistake(
+        "allclose says no unless it is asked",
+        caught_by="",
+        close=lambda a, b: a.shape == b.shape and bool(((a - b).abs() < 1e-4).all()),
+    ),
+    Mistake(
+        "1 and -1 are not close",
+        caught_by="",
+        close=lambda a, b: a.shape == b.shape and bool(((a.double() - b.double()).nan_to_num() < 1e-4).all()),
+    ),
+]

@@ -1,0 +1,150 @@
+"""Answers that people give to blueprint_on_meta, right ones and wrong ones."""
+
+import torch
+from torch import nn
+
+from dojo import Mistake
+
+
+def _set_and_restore(build):
+    before = torch.get_default_device()
+    torch.set_default_device("meta")
+    try:
+        model = build()
+    finally:
+        torch.set_default_device(before)
+    return sum(p.numel() * p.element_size() for p in model.parameters())
+
+
+def _count_in_a_loop(build):
+    total = 0
+    with torch.device("meta"):
+        model = build()
+    for _, p in model.named_parameters():
+        total += p.numel() * torch.finfo(p.dtype).bits // 8
+    return total
+
+
+def _input_on_its_own(build, input_shape):
+    with torch.device("meta"):
+        model = build()
+    with torch.no_grad():
+        return model.eval()(torch.zeros(*input_shape, device="meta")).shape
+
+
+def _to_empty_and_reset(build, device):
+    with torch.device("meta"):
+        model = build()
+    model.to_empty(device=device)
+    for module in model.modules():
+        reset = getattr(module, "reset_parameters", None)
+        if callable(reset):
+            reset()
+    return model
+
+
+def _apply_reset(build, device):
+    def reset(module):
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+
+    with torch.device("meta"):
+        model = build()
+    return model.to_empty(device=torch.device(device)).apply(reset)
+
+
+def _assign(build, device):
+    with torch.device("meta"):
+        model = build()
+    model.load_state_dict(build().to(device).state_dict(), assign=True)
+    return model.requires_grad_()
+
+
+RIGHT = [
+    dict(param_bytes=_set_and_restore, output_shape=_input_on_its_own, materialise=_to_empty_and_reset),
+    dict(param_bytes=_count_in_a_loop, materialise=lambda build, device: build().to(device)),
+    dict(materialise=_apply_reset),
+    dict(materialise=_assign),
+]
+
+
+def _leak(build, input_shape):
+    torch.set_default_device(torch.device("meta"))
+    return tuple(build()(torch.ones(input_shape)).shape)
+
+
+def _leak_on_error(build):
+    before = torch.get_default_device()
+    torch.set_default_device("meta")
+    size = sum(p.nbytes for p in build().parameters())
+    torch.set_default_device(before)
+    return size
+
+
+def _build_then_measure(build):
+    model = build()
+    with torch.device("meta"):
+        return sum(p.nbytes for p in model.parameters())
+
+
+def _real_then_meta(build, input_shape):
+    model = build()
+    with torch.device("meta"):
+        return tuple(model.to("meta")(torch.empty(input_shape)).shape)
+
+
+def _zeros(build, device):
+    with torch.device("meta"):
+        model = build()
+    model.to_empty(device=device)
+    for p in model.parameters():
+        nn.init.zeros_(p)
+    return model
+
+
+def _normal(build, device):
+    with torch.device("meta"):
+        model = build()
+    model.to_empty(device=device)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.normal_()
+    return model
+
+
+def _cuda_name(build, device):
+    with torch.device("meta"):
+        model = build()
+    return model.cpu()
+
+
+WRONG = [
+    Mistake("ended well and left meta as the default device", caught_by="", output_shape=_leak),
+    Mistake("ended with an error and left meta as the default device", caught_by="", param_bytes=_leak_on_error),
+    Mistake("param_bytes allocated the real thing", caught_by="", param_bytes=_build_then_measure),
+    Mistake("output_shape allocated the real thing", caught_by="", output_shape=_real_then_meta),
+    Mistake("nothing initialised the weights", caught_by="", materialise=_zeros),
+    Mistake("nothing initialised the weights", caught_by="", materialise=_normal),
+    Mistake("a meta tensor has no values that could be copied", caught_by="", materialise=_cuda_name),
+    Mistake(
+        "buffers are no parameters",
+        caught_by="",
+        param_bytes=lambda build: sum(x.nbytes for m in [_skeleton(build)] for x in [*m.parameters(), *m.buffers()]),
+    ),
+    Mistake(
+        "of 4 bytes",
+        caught_by="",
+        param_bytes=lambda build: sum(p.element_size() for p in _skeleton(build).parameters()),
+    ),
+    Mistake(
+        "flat, make (1, 7200)",
+        caught_by="",
+        output_shape=lambda build, shape: tuple(_skeleton(build)(torch.empty(shape, device="meta")).squeeze().shape),
+    ),
+    Mistake("belong on the cpu, they are on", caught_by="", materialise=lambda build, device: _skeleton(build).eval()),
+]
+
+
+def _skeleton(build):
+    with torch.device("meta"):
+        return build()

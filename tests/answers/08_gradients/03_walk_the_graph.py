@@ -1,0 +1,152 @@
+"""Answers that people give to walk_the_graph, right ones and wrong ones."""
+
+import re
+from collections import deque
+
+import torch
+
+from dojo import Mistake
+
+
+def _names_by_stack(t):
+    names, seen, todo = [], set(), [t.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if "AccumulateGrad" not in node.name():
+            names.append(re.sub(r"\d+", "", node.name()))
+        todo.extend(below for below, _ in reversed(node.next_functions))
+    return names
+
+
+def _leaves_by_stack(t):
+    found, seen, todo = [], set(), [t.grad_fn]
+    if t.grad_fn is None and t.requires_grad:
+        found.append(t)
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if type(node).__name__ == "AccumulateGrad":
+            found.append(node.variable)
+        todo.extend(below for below, _ in node.next_functions)
+    return found
+
+
+def _edge_walk(t):
+    if not t.requires_grad:
+        return []
+    start = torch.autograd.graph.get_gradient_edge(t).node
+    seen, queue = {start: None}, deque([start])
+    while queue:
+        for below, _ in queue.popleft().next_functions:
+            if below is not None and below not in seen:
+                seen[below] = None
+                queue.append(below)
+    return list(seen)
+
+
+def _names_by_edge(t):
+    names = [type(node).__name__ for node in _edge_walk(t)]
+    return [name.rstrip("0123456789") for name in names if name != "AccumulateGrad"]
+
+
+def _leaves_by_edge(t):
+    return list({node.variable for node in _edge_walk(t) if hasattr(node, "variable")})
+
+
+def _names_level_by_level(t):
+    names, level, seen = [], {t.grad_fn} - {None}, set()
+    while level:
+        seen |= level
+        names += [re.sub(r"\d+$", "", n.name()) for n in level if not hasattr(n, "variable")]
+        level = {b for n in level for b, _ in n.next_functions if b is not None} - seen
+    return names
+
+
+def _recursive_leaves(node, seen):
+    if node in seen:
+        return []
+    seen.add(node)
+    if hasattr(node, "variable"):
+        return [node.variable]
+    return [leaf for b, _ in node.next_functions if b is not None for leaf in _recursive_leaves(b, seen)]
+
+
+def _follow_the_first(t):
+    node = t.grad_fn
+    if node is None:
+        return [t] if t.requires_grad else []
+    while type(node).__name__ != "AccumulateGrad":
+        (node, _), *_ = node.next_functions
+    return [node.variable]
+
+
+def _in_list(t):
+    found = []
+    for leaf in [*_leaves_by_stack(t)]:
+        if not any((leaf == other).all() for other in found):
+            found.append(leaf)
+    return found
+
+
+def _paths(t):
+    todo, found = [t.grad_fn], set()
+    if t.is_leaf and t.requires_grad:
+        return [t]
+    while todo:
+        node = todo.pop()
+        if node is None:
+            continue
+        if hasattr(node, "variable"):
+            found.add(node.variable)
+        todo += [b for b, _ in node.next_functions]
+    return list(found)
+
+
+def _list_of_paths(t):
+    todo, found = [t.grad_fn], []
+    if t.is_leaf and t.requires_grad:
+        return [t]
+    while todo:
+        node = todo.pop()
+        if node is None:
+            continue
+        if hasattr(node, "variable"):
+            found.append(node.variable)
+        todo += [b for b, _ in node.next_functions]
+    return found
+
+
+def _names_by_name(t):
+    return [re.sub(r"\d", "", n.name()) for n in _edge_walk(t) if n.name() != "AccumulateGrad"]
+
+
+RIGHT = [
+    {"op_names": _names_by_stack, "leaves": _leaves_by_stack},
+    {"op_names": _names_by_edge, "leaves": _leaves_by_edge},
+    {"op_names": _names_level_by_level},
+]
+
+WRONG = [
+    Mistake(
+        "graphs are deeper than the Python stack",
+        caught_by="",
+        leaves=lambda t: _recursive_leaves(t.grad_fn, set()) if t.grad_fn else _leaves_by_stack(t),
+    ),
+    Mistake("index 0 of Addmm is the bias' AccumulateGrad", caught_by="", leaves=_follow_the_first),
+    Mistake("compare tensors with `is`", caught_by="", leaves=_in_list),
+    Mistake("visit a shared node once", caught_by="", leaves=_paths),
+    Mistake("many ways lead to a shared leaf", caught_by="", leaves=_list_of_paths),
+    Mistake("AccumulateGrad is no operation", caught_by="", op_names=_names_by_name),
+    Mistake(
+        "the number at the end of a name is not wanted",
+        caught_by="",
+        op_names=lambda t: [n + "0" for n in _names_by_edge(t)],
+    ),
+    Mistake("that is the order of the forward pass", caught_by="", op_names=lambda t: _names_by_stack(t)[::-1]),
+    Mistake("your walk did not", caught_by="", leaves=lambda t: _leaves_by_stack(t)[:2]),
+]
