@@ -169,3 +169,21 @@ def stub_line(kata: Kata, test: ast.FunctionDef | None) -> int | None:
     stubs = definitions(tree)
     names = [node for node in ast.walk(test) if isinstance(node, ast.Name) and node.id in stubs]
     return stubs[min(names, key=lambda node: (node.lineno, node.col_offset)).id].lineno if names else None
+
+
+def uses_of_stubs(kata: Kata) -> dict[str, set[str]]:
+    """Which of the kata's stubs each test names, itself or through a helper below the seam."""
+    tree = parse(kata.path)
+    if tree is None:
+        return {}
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    stubs = set(definitions(tree))
+
+    def names_in(node: ast.AST, seen: frozenset[str]) -> set[str]:
+        names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+        found = names & stubs
+        for helper in (names & functions.keys()) - stubs - seen:
+            found |= names_in(functions[helper], seen | {helper})
+        return found
+
+    return {name: names_in(node, frozenset({name})) for name, node in functions.items() if name.startswith("test_")}

@@ -45,6 +45,9 @@ class Command:
 def command_of(config: pytest.Config, root: Path) -> Command:
     """The command that the options ask for."""
     option = config.option
+    if option.kata_verdict is not None:
+        kata = _named(option.kata_verdict, root)
+        return Command("verdict", "one kata" if kata else "up to the current one", kata, say_verdict)
     if option.kata_list:
         return Command("list", "all", say=say_list)
     if option.kata_hint is not None:
@@ -65,6 +68,14 @@ def _named(name: str, root: Path) -> Kata | None:
         return find_kata(find_katas(root), name)
     except UnknownKata as error:
         raise pytest.UsageError(str(error)) from None
+
+
+# ── pytest --kata-verdict=NAME, which the watch runs ──
+
+
+def say_verdict(session: KataSession, page: Page) -> list[Line]:
+    """The verdict without pytest's own output around it."""
+    return session.verdict_lines(page)
 
 
 # ── pytest --kata-list ──

@@ -57,6 +57,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="SECONDS",
         help=f"stop a test after that long (default {limits.DEFAULT:g}, some tests have more; 0: never)",
     )
+    add("--kata-watch", action="store_true", help="stay open, and show the verdict at each save")
+    add("--kata-poll", action="store_true", help="with --kata-watch: poll for changes, where events do not come")
+    add(
+        "--kata-memory",
+        type=float,
+        default=8.0,
+        metavar="GB",
+        help="with --kata-watch: how much memory a run may take (Linux; default 8, 0: no limit)",
+    )
+    add("--kata-verdict", metavar="NAME", help="run one kata (default: up to the current one), print its verdict only")
     add("--kata-no-xray", action="store_true", help="do not show the tensors of a failing test")
     add(
         "--kata-data",
@@ -67,9 +77,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--kata-download", action="store_true", help="fetch MNIST (12 MB), verify it, and end")
 
 
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    from dojo import hooks
+
+    pluginmanager.add_hookspecs(hooks)
+
+
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
-    if not config.option.kata_download:
-        return None
+    if config.option.kata_watch:
+        from dojo import watch
+
+        return watch.main(config)
+    return _download(config) if config.option.kata_download else None
+
+
+def _download(config: pytest.Config) -> int:
     from dojo.data import DataError, download_mnist
 
     _name_data_root(config)

@@ -29,6 +29,7 @@ class KataSession:
         self.walks = command.walks(bare=_is_bare(config))
         self.results: dict[str, Result] = {}
         self.held_back: list[Any] = []
+        self.said = False
 
     # ── collecting ──
 
@@ -75,6 +76,13 @@ class KataSession:
                 item.session.shouldfail = f"first {current.kata.slug}, then the next"
         return outcome
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self) -> Generator[None, object, object]:
+        outcome = yield
+        if self.command.name == "verdict":  # at once: what pytest still has to tidy up can wait
+            self.verdict(self.config.pluginmanager.get_plugin("terminalreporter"))
+        return outcome
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         fact: Fact | None = fact_of(report)
         if fact is not None and fact["kata"] in self.results:
@@ -105,25 +113,32 @@ class KataSession:
         """Print what this session is there to say; called between pytest's own sections and its closing line."""
         if self.held_back:  # the short summary, where the user asked for one, names them all
             terminalreporter.stats["failed"] = self.held_back
-        if self.config.option.collectonly or not (self.results or self.command.runs == "nothing"):
+        if self.said or self.config.option.collectonly or not (self.results or self.command.runs == "nothing"):
             return
+        self.said = True
         writer = terminalreporter._tw
         page = Page(writer.fullwidth, Glyphs.for_encoding(getattr(writer._file, "encoding", None)))
-        results = list(self.results.values())
         if self.command.name == "run":
             terminalreporter.ensure_newline()
             terminalreporter.section("katas", sep="=")
-            lines = page.verdict(
-                results,
-                len(self.katas),
-                walked=self.walks,
-                own_files=self.own_files,
-                notes=self._notes(),
-                passed_now=self._passed_now(),
-            )
+            lines = self.verdict_lines(page)
         else:
             lines = self.command.say(self, page)
         write(writer, lines)
+        current = self.current()
+        states = {key: result.state for key, result in self.results.items()}
+        self.config.hook.pytest_kata_verdict(states=states, current=current.key if current else None)
+
+    def verdict_lines(self, page: Page) -> list[Line]:
+        """The verdict on the katas that ran."""
+        return page.verdict(
+            list(self.results.values()),
+            len(self.katas),
+            walked=self.walks,
+            own_files=self.own_files,
+            notes=self._notes(),
+            passed_now=self._passed_now(),
+        )
 
     def _notes(self) -> list[str]:
         if getattr(self.config.option, "numprocesses", None) and _is_bare(self.config, but_workers=True):

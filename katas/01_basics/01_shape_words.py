@@ -49,11 +49,17 @@ under_test(globals())
 
 
 def _check_count(got: object, want: int, sentence: str) -> None:
-    assert not callable(got), "you returned a method: in torch x.size is not a number, it is a method that you call"
-    assert not isinstance(got, tuple), f"you returned a shape, {got!r}: one number was asked for"
-    assert not isinstance(got, torch.Tensor), f"you returned a tensor, {got!r}: a Python int was asked for"
-    assert isinstance(got, numbers.Integral), f"expected an int, got {got!r}"
-    assert got == want, f"{sentence}: expected {want}, got {got}"
+    __tracebackhide__ = True
+    if callable(got):
+        raise AssertionError("you returned a method: in torch x.size is not a number, it is a method that you call")
+    if isinstance(got, tuple):
+        raise AssertionError(f"you returned a shape, {got!r}: one number was asked for")
+    if isinstance(got, torch.Tensor):
+        raise AssertionError(f"you returned a tensor, {got!r}: a Python int was asked for")
+    if not isinstance(got, numbers.Integral):
+        raise AssertionError(f"expected an int, got {got!r}")
+    if got != want:
+        raise AssertionError(f"{sentence}: expected {want}, got {got}")
 
 
 def _images(*shape: int) -> torch.Tensor:
@@ -71,7 +77,7 @@ def test_a_shape_is_not_a_count():
     _check_count(three, 24, "every dimension counts, however many there are")
 
 
-@pytest.mark.parametrize(("shape", "want"), [((), 1), ((0, 3), 0)])
+@pytest.mark.parametrize(("shape", "want"), [((), 1), ((0, 3), 0)], ids=["no dimension", "no value"])
 def test_a_tensor_may_have_no_dimension_or_no_value(shape, want):
     """torch.tensor(7.0) has no dimension and one value: len() refuses it. A batch of 0 samples is a tensor too."""
     with explain(f"count the values of a tensor of shape {shape} too: len(x) and x.shape[0] need a dimension"):
@@ -79,7 +85,7 @@ def test_a_tensor_may_have_no_dimension_or_no_value(shape, want):
     _check_count(n, want, f"a tensor of shape {shape} holds {want} value{'s' * (want != 1)}")
 
 
-@pytest.mark.parametrize("shape", [(5, 2, 3), (1, 7), (6,)])
+@pytest.mark.parametrize("shape", [(5, 2, 3), (1, 7), (6,)], ids=str)
 def test_dimension_0_is_the_batch(shape):
     with explain(f"a batch of shape {shape} has a dimension 0, and maybe no other"):
         n = batch_size(torch.zeros(shape))
@@ -116,16 +122,26 @@ def test_an_image_of_one_pixel_keeps_its_rows_and_columns():
 
 
 @pytest.mark.parametrize("channels", [3, 2])
-def test_squeeze_leaves_a_dimension_of_size_3_alone_without_a_word(channels):
+def test_squeeze_does_nothing_to_a_dimension_of_size_3(channels):
     x = _images(4, channels, 5, 6)
     said = f"{channels} channels cannot be dropped: raise ValueError or RuntimeError, don't return something"
     with raises((ValueError, RuntimeError), said):
-        _diagnose(drop_channel(x.clone()), x)  # comes as far as the diagnosis only if nothing was raised
+        _say_what_came(_drop(x.clone()), x)  # gets as far as this only if nothing was raised
 
 
-def _diagnose(out: object, x: torch.Tensor) -> None:
+def _drop(x: torch.Tensor) -> object:
+    try:
+        return drop_channel(x)
+    except AssertionError as error:
+        raise AssertionError("an assert is no check for callers: raise ValueError or RuntimeError instead") from error
+
+
+def _say_what_came(out: object, x: torch.Tensor) -> None:
     if isinstance(out, torch.Tensor):
         c = x.shape[1]
-        assert out.shape != x.shape, f"{c} channels are still there: squeeze(1) on a size-{c} dim does nothing"
-        assert out.tolist() != x[:, 0].tolist(), "you kept one colour and lost the others, without a word"
-        assert out.shape[:1] == (4,), f"B was 4, but you made a batch of {tuple(out.shape)}: {c} channels became images"
+        if out.shape == x.shape:
+            raise AssertionError(f"{c} channels are still there: squeeze(1) on a size-{c} dim does nothing")
+        if out.tolist() == x[:, 0].tolist():
+            raise AssertionError("you kept one colour and lost the others, without a word")
+        if out.shape[:1] == (4 * c,):
+            raise AssertionError(f"B was 4, you returned {tuple(out.shape)}: the {c} channels became more images")

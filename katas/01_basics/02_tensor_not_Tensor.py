@@ -89,7 +89,7 @@ def test_a_class_number_must_not_pass_through_a_float():
     check_tensor(out, want, "labels are int64: class numbers are counted, not measured")
 
 
-@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8"])
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8"], ids=str)
 def test_labels_are_int64_whatever_comes_in(dtype):
     with explain(f"labels takes an array of {dtype} too"):
         out = labels(np.array([7, 0, 200], dtype=dtype))
@@ -107,7 +107,7 @@ def test_numpy_counts_in_float64_and_a_layer_in_float32():
     check_tensor(out, want, "the answer of a float32 model to a float64 array", rtol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
 def test_data_follows_the_dtype_of_the_model(dtype):
     model, array, want = _linear(dtype)
     with explain(f"this model's parameters are {dtype}: not every model is float32, ask this one for its dtype"):

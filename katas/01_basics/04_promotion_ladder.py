@@ -62,7 +62,7 @@ def test_a_vector_of_float64_promotes_a_float32_batch(elements):
     assert x.tolist() == [[1, 2, 3], [4, 5, 6]], "you changed x itself: give back a new tensor"
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_half_precision_stays_half_precision(dtype):
     x = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], dtype=dtype)
     want = torch.tensor([[0.0, 2.0, 1.25], [1.5, 14.0, 2.0]], dtype=dtype)
@@ -93,7 +93,7 @@ def test_float64_keeps_all_its_digits():
     )
 
 
-@pytest.mark.parametrize("default", [torch.float32, torch.float64])
+@pytest.mark.parametrize("default", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("kind", ["float64 vector", "0-dim float16", "Python numbers"])
 def test_integers_become_the_default_dtype(default, kind):
     """int64 and a 0-dim float16 give float16: the category goes up, and the only width in sight is half."""
@@ -114,7 +114,7 @@ def test_integers_become_the_default_dtype(default, kind):
     check_tensor(out, want, f"an integer x and {kind}: the default dtype, here {default}", rtol=1e-3)
 
 
-@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool], ids=str)
 def test_integers_and_bools_have_no_mean_in_their_own_dtype(dtype):
     x = torch.tensor([[1, 0, 1], [1, 1, 0]] if dtype == torch.bool else [[1, 2, 250], [4, 5, 6]]).to(dtype)
     want = 4 / 6 if dtype == torch.bool else 268 / 6

@@ -1,7 +1,7 @@
 """Permute, not reshape: the right shape with scrambled pixels.
 
 Images come from files as (H, W, C): height, width, colour. Layers want (C, H, W). Two calls give that shape, and only
-one of them gives the image. `img.permute(2, 0, 1)` moves the *dimensions*: each number keeps its row, column, colour.
+one of them gives the image. `img.permute(...)` moves the *dimensions*: each number keeps its row, column and colour.
 `img.view(C, H, W)`, and `reshape` too, leaves the numbers in the order in which they lie in memory and only puts other
 brackets round them: what was the colour of one pixel becomes a piece of a row. The shape is as ordered, nothing raises,
 the loss even falls a bit, and people search for weeks. If two dimensions are of one size, no shape check can help.

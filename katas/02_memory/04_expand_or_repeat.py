@@ -58,7 +58,8 @@ def test_expand_follows_the_strides_of_the_row():
 
 def test_expanded_rows_cost_no_memory():
     row = torch.tensor([1.0, 2, 3])
-    rows = broadcast_rows(row, 1000)
+    with explain("broadcast_rows(row, 1000) could not be computed for a row of 3 values"):
+        rows = broadcast_rows(row, 1000)
     assert isinstance(rows, torch.Tensor), f"expected a tensor, got {type(rows).__name__}"
     paid = rows.untyped_storage().nbytes()
     assert paid <= 12, f"you copied the row again and again: 12 bytes became {paid}"
@@ -66,7 +67,7 @@ def test_expanded_rows_cost_no_memory():
 
 
 def test_a_write_through_one_expanded_row_changes_them_all():
-    """PyTorch refuses to write to the whole tensor, where one memory cell would be written n times, but not to a row."""
+    """PyTorch refuses to write to the whole, where one memory cell would be written n times, but not to one row."""
     row = torch.tensor([1.0, 2, 3])
     rows = broadcast_rows(row, 2)
     want = torch.tensor([[11.0, 12, 13]] * 2)
@@ -79,23 +80,28 @@ def test_a_write_through_one_expanded_row_changes_them_all():
 
 
 def test_repeated_rows_are_edited_one_by_one():
-    row = torch.tensor([1, 2, 3])
+    row = torch.tensor([1.0, 2, 3])
     with explain("editable_rows(row, 2) could not be computed for a row of 3 values"):
         rows = editable_rows(row, 2)
-    check_tensor(rows, torch.tensor([[1, 2, 3], [1, 2, 3]]), "editable_rows(row, 2) is row, row: one in each of 2 rows")
+    check_tensor(
+        rows, torch.tensor([[1.0, 2, 3], [1, 2, 3]]), "editable_rows(row, 2) is row, row: one in each of 2 rows"
+    )
     for i in (0, 1):
         with explain("all your rows are one row in memory: torch refuses to write to it"):
             rows[i, 0] = 50 + i
     check_tensor(
-        rows, torch.tensor([[50, 2, 3], [51, 2, 3]]), "all your rows are one row in memory: one write hit them all"
+        rows, torch.tensor([[50.0, 2, 3], [51, 2, 3]]), "all your rows are one row in memory: one write hit them all"
     )
-    check_tensor(row, torch.tensor([1, 2, 3]), "your rows lie on the memory of row: a write to them changed the source")
+    check_tensor(
+        row, torch.tensor([1.0, 2, 3]), "your rows lie on the memory of row: a write to them changed the source"
+    )
 
 
 def test_contiguous_does_not_copy_what_is_contiguous():
     """One row, expanded to one row, lies in memory as it should: there is nothing to copy."""
     row = torch.tensor([1.0, 2, 3])
-    rows = editable_rows(row, 1)
+    with explain("editable_rows(row, 1) could not be computed for a row of 3 values"):
+        rows = editable_rows(row, 1)
     check_tensor(rows, torch.tensor([[1.0, 2, 3]]), "editable_rows(row, 1) has the shape (1, 3)")
     rows[0, 0] = 50.0
     assert row[0] == 1.0, "n was 1, and nothing was copied: your write to the rows changed the source"

@@ -74,10 +74,10 @@ def test_an_assignment_through_a_mask_writes_to_x():
 
 
 def test_a_mask_may_pick_nothing():
-    x = torch.arange(1, 7).view(2, 3)
+    x = torch.arange(1.0, 7).view(2, 3)
     with explain("a mask that is False everywhere is a mask like any other"):
         zero_column_(x, torch.tensor([False, False]), 2)
-    check_tensor(x, torch.tensor([[1, 2, 3], [4, 5, 6]]), "the mask is False everywhere, so x must stay as it is")
+    check_tensor(x, torch.tensor([[1.0, 2, 3], [4, 5, 6]]), "the mask is False everywhere, so x must stay as it is")
 
 
 def test_swapping_rows_needs_a_copy():

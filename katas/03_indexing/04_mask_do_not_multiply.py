@@ -28,7 +28,7 @@ def invert(mask: torch.Tensor) -> torch.Tensor:
 
 
 def masked_mean(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """The mean (0-dim) of those values of `x` (float) where `mask` (bool, same shape) is True, whatever the others are."""
+    """The mean (0-dim) of the values of `x` (float) where `mask` (bool, same shape) is True; the others may be NaN."""
     raise NotImplementedError("return the mean of what the mask keeps")
 
 

@@ -47,7 +47,7 @@ def _gradient(out: Any, of: torch.Tensor, weights: torch.Tensor, where: str) -> 
         (grad,) = torch.autograd.grad((out * weights).sum(), of, allow_unused=True)
     assert grad is not None, "your result does not depend on this input: you cut it off on the way (detach, data?)"
     assert not grad.isnan().any(), (
-        f"the gradient is NaN {where}: the branch that was not taken got gradient 0, and 0 * inf is NaN\n{grad}"
+        f"the gradient is NaN {where}: hiding the value leaves its derivative in the graph, and 0 * inf is NaN\n{grad}"
     )
     assert not grad.isinf().any(), (
         f"the gradient is infinite {where}: the derivative there goes into the result\n{grad}"

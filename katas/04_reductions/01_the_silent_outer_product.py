@@ -30,7 +30,10 @@ def broadcast_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def mse(pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """The mean of the squared differences (0-dim) of two float tensors. An error, such as ValueError, if shapes differ."""
+    """The mean (0-dim) of the squared differences of two float tensors.
+
+    An error, such as ValueError, if the shapes differ.
+    """
     raise NotImplementedError("return the mean squared error, of equal shapes only")
 
 

@@ -87,10 +87,8 @@ def test_nan_is_not_equal_to_itself():
     assert _says(identical, x, x.clone()) is True, (
         "a clone with a NaN is identical: NaN == NaN is False, so ask isnan too"
     )
-    assert _says(identical, x, torch.tensor([1.0, 0.0, 3.0])) is False, (
     assert _says(identical, x, torch.tensor([1.0, 2.0, 3.0])) is False, "NaN and 2 are not the same: you left NaNs out"
-    )
-        "NaN and 0 are not the same: you replaced the NaNs"
+    assert _says(identical, x, torch.tensor([1.0, 0.0, 3.0])) is False, "NaN and 0 differ: you replaced the NaNs"
     assert _says(identical, x, torch.tensor([_NAN, 1.0, 3.0])) is False, "the NaNs are in different places"
     assert _says(identical, x, torch.tensor([2.0, _NAN, 3.0])) is False, "one NaN in common does not excuse the 2"
 

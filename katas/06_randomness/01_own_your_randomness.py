@@ -66,7 +66,8 @@ def _seed_globals():
 
 
 def _noise(shape, seed):
-    got = noise(shape, seed)
+    with explain(f"noise({shape}, {seed}) must draw a tensor of that shape"):
+        got = noise(shape, seed)
     assert isinstance(got, torch.Tensor), f"noise returns a tensor, yours is {type(got).__name__}"
     assert got.shape == shape, f"noise({shape}, seed) has that shape, yours has {tuple(got.shape)}"
     assert got.is_floating_point(), f"noise returns floats, yours is {got.dtype}"

@@ -65,10 +65,13 @@ def _adjacency(edges, n):
 
 
 def test_duplicate_entries_add_up():
-    dense = _adjacency([[0, 1], [2, 0], [0, 1]], 3)[1]
+    A, dense = _adjacency([[0, 1], [2, 0], [0, 1]], 3)
     assert dense.shape == (3, 3), f"adjacency(edges, 3) is (3, 3), yours is {tuple(dense.shape)}"
     assert dense[0, 1] != 1, "the edge 0→1 is there twice, so its entry is 2: you dropped or overwrote the second one"
     check_tensor(dense, torch.tensor([[0.0, 2, 0], [0, 0, 0], [1, 0, 0]]), "entry [i, j] counts the edges from i to j")
+    assert not (A.is_coalesced() and len(A.values()) == 3), (
+        "you call it coalesced, but 0→1 is still there in two entries"
+    )
 
 
 def test_two_edges_hide_a_missing_transpose():

@@ -37,6 +37,9 @@ def move(batch: Any, device: str | torch.device) -> Any:
 under_test(globals())
 
 
+_BUILT = "a list or a tuple is built from one iterable, a namedtuple from its fields one by one"
+
+
 class _Sample(NamedTuple):
     image: Any
     label: Any
@@ -62,7 +65,7 @@ def test_to_returns_the_moved_tensor():
     x, _ = _tensors()
     got = _moved(x)
     if isinstance(got, torch.Tensor):
-        assert got.device.type == "meta", "still on the CPU: `.to` returned the moved tensor and you dropped it"
+        assert got.device.type == "meta", "still on the CPU: `.to` returns the moved tensor, x stays; did you drop it?"
     _check_moved(got, x, "the tensor")
     _check_moved(_moved(x, torch.device("meta")), x, "the tensor (moved to a torch.device)")
 
@@ -103,17 +106,23 @@ def test_the_batch_belongs_to_the_caller():
 )
 def test_a_tensor_that_is_there_already_is_not_copied():
     x, y = _tensors()
-    assert _moved(x, "cpu") is x, "x was on the CPU already: you copied it for nothing, `.to` alone would not"
+    got = _moved(x, "cpu")
+    check_tensor(got, x, "move(x, 'cpu') is x on the CPU")
+    assert got is x, "x was on the CPU already: you copied it for nothing, `.to` alone would not"
     got = _moved({"x": x, "inner": (x, y)}, torch.device("cpu"))
     with explain("the batch is no longer what it was"):
-        same = got["x"] is x and got["inner"][1] is y
-    assert same, "the tensors in the batch were on the CPU already, and you copied them for nothing"
+        outer, inner = got["x"], got["inner"][1]
+    check_tensor(outer, x, "move(batch, 'cpu') holds x on the CPU")
+    check_tensor(inner, y, "move(batch, 'cpu') holds y on the CPU, further down")
+    assert (outer is x, inner is y) == (True, True), (
+        "the tensors in the batch were on the CPU already, and you copied them for nothing"
+    )
 
 
 @pytest.mark.parametrize("kind", [list, tuple])
 def test_a_list_stays_a_list_and_a_tuple_a_tuple(kind):
     x, y = _tensors()
-    with explain(f"a {kind.__name__} is built from one iterable, not from its items one by one"):
+    with explain(f"a {kind.__name__} broke your move: {_BUILT}"):
         got = move(kind([x, (y, "cat")]), "meta")
     assert type(got) is kind, f"a {kind.__name__} stays a {kind.__name__}, yours became a {type(got).__name__}"
     assert len(got) == 2, f"the {kind.__name__} had 2 items, yours has {len(got)}"
@@ -125,7 +134,7 @@ def test_a_list_stays_a_list_and_a_tuple_a_tuple(kind):
 
 def test_a_namedtuple_takes_its_fields_one_by_one():
     x, y = _tensors()
-    with explain("a namedtuple is built from its fields one by one, not from one iterable"):
+    with explain(f"a namedtuple broke your move: {_BUILT}"):
         got = move([_Sample(image=x, label={"y": y})], "meta")
     assert isinstance(got, list), f"a list stays a list, yours became a {type(got).__name__}"
     assert len(got) == 1, f"the list held one namedtuple, yours holds {len(got)} things"

@@ -61,7 +61,7 @@ def test_backward_needs_the_result_of_exp():
     c = torch.tensor([[1.0, 2.0, 4.0], [-3.0, 0.5, 7.0]])
     s = torch.softmax(x, dim=1)
     (want,) = torch.autograd.grad((s * c).sum(), x)
-    with explain("you probably edited x, or a view of it, in place: x is a leaf that requires grad"):
+    with explain("softmax_rows should run: x is a leaf that requires grad here, so nothing may be written into it"):
         y = softmax_rows(x)
     assert isinstance(y, torch.Tensor), f"softmax_rows returns a tensor, got {type(y).__name__}"
     assert y.requires_grad, "the result does not require grad: you left the graph on the way"
@@ -86,7 +86,7 @@ def test_a_leaf_can_be_edited_in_place_under_no_grad():
     w = layer.weight
     with torch.no_grad():
         w.copy_(torch.tensor([[-2.0, 0.125, 3.0], [0.5, -0.25, 0.75]]))
-    with explain("you probably edited a leaf while autograd was recording, which it forbids"):
+    with explain("clamp_ should run: a leaf that requires grad can be edited only where autograd does not record"):
         clamp_(w, -0.25, 0.5)
     want = torch.tensor([[-0.25, 0.125, 0.5], [0.5, -0.25, 0.5]])
     check_tensor(w, want, "every value of the layer's own weight should be in [-0.25, 0.5]")
@@ -105,7 +105,7 @@ def test_backward_refuses_a_graph_that_is_older_than_the_edit():
     """Of w ** 2, backward reads w: with the clamped values it would give 2 instead of 6 at the last place."""
     w = torch.tensor([-2.0, 0.125, 3.0], requires_grad=True)
     loss = (w**2).sum()
-    with explain("you probably edited a leaf while autograd was recording, which it forbids"):
+    with explain("clamp_ should run: a leaf that requires grad can be edited only where autograd does not record"):
         clamp_(w, -0.5, 1.0)
     check_tensor(w, torch.tensor([-0.5, 0.125, 1.0]), "w itself should be clamped into [-0.5, 1]")
     with raises(

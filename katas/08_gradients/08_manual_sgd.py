@@ -48,7 +48,7 @@ under_test(globals())
 def test_a_step_changes_the_leaf_itself():
     w = torch.tensor([1.0, 2.0], requires_grad=True)
     (w**2).sum().backward()
-    with explain("you probably edited a leaf while autograd was recording, which it forbids"):
+    with explain("the step should run: a leaf that requires grad can be edited only where autograd does not record"):
         sgd_step_([w], 0.1)
     assert w.detach().tolist() != [1.0, 2.0], (
         "w did not move: rebinding the loop variable makes a new tensor, and clearing first leaves nothing to add"
@@ -82,7 +82,7 @@ def test_a_parameter_without_a_gradient_stays_as_it_is():
         sgd_step_([unused, w, also_unused, v], 0.5)
     check_tensor(unused, torch.tensor([1.0, -1.0]), "a parameter with .grad None must not move")
     check_tensor(also_unused, torch.tensor([3.0, -3.0]), "a parameter with .grad None must not move")
-    rest = "w and v have gradients: a parameter without one must not end the step for the rest"
+    rest = "w and v should move by -lr * grad: a parameter without gradient must not end the step for the rest"
     check_tensor(w, torch.tensor([0.0, 0.0]), rest, atol=1e-6)
     check_tensor(v, torch.tensor([3.0, -3.0]), rest, atol=1e-6)
 

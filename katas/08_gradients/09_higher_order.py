@@ -56,8 +56,8 @@ def test_a_gradient_can_be_differentiated_again(n, want):
     with explain(f"you probably could not differentiate a second time: {_NO_GRAPH}"):
         got = nth_derivative(lambda x: x**3, 3.0, n)
     assert isinstance(got, float), f"nth_derivative returns a float, got {got!r}"
-    assert got != 45.0, "45 = 27 + 18: backward added the second derivative to the first in .grad"
-    assert got == want, f"derivative {n} of x³ at 3 should be {want}"
+    assert round(got) != 45, "45 = 27 + 18: backward added the second derivative to the first in .grad"
+    assert abs(got - want) < 1e-4, f"derivative {n} of x³ at 3 should be {want}, got {got}"
 
 
 @pytest.mark.parametrize("n", [2, 3])

@@ -134,9 +134,37 @@ def _answers(model, images):
     model.eval()
     with torch.no_grad(), explain("the trained net does not take what prepare() makes"):
         logits = torch.cat([model(prepare(part).to(device)).cpu() for part in images.split(1000)])
-    assert logits.shape == (len(images), 10), f"expected logits (N, 10), got {tuple(logits.shape)}"
-    assert logits.isfinite().all(), "your net gives nan or inf: training blew up; a smaller learning rate?"
+    fits, finite = logits.shape == (len(images), 10), logits.isfinite().all().item()
+    assert fits, f"expected logits (N, 10), got {tuple(logits.shape)}"
+    assert finite, "your net gives nan or inf: training blew up; a smaller learning rate?"
     return logits.argmax(1)
+
+
+@contextlib.contextmanager
+def _stale_gradients_found():
+    """After each optimizer step the gradients become huge: whoever zeroes them before the next backward never sees it."""
+    from torch.optim import SGD
+    from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+    def gradients(optimizer):
+        return [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+
+    def mark(optimizer, *_):
+        for grad in gradients(optimizer):
+            grad.fill_(1e9)
+
+    def look(optimizer, args, kwargs):
+        closure = len(args) > 1 or kwargs.get("closure")  # computes the gradients inside step()
+        stale = not closure and any(grad.max().item() > 1e8 for grad in gradients(optimizer))
+        assert not stale, "the gradients of the last step were still there and were added up: zero_grad() for each batch"
+
+    SGD([torch.zeros(1)], lr=0.1)  # the first optimizer of a process imports 900 modules; do that before the training
+    hooks = register_optimizer_step_pre_hook(look), register_optimizer_step_post_hook(mark)
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @functools.cache
@@ -155,11 +183,12 @@ def _practice():
 
     hook = nn.modules.module.register_module_forward_pre_hook(note)
     try:
-        with _test_split_locked():
+        with _test_split_locked(), _stale_gradients_found():
             model = _trained(images, labels.clone(), epochs=12)
     finally:
         hook.remove()
-    assert torch.equal(images, given), "train() changed the images that it was given"
+    changed = not torch.equal(images, given)
+    assert not changed, "train() changed the images that it was given"
     return _answers(model, given), labels, seen
 
 
@@ -174,9 +203,10 @@ def test_pixels_are_bytes_that_must_become_small_floats():
         assert x.shape == shape, f"a convolution wants a channel dimension: expected {shape}, got {tuple(x.shape)}"
         assert x.dtype == torch.float32, f"expected float32, got {x.dtype}"
         pair = torch.stack([x.flatten(), before.flatten().float()]).double()
-        assert pair[0].std() < 10, f"std {pair[0].std():.1f}: those are raw bytes, 0 to 255; a net learns badly from them"
-        assert pair[0].std() > 0.01, f"std {pair[0].std():.5f}: the pixels are squeezed to almost nothing"
-        assert pair.corrcoef()[0, 1].abs() > 0.95, (
+        std, alike = pair[0].std().item(), pair.corrcoef()[0, 1].abs().item()
+        assert std < 10, f"std {std:.1f}: those are raw bytes, 0 to 255; a net learns badly from them"
+        assert std > 0.01, f"std {std:.5f}: the pixels are squeezed to almost nothing"
+        assert alike > 0.95, (
             "the pictures are no longer those that were given: bytes wrap around (in uint8, 3 - 5 is 254) and `//` cuts, "
             "so make floats first; and a reshape must not mix the images"
         )
@@ -193,15 +223,12 @@ def test_a_net_gives_ten_logits_per_image_not_probabilities():
         check_tensor(logits, torch.empty(len(batch), 10) if logits is None else logits, "the net returns a tensor")
         shape = (len(batch), 10)
         assert logits.shape == shape, f"ten logits for each image: expected {shape}, got {tuple(logits.shape)}"
-        sums = logits.double().sum(1)
-        assert not ((logits >= 0).all() and torch.allclose(sums, torch.ones_like(sums), atol=1e-4)), (
-            "your net ends in softmax: cross_entropy does that itself, and twice it learns slowly"
-        )
-        assert (logits < 0).any() or (logits > 0).all(), "your net ends in relu: a logit must be free to be negative"
-    other = make_net()
-    assert not {id(p) for p in net.parameters()} & {id(p) for p in other.parameters()}, (
-        "make_net() returned the same weights twice: a second training would go on from the first"
-    )
+        low, sums = logits.min().item(), logits.double().sum(1)
+        softmax = low >= 0 and (sums - 1).abs().max().item() < 1e-4
+        assert not softmax, "your net ends in softmax: cross_entropy does that itself, and twice it learns slowly"
+        assert low != 0, "your net ends in relu: a logit must be free to be negative"
+    shared = {id(p) for p in net.parameters()} & {id(p) for p in make_net().parameters()}
+    assert not shared, "make_net() returned the same weights twice: a second training would go on from the first"
 
 
 def test_accuracy_counts_images_not_batches():
@@ -230,16 +257,18 @@ def test_measuring_leaves_no_trace(training):
     with explain("accuracy() did not get through; the error is below"):
         accuracy(model, images, labels)
     assert model.modes, "accuracy() never called the model"
+    moved = model.bias.detach().any().item()
+    assert not moved, "accuracy() changed the weights: measuring must not train"
     assert torch.is_grad_enabled(), "accuracy() switched gradients off for good: nobody can train after it"
     assert model.modes == {False}, "accuracy() measured a net in train mode, with dropout on: eval mode, all of it"
     assert model.grads == {False}, "accuracy() recorded a graph for backward: memory and time for nothing"
     kind = {True: "train", False: "eval"}
-    assert model.training is training, f"the model came in {kind[training]} mode and left in {kind[not training]} mode"
-    assert model.part.training is not training, (
+    whole, part = model.training, model.part.training
+    assert whole is training, f"the model came in {kind[training]} mode and left in {kind[not training]} mode"
+    assert part is not training, (
         f"a part of the model was in {kind[not training]} mode, as when it is frozen, and is in {kind[training]} mode now: "
         "note the mode of every module, not only of the whole"
     )
-    assert not model.bias.any(), "accuracy() changed the weights: measuring must not train"
 
 
 def test_training_sees_the_data_in_a_new_order_every_epoch():
@@ -247,7 +276,7 @@ def test_training_sees_the_data_in_a_new_order_every_epoch():
     if not seen or len(seen[0][0]) >= len(labels):
         return  # one batch is the whole data (or a net that is called in an unusual way): no order to look at
     order = torch.cat([digits for digits, _ in seen])[: len(labels)].double()
-    drift = torch.stack([order, torch.arange(len(order)).double()]).corrcoef()[0, 1].abs()
+    drift = torch.stack([order, torch.arange(len(order)).double()]).corrcoef()[0, 1].abs().item()
     kinds = sum(len(set(digits.tolist())) for digits, _ in seen) / len(seen)
     sizes = sum(len(digits) for digits, _ in seen) / len(seen)
     assert drift < 0.5, "the images came in the order in which they were given: shuffle them"
@@ -259,12 +288,11 @@ def test_training_sees_the_data_in_a_new_order_every_epoch():
 
 def test_training_learns_what_it_is_given():
     answers, labels, _ = _practice()
-    counts = answers.bincount(minlength=10)
-    share = (answers == labels).double().mean().item()
-    assert counts.max() < len(labels), f"your net says {int(counts.argmax())} to every image: it learnt nothing"
+    kinds, share = set(answers.tolist()), (answers == labels).double().mean().item()
+    assert len(kinds) > 1, f"your net says {kinds.pop()} to every image: it learnt nothing"
     assert share > 0.8, (
         f"after 12 epochs on 512 clock digits your net reads {share:.0%} of them right: do the labels still belong to their "
-        "images, are the gradients zeroed for each batch, does the optimizer step, and is it that net that you return?"
+        "images, does the optimizer step the weights of that net, and is it that net that you return?"
     )
 
 

@@ -58,6 +58,11 @@ def _last_dimension(x):
     return x.squeeze(-1)
 
 
+def _assert_one(x):
+    assert x.shape[1] == 1
+    return x.squeeze(1)
+
+
 def _only_rgb_is_wrong(x):
     if x.shape[1] == 3:
         raise ValueError("RGB")
@@ -68,7 +73,7 @@ _BATCH = "your squeeze ate the batch dimension"
 _PIXEL = "your squeeze ate rows or columns too"
 _NOTHING = "squeeze(1) on a size-3 dim does nothing"
 _COUNT = "test_a_shape_is_not_a_count"
-_RGB = "test_squeeze_leaves_a_dimension_of_size_3_alone_without_a_word"
+_RGB = "test_squeeze_does_nothing_to_a_dimension_of_size_3"
 _ONE = "test_a_batch_of_one_image_is_still_a_batch"
 _PLAIN = "test_a_dimension_of_size_1_can_go_without_moving_a_value"
 _EMPTY = "test_a_tensor_may_have_no_dimension_or_no_value"
@@ -105,7 +110,8 @@ MISTAKES = [
     Mistake("come out as (4, 2, 3)", caught_by=_PLAIN, drop_channel=_last_dimension),
     Mistake(_NOTHING, caught_by=_RGB, drop_channel=lambda x: x.squeeze(1)),
     Mistake("squeeze(1) on a size-2 dim does nothing", caught_by=_RGB, drop_channel=_only_rgb_is_wrong),
+    Mistake("an assert is no check for callers", caught_by=_RGB, drop_channel=_assert_one),
     Mistake("you kept one colour", caught_by=_RGB, drop_channel=lambda x: x[:, 0]),
-    Mistake("channels became images", caught_by=_RGB, drop_channel=lambda x: x.reshape(-1, *x.shape[2:])),
+    Mistake("channels became more images", caught_by=_RGB, drop_channel=lambda x: x.reshape(-1, *x.shape[2:])),
     Mistake("3 channels cannot be dropped", caught_by=_RGB, drop_channel=lambda x: x.mean(1)),
 ]

@@ -82,6 +82,11 @@ def _swap_the_data(x, i, v):
     return x
 
 
+def _assert(x, i, v):
+    assert v == int(v)
+    return put_(x, i, v)
+
+
 def _through_float32(x, i, v):
     t = torch.tensor(float(v))
     if t != t.round():
@@ -140,6 +145,7 @@ MISTAKES = [
     Mistake("lost its fraction on the way", caught_by=_TRUNCATES, put_=_round),
     Mistake("-0.5 lost its fraction", caught_by=_TRUNCATES, put_=_positive_fractions_only),
     Mistake("expected ValueError, got RuntimeError", caught_by=_TRUNCATES, put_=_let_torch_refuse),
+    Mistake("an assert is no check for callers", caught_by=_TRUNCATES, put_=_assert),
     Mistake("it had written already", caught_by=_TRUNCATES, put_=_write_then_look),
     Mistake("put_ returns x itself", caught_by=_ITSELF, put_=_put_into_a_clone),
     Mistake("put_ returns x itself", caught_by=_ITSELF, put_=_no_return),

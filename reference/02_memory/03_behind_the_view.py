@@ -103,4 +103,8 @@ MISTAKES = [
     ),
 ]
 
-KEEP = {_ROWS: "it is the fact itself: the two rows that weigh 4 MB"}
+KEEP = {
+    _STRIDES: "it is the fact itself, in the plainest case",
+    _OVERLAP: "windows of a plain row come before windows of a slice; it tells the ways to go wrong apart",
+    _ROWS: "it is the fact itself: the two rows that weigh 4 MB",
+}

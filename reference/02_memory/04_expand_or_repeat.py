@@ -67,7 +67,9 @@ MISTAKES = [
     Mistake("one write hit them all", caught_by=_EDIT, editable_rows=lambda row, n: row.expand(n, -1)),
     Mistake("one write hit them all", caught_by=_EDIT, editable_rows=lambda row, n: row.clone().expand(n, -1)),
     Mistake("one in each of 2 rows", caught_by=_EDIT, editable_rows=lambda row, n: row.repeat(n)),
-    Mistake("one in each of 2 rows", caught_by=_EDIT, editable_rows=lambda row, n: torch.ones(n, 1) * row),
+    Mistake(
+        "one in each of 2 rows", caught_by=_EDIT, editable_rows=lambda row, n: row.repeat_interleave(n).view(n, -1)
+    ),
     Mistake(
         "nothing was copied: your write to the rows changed the source",
         caught_by="test_contiguous_does_not_copy_what_is_contiguous",
@@ -83,6 +85,6 @@ MISTAKES = [
 ]
 
 KEEP = {
-    "test_expanded_rows_cost_no_memory": "it counts the bytes, which is what expand is for; the next test is about writes",
+    "test_expanded_rows_cost_no_memory": "it counts the bytes, and they are what expand is for",
     "test_a_write_through_one_expanded_row_changes_them_all": "it is the fact itself: what the saved memory costs",
 }

@@ -4,9 +4,9 @@ Hint: Walk both shapes from their last dimension to the first. And what must be 
 Hint: `itertools.zip_longest` fills up the shorter of two sequences. The shapes of two tensors compare with `!=`.
 Hint: Reverse both shapes, fill up with 1. Unequal and neither is 1: an error; else the size that is not the 1.
 
-Why: Broadcasting aligns at the right and fills up with 1, so (N,) is a *row* (1, N), and beside a column (N, 1) it makes
-(N, N). No operator can know that you meant pairs: you have to say it, with a check of the shapes, or by bringing them
-together on purpose (`squeeze(1)`, `view_as`). Sizes of 0 follow the rule too: 1 is stretched to 0, 2 is not.
+Why: Broadcasting aligns at the right and fills up with 1, so (N,) is a *row* (1, N), and beside a column (N, 1) it
+makes (N, N). No operator can know that you meant pairs: you have to say it, with a check of the shapes, or by bringing
+them together on purpose (`squeeze(1)`, `view_as`). Sizes of 0 follow the rule too: 1 is stretched to 0, 2 is not.
 """
 
 from itertools import zip_longest
@@ -74,6 +74,10 @@ def _shape_of_equal_ranks(a, b):
     return broadcast_shape(a, b)
 
 
+def _shape_of_the_longer(a, b):
+    return tuple(max((a, b), key=len)) if broadcast_shape(a, b) else ()
+
+
 def _shape_that_stretches_zero(a, b):
     a, b = _padded(a, b)
     if any(p != q and not {p, q} & {0, 1} for p, q in zip(a, b, strict=True)):
@@ -129,6 +133,7 @@ MISTAKES = [
     Mistake("fit together", caught_by=_SHAPES, broadcast_shape=_shape_aligned_at_the_left),
     Mistake("you lost the leading dimensions", caught_by=_SHAPES, broadcast_shape=_shape_without_leading_dimensions),
     Mistake("fit together", caught_by=_SHAPES, broadcast_shape=_shape_of_equal_ranks),
+    Mistake("aligned at the right, make", caught_by=_SHAPES, broadcast_shape=_shape_of_the_longer),
     Mistake("expected a tuple", caught_by=_SHAPES, broadcast_shape=lambda a, b: list(broadcast_shape(a, b))),
     Mistake("do not fit together", caught_by=_NO_FIT, broadcast_shape=_shape_that_stretches_zero),
     Mistake("do not fit together", caught_by=_NO_FIT, broadcast_shape=lambda a, b: torch.broadcast_shapes(a, b)),

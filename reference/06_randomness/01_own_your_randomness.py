@@ -163,6 +163,11 @@ MISTAKES = [
         noise=lambda shape, seed: torch.randn(shape, generator=torch.Generator()),
     ),
     Mistake(
+        "must draw a tensor of that shape",
+        caught_by="test_the_same_seed_gives_the_same_noise",
+        noise=lambda shape, seed: torch.randn(shape, generator=seed),
+    ),
+    Mistake(
         "noise draws each value on its own",
         caught_by="test_the_same_seed_gives_the_same_noise",
         noise=lambda shape, seed: torch.full(shape, float(seed)),

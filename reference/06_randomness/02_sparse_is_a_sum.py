@@ -59,6 +59,11 @@ def _dense(edges, n):
     return torch.zeros(n, n).index_put((edges[:, 0], edges[:, 1]), torch.ones(len(edges)), accumulate=True)
 
 
+def _lie(edges, n):
+    ones = torch.ones(len(edges))
+    return torch.sparse_coo_tensor(edges.t(), ones, (n, n), is_coalesced=True, check_invariants=False)
+
+
 def _mean(A, x):
     A = A.to_dense()
     return A @ x / A.sum(1, keepdim=True).clamp(min=1)
@@ -108,6 +113,7 @@ MISTAKES = [
         caught_by="test_values_need_a_coalesced_tensor",
         adjacency=lambda edges, n: _coo(edges.t(), (n, n)),
     ),
+    Mistake("you call it coalesced, but 0→1 is still there", caught_by="test_duplicate_entries_add_up", adjacency=_lie),
     Mistake("adjacency returns a sparse COO tensor", caught_by="test_duplicate_entries_add_up", adjacency=_dense),
     Mistake(
         "you counted entries, not different edges", caught_by="test_an_entry_is_not_an_edge", n_edges=lambda A: A._nnz()

@@ -133,9 +133,24 @@ MISTAKES = [
         reparam=lambda mu, sigma: torch.normal(mu, sigma),
     ),
     Mistake(
-        "dz/dsigma is the standard normal noise",
+        "no gradient reaches sigma",
         caught_by="test_the_gradient_passes_through_a_sample",
         reparam=lambda mu, sigma: Normal(mu, sigma.detach()).rsample(),
+    ),
+    Mistake(
+        "no gradient reaches mu",
+        caught_by="test_the_gradient_passes_through_a_sample",
+        reparam=lambda mu, sigma: Normal(mu, sigma).sample().requires_grad_(),
+    ),
+    Mistake(
+        "dz/dsigma is the standard normal noise",
+        caught_by="test_the_gradient_passes_through_a_sample",
+        reparam=lambda mu, sigma: Normal(mu, sigma).sample().detach() + mu - mu.detach() + sigma - sigma.detach(),
+    ),
+    Mistake(
+        "both rows got the same noise",
+        caught_by="test_a_sample_has_the_spread_of_its_sigma",
+        reparam=lambda mu, sigma: mu + sigma * torch.randn(mu.shape[-1]),
     ),
     Mistake(
         "sigma is the standard deviation of the draws",

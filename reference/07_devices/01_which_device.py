@@ -77,7 +77,9 @@ MISTAKES = [
     Mistake(_NAME, caught_by="test_naming_a_gpu_does_not_make_one", pick_device=_try_the_name),
     Mistake(_NAME, caught_by="test_naming_a_gpu_does_not_make_one", pick_device=_name_or_cpu),
     Mistake(_NAME, caught_by="test_naming_a_gpu_does_not_make_one", pick_device=_if_built),
-    Mistake("yet you picked cuda", caught_by="test_naming_a_gpu_does_not_make_one", pick_device=_try_the_name),
+    Mistake(
+        "so the CPU is left, yet you picked", caught_by="test_naming_a_gpu_does_not_make_one", pick_device=_try_the_name
+    ),
     Mistake(
         "pick_device returns a torch.device, yours returned None",
         caught_by="test_naming_a_gpu_does_not_make_one",

@@ -138,7 +138,7 @@ def _copies_inside(batch, device):
     return batch if isinstance(batch, torch.Tensor) and batch.device == torch.device(device) else _copies(batch, device)
 
 
-_DROPPED = "`.to` returned the moved tensor and you dropped it"
+_DROPPED = "`.to` returns the moved tensor, x stays; did you drop it?"
 _PLAIN = "what is no tensor stays as it is"
 
 MISTAKES = [
@@ -182,12 +182,12 @@ MISTAKES = [
         move=_tuples_become_lists,
     ),
     Mistake(
-        "is built from one iterable, not from its items one by one",
+        "a tuple broke your move: a list or a tuple is built from one iterable",
         caught_by="test_a_list_stays_a_list_and_a_tuple_a_tuple",
         move=_all_spread,
     ),
     Mistake(
-        "a namedtuple is built from its fields one by one",
+        "a namedtuple broke your move",
         caught_by="test_a_namedtuple_takes_its_fields_one_by_one",
         move=_tuples_in_the_plain_way,
     ),

@@ -155,7 +155,7 @@ class _LastLayerOnlyTower(_ListTower):
             self.layer = layer
 
 
-_BEHIND = "a tensor of your Scaler stayed behind"
+_BEHIND = "did a plain attribute stay behind?"
 _MOVES = "test_to_moves_the_tensors_that_a_module_knows"
 _SAVED = "test_a_buffer_is_saved_and_not_trained"
 _TOWER = "test_layers_in_a_python_list_are_lost"

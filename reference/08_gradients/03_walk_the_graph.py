@@ -127,7 +127,9 @@ def _no_check_for_none(t):
 
 
 def _stop_at_none(t):
-    found, seen, todo = [], set(), [t.grad_fn] if t.grad_fn else []
+    if t.is_leaf:
+        return leaves(t)
+    found, seen, todo = [], set(), [t.grad_fn]
     while todo:
         node = todo.pop(0)
         if node is None:
@@ -138,7 +140,16 @@ def _stop_at_none(t):
         if hasattr(node, "variable"):
             found.append(node.variable)
         todo += [below for below, _ in node.next_functions]
-    return found or leaves(t)
+    return found
+
+
+def _two_inputs(t):
+    """As if every operation were binary."""
+    found, todo = set() if t.grad_fn else set(leaves(t)), {t.grad_fn} - {None}
+    while todo:
+        found |= {node.variable for node in todo if hasattr(node, "variable")}
+        todo = {below for node in todo for below, _ in node.next_functions[:2] if below}
+    return list(found)
 
 
 def _every_way(t):
@@ -192,9 +203,10 @@ MISTAKES = [
     Mistake("index 0 of Addmm is the bias' AccumulateGrad", caught_by=_ADDMM, leaves=_first_inputs),
     Mistake("a constant operand has no node", caught_by=_ADDMM, leaves=_no_check_for_none),
     Mistake("your walk did not", caught_by=_ADDMM, leaves=_stop_at_none),
+    Mistake("your walk did not", caught_by=_ADDMM, leaves=_two_inputs),
     Mistake("one name per node", caught_by=_SHARED, op_names=_names_once),
     Mistake("many ways lead to a shared leaf", caught_by=_SHARED, leaves=_once_per_use),
-    Mistake("compare tensors with `is`", caught_by=_SHARED, leaves=_compared_by_value),
+    Mistake("tensors are compared with `is`", caught_by=_SHARED, leaves=_compared_by_value),
     Mistake("graphs are deeper than the Python stack", caught_by=_DEEP, leaves=_recursive),
     Mistake("graphs are deeper than the Python stack", caught_by=_DEEP, op_names=_names_recursive),
     Mistake("visit a shared node once", caught_by=_ONCE, op_names=_names_of_every_way),
@@ -202,3 +214,5 @@ MISTAKES = [
     Mistake("that is not one of", caught_by=_SHARED, leaves=_copies),
     Mistake("leaves are tensors (a node's .variable)", caught_by=_SHARED, leaves=_nodes_instead),
 ]
+
+KEEP = {"test_a_detached_branch_has_no_edge": "it shows what detach does to the graph that you walk"}

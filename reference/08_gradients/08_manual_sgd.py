@@ -166,7 +166,7 @@ _LINE = "test_gradient_descent_by_hand_finds_the_line"
 
 MISTAKES = [
     Mistake("rebinding the loop variable makes a new tensor", caught_by=_LEAF, sgd_step_=_rebind),
-    Mistake("edited a leaf while autograd was recording", caught_by=_LEAF, sgd_step_=_record_the_update),
+    Mistake("can be edited only where autograd does not record", caught_by=_LEAF, sgd_step_=_record_the_update),
     Mistake("w no longer requires grad", caught_by=_LEAF, sgd_step_=_switch_requires_grad_off),
     Mistake("w should be w - 0.1 * 2w", caught_by=_LEAF, sgd_step_=_uphill),
     Mistake("clearing first leaves nothing to add", caught_by=_LEAF, sgd_step_=_clear_first),

@@ -47,6 +47,24 @@ RIGHT = [
         editable_rows=lambda row, n: torch.zeros(n, 1, dtype=row.dtype) + row,
         repeat_each=lambda x, n: x.repeat(n, 1).t().reshape(-1),
     ),
+    dict(
+        broadcast_rows=lambda row, n: torch.broadcast_tensors(row, torch.empty(n, len(row)))[0],
+        editable_rows=lambda row, n: torch.vstack([row] * n),
+        repeat_each=lambda x, n: x.unsqueeze(1).repeat(1, n).view(-1),
+    ),
+    dict(
+        editable_rows=lambda row, n: row.repeat(n).view(n, -1),
+        repeat_each=lambda x, n: torch.repeat_interleave(x, torch.full((len(x),), n)),
+    ),
+    dict(
+        editable_rows=lambda row, n: row[None].repeat_interleave(n, dim=0),
+        repeat_each=lambda x, n: x.tile(n, 1).T.flatten(),
+    ),
+    dict(
+        editable_rows=lambda row, n: torch.cat([row[None]] * n),
+        repeat_each=lambda x, n: x[torch.arange(len(x) * n) // n],
+    ),
+    dict(editable_rows=lambda row, n: row[None][[0] * n]),
 ]
 
 WRONG = [
@@ -63,4 +81,10 @@ WRONG = [
     ),
     Mistake("you repeated x as a whole", caught_by="", repeat_each=lambda x, n: torch.tile(x, (n,))),
     Mistake("you repeated x as a whole", caught_by="", repeat_each=lambda x, n: x.expand(n, -1).reshape(-1)),
+    Mistake(
+        "one write hit them all", caught_by="", editable_rows=lambda r, n: r.expand(n, -1).to(r.dtype).reshape(n, -1)
+    ),
+    Mistake("one in each of 2 rows", caught_by="", editable_rows=lambda r, n: torch.stack([r] * n, dim=1)),
+    Mistake("holds each value 3 times in a row", caught_by="", repeat_each=lambda x, n: x.repeat(n, 1).t()),
+    Mistake("could not be computed", caught_by="", repeat_each=lambda x, n: x.expand(len(x) * n)),
 ]

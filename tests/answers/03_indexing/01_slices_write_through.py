@@ -72,6 +72,26 @@ def _swap_columns_of_rows(x, i, j):
         x[i, c], x[j, c] = x[j, c].item(), x[i, c].item()
 
 
+def _zero_by_product(x, row_mask, col):
+    x[:, col] *= (~row_mask).float()
+
+
+def _swap_second_cloned(x, i, j):
+    x[i], x[j] = x[j], x[i].clone()
+
+
+def _swap_stacked(x, i, j):
+    x[[j, i]] = torch.stack([x[i], x[j]])
+
+
+def _zero_up_to_the_count(x, row_mask, col):
+    x[: int(row_mask.sum()), col] = 0
+
+
+def _swap_first_cloned_late(x, i, j):
+    x[i], x[j] = x[j].clone(), x[i]
+
+
 RIGHT = [
     dict(
         corner=lambda x, n: x.narrow(0, 0, n).narrow(1, 0, n),
@@ -90,6 +110,11 @@ RIGHT = [
         swap_rows_=lambda x, i, j: x.index_copy_(0, torch.tensor([i, j]), x[[j, i]]),
     ),
     dict(zero_column_=lambda x, m, c: x.index_put_((m, torch.tensor(c)), torch.tensor(0, dtype=x.dtype))),
+    dict(zero_column_=_zero_by_product, swap_rows_=_swap_second_cloned),
+    dict(
+        corner=lambda x, n: x.split([n, x.shape[0] - n])[0].split([n, x.shape[1] - n], dim=1)[0],
+        swap_rows_=_swap_stacked,
+    ),
 ]
 
 WRONG = [
@@ -103,4 +128,8 @@ WRONG = [
     Mistake("one row is there twice", caught_by="", swap_rows_=_swap_views),
     Mistake("it was not x itself", caught_by="", swap_rows_=_swap_by_flip),
     Mistake("x[0] has no columns", caught_by="", swap_rows_=_swap_columns_of_rows),
+    Mistake("the first 2 rows and the first 2 columns", caught_by="", corner=lambda x, n: x.narrow(0, 0, n)[:n]),
+    Mistake("you changed rows where the mask is False", caught_by="", zero_column_=_zero_up_to_the_count),
+    Mistake("it was not x itself", caught_by="", swap_rows_=lambda x, i, j: x[[i, j]].flip(0)),
+    Mistake("one value is there twice", caught_by="", swap_rows_=_swap_first_cloned_late),
 ]

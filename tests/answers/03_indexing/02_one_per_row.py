@@ -55,6 +55,16 @@ RIGHT = [
     dict(pick=lambda p, y: p[:, y].diagonal(), grid=_grid_by_meshgrid, keep=lambda x, m: x[m.nonzero(as_tuple=True)]),
     dict(pick=_pick_by_one_hot, grid=_grid_by_numpy, keep=lambda x, m: x[m.nonzero().squeeze(1)]),
     dict(pick=lambda p, y: p.gather(1, y.view(-1, 1)).flatten(), keep=lambda x, m: x[m > 0]),
+    dict(
+        pick=lambda p, y: torch.einsum("ii->i", p[:, y]),
+        grid=lambda x, r, c: x.t()[c].t()[r],
+        keep=lambda x, m: x[~(m == 0)],
+    ),
+    dict(
+        pick=lambda p, y: p.flatten()[torch.arange(len(p)) * p.shape[1] + y],
+        grid=lambda x, r, c: torch.stack([x[i, c] for i in r]),
+        keep=lambda x, m: x[torch.where(m.bool(), True, False)],
+    ),
 ]
 
 WRONG = [
@@ -75,4 +85,15 @@ WRONG = [
     Mistake("taken for positions", caught_by="", keep=_keep_as_uint8),
     Mistake("taken for positions", caught_by="", keep=lambda x, m: x.gather(0, m.long())),
     Mistake("your squeeze ate the dimension", caught_by="", keep=lambda x, m: x[m.bool()].squeeze()),
+    Mistake(
+        "your squeeze ate the batch", caught_by="", pick=lambda p, y: torch.gather(p, 1, y.reshape(-1, 1)).squeeze()
+    ),
+    Mistake(
+        "each at the columns 0 and 2",
+        caught_by="",
+        grid=lambda x, r, c: x[r.min() : r.max() + 1, c.min() : c.max() + 1],
+    ),
+    Mistake("each at the columns 0 and 2", caught_by="", grid=lambda x, r, c: x.index_select(0, c).index_select(1, r)),
+    Mistake("keeps the last two values", caught_by="", keep=lambda x, m: x.masked_fill(m == 0, 0)),
+    Mistake("keeps the last two values", caught_by="", keep=lambda x, m: x[: int(m.sum())]),
 ]

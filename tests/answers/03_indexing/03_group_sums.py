@@ -78,6 +78,15 @@ def _mean_divided_late(x, g, n):
     return c @ x / c.sum(1, keepdim=True)
 
 
+def _sum_by_sparse(x, g, n):
+    member = torch.sparse_coo_tensor(torch.stack([g, torch.arange(len(g))]), torch.ones(len(g)), (n, len(g)))
+    return member.to_dense() @ x
+
+
+def _sum_with_ones(x, g, n):
+    return torch.ones(n, x.shape[1]).scatter_reduce_(0, g[:, None].expand_as(x), x, "sum") - (g.max() + 1 == n).float()
+
+
 RIGHT = [
     dict(counts=_count_with_a_loop, group_sum=_sum_with_a_loop, group_mean=_mean_with_a_loop),
     dict(
@@ -100,6 +109,17 @@ RIGHT = [
         group_sum=lambda x, g, n: torch.stack([x[g == k].sum(dim=0) for k in range(n)]),
         group_mean=lambda x, g, n: torch.stack([x[g == k].mean(dim=0) for k in range(n)]).nan_to_num(0.0),
     ),
+    dict(
+        counts=lambda g, n: torch.from_numpy(np.bincount(g.numpy(), minlength=n)),
+        group_sum=_sum_by_sparse,
+        group_mean=lambda x, g, n: _sum_by_sparse(x, g, n) / (torch.bincount(g, minlength=n) + 1e-8)[:, None],
+    ),
+    dict(
+        counts=lambda g, n: torch.zeros(n, dtype=torch.int64).index_put_((g,), torch.tensor(1), accumulate=True),
+        group_sum=lambda x, g, n: torch.einsum("nk,nd->kd", F.one_hot(g, n).float(), x),
+        group_mean=lambda x, g, n: torch.zeros(n, x.shape[1]).index_reduce_(0, g, x, "mean", include_self=False),
+    ),
+    dict(counts=lambda g, n: torch.histc(g.float(), bins=n, min=-0.5, max=n - 0.5)),
 ]
 
 WRONG = [
@@ -112,4 +132,11 @@ WRONG = [
     Mistake("the zero at the start counts", caught_by="", group_mean=_mean_by_running),
     Mistake("0/0 is NaN", caught_by="", group_mean=_mean_divided_late),
     Mistake("group 0 has 1 row, group 1 has 4", caught_by="", group_mean=_mean_over_max),
+    Mistake(
+        "0 stands once in g", caught_by="", counts=lambda g, n: torch.tensor([int((g == k).any()) for k in range(n)])
+    ),
+    Mistake("their sum is 0", caught_by="", group_sum=_sum_with_ones),
+    Mistake(
+        "by the number of all rows", caught_by="", group_mean=lambda x, g, n: F.one_hot(g, n).float().t() @ x / len(g)
+    ),
 ]

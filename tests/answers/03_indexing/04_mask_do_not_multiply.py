@@ -54,6 +54,17 @@ RIGHT = [
         masked_mean=lambda x, m: x.masked_fill(m.logical_not(), 0).sum() / m.float().sum(),
         fill=lambda x, m, v: torch.masked_fill(x, m, v),
     ),
+    dict(
+        invert=lambda m: torch.where(m.bool(), False, True),
+        masked_mean=lambda x, m: x[m].sum() / m.count_nonzero(),
+        fill=lambda x, m, v: x.where(~m, v),
+    ),
+    dict(
+        invert=lambda m: m.to(torch.bool) ^ True,
+        masked_mean=lambda x, m: torch.masked.mean(x, mask=m),
+        fill=lambda x, m, v: x.index_put((m,), torch.tensor(v)),
+    ),
+    dict(invert=lambda m: ~(m > 0), masked_mean=lambda x, m: torch.tensor(x.numpy()[m.numpy()].mean())),
 ]
 
 WRONG = [
@@ -72,4 +83,9 @@ WRONG = [
     Mistake("you wrote into x", caught_by="", fill=_fill_through_a_view),
     Mistake("the NaN is still there", caught_by="", fill=_fill_by_weights),
     Mistake("-inf * 0 is NaN", caught_by="", fill=lambda x, m, v: torch.where(m, 0.0, x) + m.float() * v),
+    Mistake("you took the mean of all values", caught_by="", masked_mean=lambda x, m: x[x.isfinite()].mean()),
+    Mistake("those that became 0 still count", caught_by="", masked_mean=lambda x, m: x[m].sum() / x.numel()),
+    Mistake("nobody asked to hide it", caught_by="", fill=lambda x, m, v: torch.where(m | x.isnan(), v, x)),
+    Mistake("you wrote into x", caught_by="", fill=lambda x, m, v: x.index_put_((m,), torch.tensor(v)).clone()),
+    Mistake("each True becomes False", caught_by="", invert=lambda m: m.bool()),
 ]

@@ -67,6 +67,15 @@ RIGHT = [
         safe_sqrt=lambda x: torch.where(x > 0, x, torch.ones_like(x)).pow(0.5) * (x > 0),
         safe_div=lambda a, b: torch.where(b != 0, a, 0.0) / torch.where(b != 0, b, 1.0),
     ),
+    dict(
+        safe_sqrt=lambda x: torch.zeros_like(x).masked_scatter(x > 0, x[x > 0].sqrt()),
+        safe_div=lambda a, b: a * torch.where(b == 0, 0.0, 1 / torch.where(b == 0, 1.0, b)),
+    ),
+    dict(
+        safe_sqrt=lambda x: torch.zeros_like(x).index_put((x > 0,), x[x > 0] ** 0.5),
+        safe_div=lambda a, b: torch.stack([p / q if q != 0 else 0 * p for p, q in zip(a, b, strict=True)]),
+    ),
+    dict(safe_sqrt=lambda x: torch.stack([v.sqrt() if v > 0 else v * 0 for v in x])),
 ]
 
 WRONG = [
@@ -75,7 +84,7 @@ WRONG = [
     Mistake("0 * inf is NaN", caught_by="", safe_sqrt=lambda x: torch.where(x > 0, x**0.5, torch.zeros_like(x))),
     Mistake("no eps", caught_by="", safe_sqrt=lambda x: (x.relu() + 1e-6).sqrt() - 1e-3),
     Mistake("no eps", caught_by="", safe_sqrt=lambda x: x.relu().add(1e-10).sqrt()),
-    Mistake("the gradient is infinite where x <= 0", caught_by="", safe_sqrt=lambda x: ((x + x.abs()) / 2).sqrt()),
+    Mistake("0 * inf is NaN", caught_by="", safe_sqrt=lambda x: ((x + x.abs()) / 2).sqrt()),
     Mistake("0 * inf is NaN", caught_by="", safe_div=_div_filled_after),
     Mistake("0 * inf is NaN", caught_by="", safe_div=lambda a, b: (a / b).nan_to_num(0.0, 0.0, 0.0)),
     Mistake("negative and tiny b", caught_by="", safe_div=lambda a, b: a * b / (b * b + 1e-12)),
@@ -85,4 +94,17 @@ WRONG = [
         caught_by="",
         safe_sqrt=lambda x: torch.tensor([max(v, 0.0) ** 0.5 for v in x.tolist()]),
     ),
+    Mistake("0 * inf is NaN", caught_by="", safe_sqrt=lambda x: torch.where(x > 0, torch.exp(0.5 * x.log()), 0.0)),
+    Mistake("0 where x <= 0", caught_by="", safe_sqrt=lambda x: torch.where(x > 0, x, 1.0).sqrt()),
+    Mistake(
+        "negative and tiny b",
+        caught_by="",
+        safe_div=lambda a, b: torch.where(b.abs() < 1e-4, 0.0, a / b.masked_fill(b == 0, 1)),
+    ),
+    Mistake(
+        "negative and tiny b",
+        caught_by="",
+        safe_div=lambda a, b: torch.where(b > 0, a / torch.where(b > 0, b, 1.0), 0.0),
+    ),
+    Mistake("0 * inf is NaN", caught_by="", safe_div=lambda a, b: a * (1 / b).masked_fill(b == 0, 0.0)),
 ]

@@ -102,17 +102,41 @@ def _accuracy_per_row(pred, target):
     return hits.mean()
 
 
+def _mse_by_norm(pred, target):
+    if pred.shape != target.shape:
+        raise ValueError(f"{pred.shape} != {target.shape}")
+    return torch.linalg.vector_norm(pred - target) ** 2 / pred.numel()
+
+
+def _accuracy_by_numpy(pred, target):
+    if pred.shape != target.shape:
+        raise ValueError(f"{pred.shape} != {target.shape}")
+    return np.mean(pred.numpy() == target.numpy())
+
+
+def _shape_that_gives_up(a, b):
+    try:
+        return np.broadcast_shapes(a, b)
+    except ValueError:
+        return None
+
+
 RIGHT = [
     dict(broadcast_shape=_shape_with_a_loop, mse=_mse_of_torch, accuracy=_accuracy_with_assert),
     dict(broadcast_shape=np.broadcast_shapes, mse=_mse_with_assert, accuracy=_accuracy_of_lists),
     dict(broadcast_shape=_shape_by_torch),
     dict(broadcast_shape=_shape_by_adding, accuracy=_accuracy_counted),
+    dict(
+        mse=lambda p, t: torch.stack([p, t]).diff(dim=0).square().mean(),
+        accuracy=lambda p, t: (torch.stack([p, t])[0] == t).double().mean(),
+    ),
+    dict(mse=_mse_by_norm, accuracy=_accuracy_by_numpy),
 ]
 
 WRONG = [
     Mistake("not the larger size wins", caught_by="", broadcast_shape=_shape_with_zip_longest),
     Mistake("you lost the leading dimensions", caught_by="", broadcast_shape=_shape_with_zip),
-    Mistake("fit together", caught_by="", broadcast_shape=_shape_of_the_second),
+    Mistake("aligned at the right, make", caught_by="", broadcast_shape=_shape_of_the_second),
     Mistake(
         "do not fit together",
         caught_by="",
@@ -124,4 +148,9 @@ WRONG = [
     Mistake("3 wrong answers can score 100 %", caught_by="", accuracy=_accuracy_per_row),
     Mistake("3 wrong answers can score 100 %", caught_by="", accuracy=lambda p, t: (p.eq(t)).sum().item() / t.shape[0]),
     Mistake("// throws away", caught_by="", accuracy=lambda p, t: (p == t).sum() // p.numel()),
+    Mistake("pairs that do not belong together", caught_by="", mse=lambda p, t: F.mse_loss(p.squeeze(), t.squeeze())),
+    Mistake("(4 + 16) / 6", caught_by="", mse=lambda p, t: _mse_of_torch(p, t).sqrt()),
+    Mistake("which is 0.75", caught_by="", accuracy=lambda p, t: _accuracy_of_lists(p, t) * 100),
+    Mistake("3 wrong answers can score 100 %", caught_by="", accuracy=lambda p, t: torch.isin(p, t).float().mean()),
+    Mistake("do not fit together", caught_by="", broadcast_shape=_shape_that_gives_up),
 ]

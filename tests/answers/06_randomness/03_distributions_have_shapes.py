@@ -108,7 +108,7 @@ WRONG = [
         caught_by="",
         log_prob=lambda mu, sigma, x: D.MultivariateNormal(mu, torch.diag(sigma)).log_prob(x),
     ),
-    Mistake("a log density may be positive", caught_by="", log_prob=_formula_without_log_sigma),
+    Mistake("log density of Normal(0.5, 0.1) at 0.5 and 0.7", caught_by="", log_prob=_formula_without_log_sigma),
     Mistake(
         "add the log densities of a row up",
         caught_by="",
@@ -121,7 +121,7 @@ WRONG = [
     ),
     Mistake("your draw has no graph", caught_by="", reparam=_no_grad),
     Mistake(
-        "torch.normal has a backward, but it is 0",
+        "no gradient reaches mu",
         caught_by="",
         reparam=lambda mu, sigma: mu.detach() + sigma * torch.randn_like(sigma),
     ),

@@ -79,7 +79,9 @@ def _index_matters_if_given(x, device):
 WRONG = [
     Mistake("a name is no proof", caught_by="", pick_device=_try_to_name_it),
     Mistake("a name is no proof", caught_by="", pick_device=_if_named),
-    Mistake("a name is no proof", caught_by="", pick_device=lambda: torch.empty(0, device="meta").device),
+    Mistake(
+        "so the CPU is left, yet you picked", caught_by="", pick_device=lambda: torch.empty(0, device="meta").device
+    ),
     Mistake("pick_device returns a torch.device, yours returned 'cpu'", caught_by="", pick_device=_text),
     Mistake("this machine has two GPUs, and you picked cpu", caught_by="", pick_device=lambda: torch.tensor(0).device),
     Mistake("a device is no string", caught_by="", on_device=lambda x, device: device == x.device),

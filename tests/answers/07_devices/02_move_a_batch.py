@@ -134,7 +134,7 @@ def _iterates_over_strings(batch, device):
 WRONG = [
     Mistake("further down (a dict in a dict) stayed on cpu", caught_by="", move=_move_all_but_dicts),
     Mistake("you copied it for nothing", caught_by="", move=_in_deepcopy),
-    Mistake("`.to` returned the moved tensor and you dropped it", caught_by="", move=_in_data),
+    Mistake("`.to` returns the moved tensor, x stays; did you drop it?", caught_by="", move=_in_data),
     Mistake("must work for this batch", caught_by="", move=_as_tensor),
     Mistake("must work for this batch", caught_by="", move=_iterates_over_strings),
     Mistake("you changed the caller's dict: build a new one", caught_by="", move=_update),

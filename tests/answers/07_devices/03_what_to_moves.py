@@ -155,7 +155,7 @@ class _RepeatedTower(nn.Module):
 
 
 WRONG = [
-    Mistake("a tensor of your Scaler stayed behind", caught_by="", Scaler=_InADict),
+    Mistake("did a plain attribute stay behind?", caught_by="", Scaler=_InADict),
     Mistake("it does not call a `to` that you wrote", caught_by="", Scaler=_OwnCuda),
     Mistake("mean and std are not trained", caught_by="", Scaler=_FrozenLater),
     Mistake("mean is not in the state_dict", caught_by="", Scaler=_OnlyStdSaved),

@@ -107,20 +107,6 @@ def _paths(t):
     return list(found)
 
 
-def _list_of_paths(t):
-    todo, found = [t.grad_fn], []
-    if t.is_leaf and t.requires_grad:
-        return [t]
-    while todo:
-        node = todo.pop()
-        if node is None:
-            continue
-        if hasattr(node, "variable"):
-            found.append(node.variable)
-        todo += [b for b, _ in node.next_functions]
-    return found
-
-
 def _names_by_name(t):
     return [re.sub(r"\d", "", n.name()) for n in _edge_walk(t) if n.name() != "AccumulateGrad"]
 
@@ -138,9 +124,9 @@ WRONG = [
         leaves=lambda t: _recursive_leaves(t.grad_fn, set()) if t.grad_fn else _leaves_by_stack(t),
     ),
     Mistake("index 0 of Addmm is the bias' AccumulateGrad", caught_by="", leaves=_follow_the_first),
-    Mistake("compare tensors with `is`", caught_by="", leaves=_in_list),
+    Mistake("tensors are compared with `is`", caught_by="", leaves=_in_list),
     Mistake("visit a shared node once", caught_by="", leaves=_paths),
-    Mistake("many ways lead to a shared leaf", caught_by="", leaves=_list_of_paths),
+    Mistake("many ways lead to a shared leaf", caught_by="", leaves=lambda t: _leaves_by_stack(t) * 2),
     Mistake("AccumulateGrad is no operation", caught_by="", op_names=_names_by_name),
     Mistake(
         "the number at the end of a name is not wanted",

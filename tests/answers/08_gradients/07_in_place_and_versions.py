@@ -111,5 +111,5 @@ WRONG = [
     Mistake("autograd did not notice your edit", caught_by="", clamp_=_numpy_memory),
     Mistake("autograd did not notice your edit", caught_by="", clamp_=_data_by_slice),
     Mistake("every value of the layer's own weight", caught_by="", clamp_=_rebind),
-    Mistake("edited a leaf while autograd was recording", caught_by="", clamp_=_recorded_copy),
+    Mistake("can be edited only where autograd does not record", caught_by="", clamp_=_recorded_copy),
 ]

@@ -160,7 +160,7 @@ def _fit_parameters(x, y, lr, steps):
 
 WRONG = [
     Mistake("rebinding the loop variable makes a new tensor", caught_by="", sgd_step_=_replace_in_the_list),
-    Mistake("edited a leaf while autograd was recording", caught_by="", sgd_step_=_sub_without_no_grad),
+    Mistake("can be edited only where autograd does not record", caught_by="", sgd_step_=_sub_without_no_grad),
     Mistake("w should be w - 0.1 * 2w", caught_by="", sgd_step_=_data_assigned_back_to_front),
     Mistake("backward added the second gradient to the first", caught_by="", sgd_step_=_keep),
     Mistake("you probably used .grad where it is None", caught_by="", sgd_step_=_zero_all),

@@ -33,14 +33,14 @@ def _normalised(images):
 
 
 def _train_with_a_loader(images, labels, epochs=1):
-    """The usual loop: Dataset, DataLoader, nll_loss. Two passes inside each epoch that is asked for."""
+    """The usual loop: Dataset, DataLoader, nll_loss."""
     net = _Net()
     loader = DataLoader(TensorDataset(images, labels), batch_size=128, shuffle=True, drop_last=True)
-    steps = 2 * epochs * len(loader)
+    steps = epochs * len(loader)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=steps)
     net.train()
-    for _ in range(2 * epochs):
+    for _ in range(epochs):
         for x, y in loader:
             optimizer.zero_grad()
             F.nll_loss(net(_unit(x)), y).backward()
@@ -69,7 +69,7 @@ def _train_by_hand(images, labels, epochs=1):
 
 
 def _train_all_pooled(images, labels, epochs=1):
-    """Global average pooling, SGD with Nesterov momentum."""
+    """Global average pooling, SGD with Nesterov momentum, a part of the images."""
     net = nn.Sequential(
         *(nn.Conv2d(1, 24, 5, stride=2, padding=2), nn.BatchNorm2d(24), nn.ReLU()),
         *(nn.Conv2d(24, 48, 3, stride=2, padding=1), nn.BatchNorm2d(48), nn.ReLU()),
@@ -221,7 +221,7 @@ WRONG = [
     Mistake("ends in softmax", caught_by="", make_net=lambda: _Net("softmax")),
     Mistake("ten logits for each image", caught_by="", make_net=lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 11))),
     Mistake("in the order in which they were given", caught_by="", train=_train_in_file_order),
-    Mistake(_BELONG, caught_by="", train=_train_without_zero_grad),
+    Mistake("zero_grad() for each batch", caught_by="", train=_train_without_zero_grad),
     Mistake(_BELONG, caught_by="", train=_train_a_copy),
     Mistake("yours returned NoneType", caught_by="", train=_train_and_return_the_loss),
     Mistake("opened the test split", caught_by="", train=_train_with_a_look_at_the_test_split),

@@ -1,0 +1,190 @@
+"""The name of a mistake: does a failing run look like one of the known mistakes?
+
+A known mistake's *pattern* is what the tests say of it: which of them fail, and how (the exception and the headline of
+its message, numbers masked; then the whole message). The patterns of all known mistakes are computed once, by
+`python -m dojo.naming`, into `reference/patterns.json`; the gate keeps the file in step. A learner's run only looks them
+up. `python -m dojo.naming --score` says how well that names mistakes that were written in another way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dojo.gate import Outcome, Runs
+
+FILE = "patterns.json"
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+
+
+@dataclass(frozen=True)
+class Sign:
+    """How one test failed: the headline of its message with the numbers masked, and a digest of the whole."""
+
+    headline: str
+    whole: str
+
+    @staticmethod
+    def of(message: str) -> Sign:
+        """The sign of a message as the verdict shows it."""
+        text = " ".join(message.split())
+        headline = _NUMBER.sub("#", message.strip().split("\n", 1)[0])[:120]
+        return Sign(headline, hashlib.sha256(text.encode()).hexdigest()[:8])
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What a known mistake looks like."""
+
+    says: str
+    functions: tuple[str, ...]
+    signs: Mapping[str, Sign]  # by test id
+
+    def as_json(self) -> dict[str, Any]:
+        signs = {test: [sign.headline, sign.whole] for test, sign in self.signs.items()}
+        return {"says": self.says, "functions": list(self.functions), "signs": signs}
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Pattern:
+        signs = {test: Sign(*sign) for test, sign in data["signs"].items()}
+        return Pattern(data["says"], tuple(data["functions"]), signs)
+
+
+def load(reference: Path, key: str) -> list[Pattern]:
+    """The patterns of one kata's known mistakes; none where the file is missing or unreadable."""
+    try:
+        data = json.loads((reference / FILE).read_text(encoding="utf-8"))
+        return [Pattern.from_json(entry) for entry in data.get(key, [])]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def name_mistake(patterns: Iterable[Pattern], failed: Mapping[str, str], uses: Mapping[str, set[str]]) -> str | None:
+    """The sentence of the known mistake that a run looks like, or None.
+
+    failed: the message of each test that failed, stubs that are still to do aside.
+    uses: the kata's functions that each test calls; a mistake in one function is looked for in that one's tests only.
+    """
+    signs = {test: Sign.of(message) for test, message in failed.items()}
+    best: tuple[float, int, str] | None = None
+    tie = False
+    for pattern in patterns:
+        score = _likeness(pattern, signs, uses)
+        if score is None:
+            continue
+        rank = (score, len(pattern.signs), pattern.says)
+        if best is None or rank[:2] > best[:2]:
+            best, tie = rank, False
+        elif rank[:2] == best[:2] and rank[2] != best[2]:
+            tie = True
+    return None if best is None or tie else best[2]
+
+
+def _likeness(pattern: Pattern, signs: Mapping[str, Sign], uses: Mapping[str, set[str]]) -> float | None:
+    """How like the pattern a run is, 0 to 1; None when it is another thing."""
+    about = {test for test in signs if uses.get(test.split("[")[0], set()) & set(pattern.functions)}
+    expected = set(pattern.signs)
+    if not expected or not about:
+        return None
+    same = {t for t in about & expected if signs[t].headline == pattern.signs[t].headline}
+    if not same or same != about & expected:
+        return None  # a test that fails in another way tells of another mistake
+    overlap = len(same) / len(about | expected)
+    if overlap < 0.5:
+        return None
+    exact = sum(signs[t].whole == pattern.signs[t].whole for t in same) / len(same)
+    return overlap + exact / 2
+
+
+def message_of(shown: str) -> str:
+    """An assertion's message without the class in front and the values that pytest appends: as the verdict has it."""
+    lines = shown.removeprefix("AssertionError: ").strip().splitlines()
+    cut = next((i for i, line in enumerate(lines) if i and line.startswith("assert ")), len(lines))
+    return "\n".join(lines[:cut])
+
+
+# ── computing and scoring (the author's side) ──
+
+
+def patterns_of(runs: Runs) -> list[Pattern]:
+    """The patterns of a kata's known mistakes, from its run in all variants."""
+    return [
+        Pattern(mistake.says, tuple(sorted(mistake.functions)), _signs(runs.outcomes[f"mistake-{i}"]))
+        for i, mistake in enumerate(runs.mistakes)
+    ]
+
+
+def _signs(outcomes: Mapping[str, Outcome]) -> dict[str, Sign]:
+    return {test: Sign.of(message) for test, message in _failed(outcomes).items()}
+
+
+def _failed(outcomes: Mapping[str, Outcome]) -> dict[str, str]:
+    return {t: message_of(o.message) for t, o in outcomes.items() if o.kind in ("assertion", "error")}
+
+
+def patterns_file(all_runs: Iterable[Runs]) -> str:
+    """The text of reference/patterns.json."""
+    data = {runs.kata.key: [pattern.as_json() for pattern in patterns_of(runs)] for runs in all_runs}
+    return json.dumps(data, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+@dataclass
+class Score:
+    """How many rewritten mistakes got the right sentence, a wrong one, none."""
+
+    right: int = 0
+    wrong: int = 0
+    unnamed: int = 0
+
+    def __str__(self) -> str:
+        total = max(1, self.right + self.wrong + self.unnamed)
+        return (
+            f"{total} rewritten mistakes: {self.right / total:.0%} named rightly, {self.wrong / total:.0%} wrongly, "
+            f"{self.unnamed / total:.0%} not named"
+        )
+
+
+def score(runs: Runs, into: Score) -> list[str]:
+    """Name each rewritten mistake of a kata; returns a line for each that did not get its sentence."""
+    from dojo.catalog import uses_of_stubs
+
+    patterns, uses = patterns_of(runs), uses_of_stubs(runs.kata)
+    lines = []
+    for i, wrong in enumerate(runs.wrong):
+        said = name_mistake(patterns, _failed(runs.outcomes[f"wrong-{i}"]), uses)
+        if said == wrong.says:
+            into.right += 1
+            continue
+        if said is None:
+            into.unnamed += 1
+        else:
+            into.wrong += 1
+        lines.append(f"{runs.kata.key}: wrong answer {i}: expected {wrong.says!r}, said {said!r}")
+    return lines
+
+
+def main(arguments: list[str]) -> None:
+    from dojo import gate
+    from dojo.catalog import find_katas
+
+    project = Path(__file__).resolve().parents[1]
+    all_runs = [gate.run(kata, project / "reference") for kata in find_katas(project / "katas")]
+    if "--score" in arguments:
+        total = Score()
+        for runs in all_runs:
+            sys.stdout.write("".join(f"{line}\n" for line in score(runs, total)))
+        sys.stdout.write(f"{total}\n")
+    else:
+        (project / "reference" / FILE).write_text(patterns_file(all_runs), encoding="utf-8")
+        sys.stdout.write(f"wrote reference/{FILE}\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,115 @@
+"""Leaving torch: item, tolist, and what Python thinks of a tensor
+
+A loss is a tensor, a prediction is a tensor, and sooner or later both must become plain numbers: for a log file, a
+JSON answer, a key in a dict. `t.item()` gives the one number in a tensor, `t.tolist()` all of them as (nested) lists.
+`list(t)` only unrolls one dimension: a list of tensors comes out, not of numbers. And a loss that you keep as a tensor
+keeps its whole graph alive, so that logging alone can fill the memory.
+
+Python's own tools do not see tensors as values. `==` answers with a tensor, one truth value for each element, so that
+`t in tensors` and `tensors.index(t)` raise "Boolean value of Tensor with more than one value is ambiguous"; with
+different shapes `==` even broadcasts, or fails. And a tensor's hash is its identity: a set of ten equal scalars
+has ten members, a dict never finds the key that looks the same.
+
+What is asked here: `log_row` has just the keys step, loss and preds. `find` compares shapes and values.
+
+https://docs.pytorch.org/docs/stable/generated/torch.Tensor.tolist.html
+"""
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from dojo import under_test
+from dojo.kit import explain
+
+
+def log_row(step: int, loss: torch.Tensor, preds: torch.Tensor) -> dict[str, Any]:
+    """`loss`: (), perhaps with a graph; `preds`: (B,), int or float. {"step": ..., "loss": ..., "preds": ...}.
+
+    Ready for json.dumps: an int, a float, a list of numbers.
+    """
+    raise NotImplementedError("return a dict of plain Python numbers")
+
+
+def find(tensors: list[torch.Tensor], t: torch.Tensor) -> int:
+    """The index of the first tensor with the shape and the values of `t`, or -1. The shapes may be anything."""
+    raise NotImplementedError("search the list by value")
+
+
+def distinct(scalars: list[torch.Tensor]) -> set[Any]:
+    """`scalars`: one or more tensors of shape () and one dtype. The set of their values, as plain numbers."""
+    raise NotImplementedError("return the different values as a set")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+
+@pytest.mark.parametrize("preds", [[2, 0, 1], [0.25, -1.5], [7]], ids=str)
+def test_json_knows_numbers_and_lists_no_tensors(preds):
+    w = torch.tensor([1.0, 0.25], requires_grad=True)
+    loss = (w * w).sum() / 2  # 0.53125
+    row = log_row(12, loss, torch.tensor(preds))
+    assert isinstance(row, dict), f"log_row returns a dict, you returned {type(row).__name__}"
+    assert set(row) == {"step", "loss", "preds"}, (
+        f"the keys are step, loss and preds, yours are {sorted(map(str, row))}"
+    )
+    assert not isinstance(row["loss"], torch.Tensor), (
+        "the loss is a tensor still: JSON refuses it, and it holds the graph"
+    )
+    assert not isinstance(row["preds"], torch.Tensor), "preds are a tensor still: JSON wants a list"
+    tensors = [x for x in row["preds"] if isinstance(x, torch.Tensor)] if isinstance(row["preds"], list) else []
+    assert not tensors, "your list holds tensors: list(t) unrolls one dimension and stops there"
+    with explain("JSON refuses something in your row: numpy's numbers and arrays are no plain numbers either"):
+        text = json.dumps(row)
+    assert json.loads(text)["step"] == 12, "the row says which step it is: 12"
+    assert json.loads(text)["preds"] == preds, (
+        f"preds {preds} became {row['preds']}: numbers are wanted, in their order"
+    )
+    assert loss.requires_grad, "you changed the loss: it has lost its graph, and training would stop"
+
+
+def test_a_loss_leaves_as_a_float_not_as_text():
+    row = log_row(3, torch.tensor(0.53125), torch.tensor([1, 0]))
+    loss = row.get("loss") if isinstance(row, dict) else None
+    assert not isinstance(loss, str), f"you logged the text {loss!r}: nobody can plot that, a number is wanted"
+    assert not isinstance(loss, int), f"you logged {loss!r}: the digits after the point are gone"
+    assert not isinstance(loss, list), f"you logged {loss!r}: the loss is one number, not a list"
+    assert isinstance(loss, float), f"the loss is a float, you logged {type(loss).__name__}"
+    assert loss == 0.53125, f"the loss is 0.53125, you logged {loss!r}: all its digits belong in the log"
+
+
+def test_in_and_index_want_one_truth_value():
+    tensors = [torch.tensor([1, 2]), torch.tensor([3, 4]), torch.tensor([3, 4]), torch.tensor([3, 5])]
+    with explain("list.index and `in` ask == for one bool, and it answers with one for each element"):
+        got = [find(tensors, torch.tensor([1, 2])), find(tensors, torch.tensor([3, 4]))]
+    assert got[0] is not None, "find returns the index: yours is None"
+    assert got[0] != -1, "an equal tensor is in the list: compare values, not objects"
+    assert got != [True, True], "find returns the index, not whether there is one"
+    assert got[1] != 2, "of several equal tensors find returns the first"
+    assert got == [0, 1], f"expected the indices 0 and 1, got {got[0]!r} and {got[1]!r}"
+    with explain("find returns -1 for a tensor that is not there, it does not raise"):
+        absent = [find(tensors, torch.tensor([4, 3])), find(tensors, torch.tensor([1, 5])), find([], torch.tensor([1]))]
+    assert absent == [-1, -1, -1], f"find returns -1 for a tensor that is not there: got {absent}"
+
+
+def test_comparing_different_shapes_broadcasts_or_fails():
+    tensors = [torch.ones(3), torch.ones(2, 1), torch.ones(()), torch.ones(2, 3), torch.ones(0), torch.ones(1, 2, 3)]
+    with explain("the list holds tensors of other shapes: == fails where they do not broadcast"):
+        got = [find(tensors, torch.ones(t.shape)) for t in tensors]
+        absent = find(tensors, torch.ones(2))
+    assert got == [0, 1, 2, 3, 4, 5], f"another shape is another tensor, == broadcasts: expected 0 to 5, got {got}"
+    assert absent == -1, "no tensor of shape (2,) is in the list: another shape is another tensor"
+
+
+@pytest.mark.parametrize("values", [[3, 1, 3, 3, 2, 1], [0.5, 0.25, 0.5]], ids=["int", "float"])
+def test_a_set_of_tensors_goes_by_identity(values):
+    with explain("distinct makes a set of the values of tensors of shape ()"):
+        got = distinct([torch.tensor(v) for v in values])
+    assert isinstance(got, set), f"distinct returns a set, you returned {type(got).__name__}"
+    tensors = [x for x in got if isinstance(x, torch.Tensor)]
+    assert not (tensors and len(got) == len(values)), "your set kept equal tensors: a tensor's hash is its identity"
+    assert not tensors, "your set holds tensors: `1 in got` would be False, make them plain numbers"
+    assert got == set(values), f"expected {set(values)}, got {got}"

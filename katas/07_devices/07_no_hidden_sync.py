@@ -1,0 +1,133 @@
+"""No hidden sync: a value costs the whole queue
+
+A GPU works behind your back: each operation is put in a queue, and Python runs on at once. Until you ask for a value.
+`loss.item()` must know the number, so Python stops until everything in the queue is done, and then the GPU idles while
+Python catches up. Such a line looks innocent: `float(t)`, `if t > 0:`, `max(a, b)`, `range(t)`, `t.tolist()`,
+`t.cpu()`, `print(t)`. So does everything whose *shape* depends on values: `x[mask]`, `nonzero`, `unique`. What stays
+on the device needs no waiting: `where`, `clamp`, `minimum`, `argmax`, `masked_fill`, `sum`. Often the branch that you
+want to take is a number that you can multiply by.
+
+On meta tensors, which have no values, the asking fails: "Tensor.item() cannot be called on meta tensors". So what works
+on meta does not wait on a GPU, with two blind spots: `x[mask] = v` and printing. On a real GPU,
+`torch.cuda.set_sync_debug_mode("warn")` finds those too.
+
+What is asked: each result is a tensor on the device of the arguments, found without reading a value; the arguments stay
+as they are.
+
+https://docs.pytorch.org/docs/stable/generated/torch.cuda.set_sync_debug_mode.html
+"""
+
+import re
+
+import pytest
+import torch
+
+from dojo import under_test
+from dojo.kit import check_tensor, explain
+
+
+def mean_loss(losses: list[torch.Tensor]) -> torch.Tensor:
+    """The mean of 0-dim losses (at least one), each with a graph, as a 0-dim tensor for the log: without a graph."""
+    raise NotImplementedError("average the losses")
+
+
+def clip_norm(g: torch.Tensor, max: float) -> torch.Tensor:
+    """`g` (any shape), scaled down to the 2-norm `max` if its own, over all values, is above that. No new NaN."""
+    raise NotImplementedError("scale g by a factor of at most 1")
+
+
+def n_correct(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """How many rows of `logits` (n, classes) have their maximum at the class in `y` (n,), int64, as a 0-dim tensor."""
+    raise NotImplementedError("count the hits")
+
+
+def zero_negative(x: torch.Tensor) -> torch.Tensor:
+    """The values of `x` (any shape) with 0 in place of the negative ones, in a new tensor of the same dtype."""
+    raise NotImplementedError("replace what is below 0")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+_LOSSES = [1.0, 2.5, 4.0, 0.5, 7.0]
+
+
+def _losses(device="cpu"):
+    w = torch.tensor(_LOSSES, device=device, requires_grad=True)
+    return [x * 1.0 for x in w]
+
+
+def _without_values(call):
+    """Run the call, whose arguments are on meta, and say in the lesson's words what failed."""
+    with explain("what works on the CPU failed on tensors without values"):
+        try:
+            return call()
+        except Exception as error:
+            if re.search("same device|not on the expected device", str(error)):
+                raise AssertionError(f"you mixed in a tensor that is on the CPU\n{error}") from error
+            if "meta" in str(error).lower():
+                said = "your code asks for a value here: on a GPU, Python would wait until the queue is done"
+                raise AssertionError(f"{said}\n{type(error).__name__}: {str(error)[:100]}") from error
+            raise
+
+
+def test_a_mean_of_losses_is_a_tensor():
+    got = mean_loss(_losses())
+    assert not isinstance(got, float), "you return a float: to get it, Python waits for the GPU; return the tensor"
+    check_tensor(got, torch.tensor(3.0), "the mean of 1, 2.5, 4, 0.5 and 7 is 3", atol=1e-6, requires_grad=None)
+
+
+def test_a_loss_for_the_log_keeps_no_graph():
+    losses = _losses()
+    got = mean_loss(losses)
+    assert isinstance(got, torch.Tensor), f"mean_loss returns a tensor, not {type(got).__name__}"
+    assert not got.requires_grad, "the mean still has a graph: every loss that you log keeps its batch in memory"
+    assert all(x.requires_grad for x in losses), "you cut the losses themselves from their graph: training needs it"
+
+
+def test_a_mean_needs_no_value_in_python():
+    got = _without_values(lambda: mean_loss(_losses("meta")))
+    check_tensor(got, torch.empty((), device="meta"), "the mean is a tensor on the device of the losses")
+
+
+def test_a_norm_is_clipped_by_a_factor_not_by_a_branch():
+    g = torch.tensor([[3.0, 0.0, -6.0], [0.0, 2.0, 0.0]])  # norm 7; as a matrix, its largest singular value is 6.7
+    before = g.clone()
+    got = clip_norm(g, 3.5)
+    check_tensor(g, before, "clip_norm changed its argument: the result is a new tensor")
+    check_tensor(got, before / 2, "a norm of 7, over all values, is scaled down to 3.5 by one factor", rtol=1e-4)
+    check_tensor(clip_norm(g, 10.0), before, "a norm of 7 is below the maximum of 10: the values stay", rtol=1e-4)
+    check_tensor(clip_norm(torch.zeros(4), 1.0), torch.zeros(4), "a gradient of zeros stays zero: 0/0 is NaN")
+
+
+def test_a_comparison_stays_on_the_device_until_if_asks_for_it():
+    got = _without_values(lambda: clip_norm(torch.ones(2, 3, device="meta"), 1.0))
+    check_tensor(got, torch.ones(2, 3, device="meta"), "the clipped gradient is where g is")
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_count_needs_no_selection(device):
+    logits = torch.tensor([[0.1, 0.9, 0.0], [2.0, 1.0, 0.5], [0.0, 0.2, 0.3], [5.0, 6.0, 1.0], [1.0, 0.0, 9.0]])
+    y = torch.tensor([1, 0, 1, 1, 2])
+    with explain("the maximum of a row, along the classes, is compared with its y"):
+        if device == "meta":
+            got = _without_values(lambda: n_correct(logits.to("meta"), y.to("meta")))
+        else:
+            got = n_correct(logits, y)
+    assert isinstance(got, torch.Tensor), f"n_correct returns a tensor, {type(got).__name__} had to wait for the value"
+    assert got.shape == (), f"one count for the batch: a 0-dim tensor, not shape {tuple(got.shape)}"
+    assert got.device.type == device, f"the count belongs on the device of the logits, it is on {got.device}"
+    assert device == "meta" or got == 4, f"4 of the 5 rows have their maximum at y; you counted {got}"
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_mask_needs_no_indexing(device):
+    x = torch.tensor([[1.5, -2.0, 0.0], [-0.5, 3.0, -7.0]], dtype=torch.float64)
+    want = torch.tensor([[1.5, 0.0, 0.0], [0.0, 3.0, 0.0]], dtype=torch.float64)
+    if device == "meta":
+        got = _without_values(lambda: zero_negative(x.to("meta")))
+        check_tensor(got, want.to("meta"), "the result is where x is")
+    else:
+        before = x.clone()
+        check_tensor(zero_negative(x), want, "negative values become 0, the others stay")
+        check_tensor(x, before, "zero_negative changed its argument: the result is a new tensor")

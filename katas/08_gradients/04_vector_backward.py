@@ -1,0 +1,117 @@
+"""Backward from a vector: you choose the weights
+
+A slope is a number per input, so backward starts from one number. From a vector it refuses: "grad can be implicitly
+created only for scalar outputs". What it can do is to start from a *weighted sum* of the outputs, and the weights are
+yours: `y.backward(v)` gives the gradient of (y * v).sum(), which is v @ J, with J[i, j] = dy[i]/dx[j], the Jacobian.
+Many posts call v a gradient and pass ones; that adds up all outputs, and what differs between them is gone.
+
+J itself is never made on the way. Where you need it, ask row by row: a v that is 1 at place i and 0 elsewhere picks out
+row i. Each row is one more pass through the same graph, and the first pass frees what the graph had saved unless you
+tell it to stay. And if you collect rows from `.grad`: it is one tensor, which later passes write again.
+
+What is asked here: v @ J without J, and J. Both leave `x` as it was: values, `requires_grad` and `.grad`.
+
+https://docs.pytorch.org/docs/stable/generated/torch.Tensor.backward.html
+"""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from dojo import under_test
+from dojo.kit import check_tensor, explain
+
+
+def vjp(f: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """v @ J, shape (in,), where J is the Jacobian of `f` at `x`.
+
+    `f` takes `x` (in,) to y (out,), and `v` has the shape of y. `x` may or may not require a gradient.
+    """
+    raise NotImplementedError("run backward from f(x) with the weights v")
+
+
+def jacobian(f: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    """The Jacobian of `f` at `x` (in,), shape (out, in): row i is the gradient of output i."""
+    raise NotImplementedError("one row per output, each with its own weights")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+_A = torch.tensor([[1.0, 2.0, -3.0], [4.0, 0.5, 6.0]])
+
+
+@pytest.mark.slow  # the first backward with weights imports sympy
+def test_the_weights_say_what_is_summed():
+    v = torch.tensor([1.0, 10.0, 100.0])
+    with explain("y is a vector: backward needs a weight for each output, in the shape of y"):
+        got = vjp(lambda x: x**2, torch.tensor([1.0, 2.0, 3.0]), v)
+    assert not isinstance(got, tuple | list), "torch.autograd.grad returns a tuple, one gradient per input: unpack it"
+    assert got is not None, "you returned None: backward returns nothing, the gradient is on the leaf that f was given"
+    if isinstance(got, torch.Tensor) and got.shape == (3,):
+        assert got.tolist() != [2.0, 4.0, 6.0], "[2, 4, 6]: you used weights of 1, and v says 1, 10, 100"
+        assert abs(got[2].item() - 200) > 1, "a third of it: the weighted sum was asked for, not the mean"
+    check_tensor(got, torch.tensor([2.0, 40, 600]), "the gradient of 1*y[0] + 10*y[1] + 100*y[2]", rtol=1e-5)
+
+
+def test_weights_multiply_the_jacobian_from_the_left():
+    v = torch.tensor([10.0, 2.0], dtype=torch.float64)
+    with explain("v has one weight per output (2), the gradient one number per input (3): v belongs into the backward"):
+        got = vjp(lambda x: _A.double() @ x, torch.tensor([1.0, -1.0, 2.0], dtype=torch.float64), v)
+    want = torch.tensor([18.0, 21.0, -18.0], dtype=torch.float64)
+    check_tensor(got, want, "for y = A @ x the result is v @ A: J stands on the right of v", rtol=1e-6)
+
+    v = torch.tensor([1.0, 10.0, 100.0])
+    got = vjp(lambda x: x.sum() * x, torch.tensor([0.0, 1.0, 2.0]), v)
+    if isinstance(got, torch.Tensor) and got.shape == (3,):
+        assert got.tolist() != [3.0, 141.0, 522.0], "J @ v: that is the forward way, weights of the inputs"
+        assert got.tolist() != [6.0, 60.0, 600.0], "you multiplied the gradient of y.sum() by v: weigh before you sum"
+    check_tensor(got, torch.tensor([213.0, 240, 510]), "v @ J, with weights for the outputs", rtol=1e-5)
+
+
+def test_each_row_of_the_jacobian_is_a_backward_of_its_own():
+    with explain("a row failed, was it the second row? Graph already freed: tell each pass to keep it"):
+        got = jacobian(lambda x: x.sum() * x, torch.tensor([0.0, 1.0, 2.0]))
+    want = torch.tensor([[3.0, 0, 0], [1, 4, 1], [2, 2, 5]])
+    if isinstance(got, torch.Tensor) and got.shape == (3, 3):
+        assert not torch.allclose(got, want[2].expand(3, 3)), (
+            "all rows identical: aliasing, .grad is one tensor, clone it"
+        )
+        assert not torch.allclose(got, want.cumsum(0)), "each row has those before it in it: .grad adds up"
+        assert not torch.allclose(got, want.t()), "you returned the transpose: row i is the gradient of output i"
+    check_tensor(got, want, "J[i, j] is the slope of output i along input j", rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "want"),
+    [
+        pytest.param(lambda x: _A @ x, [1.0, -1.0, 2.0], _A.tolist(), id="A @ x"),
+        pytest.param(lambda x: torch.stack([x.prod()]), [2.0, 3.0, 5.0], [[15.0, 10.0, 6.0]], id="one output"),
+        pytest.param(lambda x: torch.cat([x**2, 3 * x]), [2.0], [[4.0], [3.0]], id="one input"),
+    ],
+)
+def test_a_jacobian_has_a_row_per_output_and_a_column_per_input(f, x, want):
+    with explain("a row failed: is the graph freed, or is there no such row? There are as many rows as outputs of f"):
+        got = jacobian(f, torch.tensor(x))
+    check_tensor(got, torch.tensor(want), "shape (outputs, inputs), also where one of them is 1", rtol=1e-5, atol=1e-6)
+
+
+def test_a_graph_that_saved_its_result_serves_every_row():
+    x = torch.tensor([0.0, 0.5, -2.0, 1.0], dtype=torch.float64)
+    want = torch.diag(1 - torch.tanh(x) ** 2)
+    with explain("a row failed, was it the second row? Graph already freed: tell each pass to keep it"):
+        got = jacobian(torch.tanh, x)
+    check_tensor(got, want, "tanh works on each value alone: its Jacobian is diagonal", rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_x_is_as_it_was_afterwards(requires_grad):
+    x = torch.tensor([1.0, 2.0, 3.0], requires_grad=requires_grad)
+    with explain(f"x came with requires_grad={requires_grad}: both must do, work on a leaf of your own"):
+        jacobian(lambda x: x * x.sum(), x)
+        vjp(lambda x: x**2, x, torch.tensor([1.0, 10.0, 100.0]))
+    assert x.grad is None, f"x.grad is {x.grad} now: a backward down to x leaves its traces there, x must not change"
+    check_tensor(x.detach(), torch.tensor([1.0, 2.0, 3.0]), "you changed the values of x")
+    assert x.requires_grad == requires_grad, f"x came with requires_grad={requires_grad}, and you switched it"
+    assert x.is_leaf, "x was a leaf, and is none any more"

@@ -1,0 +1,89 @@
+"""Checkpointing: reference.
+
+Hint: Nothing of the block is kept in forward; so in backward somebody must call the block again, in the same state.
+Hint: `torch.utils.checkpoint.checkpoint(function, *args)` does it. Its keyword arguments are the lesson.
+Hint: Pass `use_reentrant` by keyword, and pass the value that gives weights their gradients when x needs none.
+
+Why: The new implementation hooks into what autograd saves: forward builds the graph as usual, but each saved tensor
+becomes an empty place that backward fills by running the block once more. So the weights are in the graph whatever
+their input is. The old one runs forward under no_grad inside one autograd node, which exists only if an input requires
+grad. Both restore the generator's state for the second run; neither restores your own state, such as BatchNorm's
+running statistics, which move twice.
+"""
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from dojo import Mistake
+
+
+def checkpointed(block: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    out: torch.Tensor = checkpoint(block, x, use_reentrant=False)
+    return out
+
+
+def _under_no_grad(block, x):
+    with torch.no_grad():
+        return block(x)
+
+
+def _detached_input(block, x):
+    return checkpoint(block, x.detach().requires_grad_(), use_reentrant=True)
+
+
+def _make_x_require_grad(block, x):
+    return checkpoint(block, x.requires_grad_(), use_reentrant=True)
+
+
+def _in_eval_mode(block, x):
+    block.eval()
+    return checkpoint(block, x, use_reentrant=False)
+
+
+def _on_the_cpu(block, x):
+    with torch.autograd.graph.save_on_cpu():
+        return block(x)
+
+
+def _layer_by_layer(block, x):
+    for layer in block if isinstance(block, nn.Sequential) else [block]:
+        x = checkpoint(layer, x, use_reentrant=False)
+    return x
+
+
+def _left_open(block, x):
+    return checkpoint(block, x.clone() if x.requires_grad else x.detach().requires_grad_())
+
+
+_SAME = "test_checkpointing_changes_no_gradient"
+_AGAIN = "test_the_block_runs_again_in_backward"
+_FIRST = "test_the_first_block_gets_gradients_although_data_needs_none"
+_CHOICE = "test_the_choice_of_implementation_is_made_not_left_open"
+_DROPOUT = "test_dropout_drops_the_same_places_in_both_runs"
+_KEPT = "test_only_the_input_is_kept"
+
+MISTAKES = [
+    Mistake("nothing was recomputed", caught_by=_AGAIN, checkpointed=lambda block, x: block(x)),
+    Mistake("activations are still there", caught_by=_KEPT, checkpointed=lambda block, x: block(x)),
+    Mistake("nothing was recomputed", caught_by=_AGAIN, checkpointed=_on_the_cpu),
+    Mistake("activations are still there", caught_by=_KEPT, checkpointed=_layer_by_layer),
+    Mistake("you left the implementation open", caught_by=_CHOICE, checkpointed=_left_open),
+    Mistake(
+        "the first-layer checkpoint lost all gradients",
+        caught_by=_FIRST,
+        checkpointed=lambda block, x: checkpoint(block, x, use_reentrant=True),
+    ),
+    Mistake("the caller's x requires grad now", caught_by=_FIRST, checkpointed=_make_x_require_grad),
+    Mistake("you left the implementation open", caught_by=_CHOICE, checkpointed=lambda block, x: checkpoint(block, x)),
+    Mistake(
+        "recomputed with another dropout mask",
+        caught_by=_DROPOUT,
+        checkpointed=lambda block, x: checkpoint(block, x, use_reentrant=False, preserve_rng_state=False),
+    ),
+    Mistake("dropout dropped nothing", caught_by=_DROPOUT, checkpointed=_in_eval_mode),
+    Mistake("requires_grad: expected True, got False", caught_by=_SAME, checkpointed=_under_no_grad),
+    Mistake("x got no gradient: the graph was cut", caught_by=_SAME, checkpointed=_detached_input),
+]
+
+KEEP = {"test_checkpointing_changes_no_gradient": "it is the promise itself: same value, same gradients"}
