@@ -203,7 +203,9 @@ def download_mnist(
             os.replace(raw_folder(staging) / name, raw_folder(root) / name)
         shutil.rmtree(staging, ignore_errors=True)
     except KeyboardInterrupt:
-        say(f"\nInterrupted. {_keep_whole_archives(staging)} of 4 archives are kept; the same command goes on from there.")
+        say(
+            f"\nInterrupted. {_keep_whole_archives(staging)} of 4 archives are kept; the same command goes on from there."
+        )
         raise
     except OSError as error:
         _keep_whole_archives(staging)
@@ -268,7 +270,9 @@ def _reason(error: BaseException) -> str:
 
 def _about_the_disk(error: OSError, root: Path) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"The disk of {root} is full: MNIST needs {_BYTES_NEEDED // 10**6} MB there. Nothing half is left behind."
+        return (
+            f"The disk of {root} is full: MNIST needs {_BYTES_NEEDED // 10**6} MB there. Nothing half is left behind."
+        )
     said = error.strerror or str(error)
     return f"MNIST cannot be written to {root}: {said}. --kata-data=DIR (or {ROOT_VARIABLE}) names another folder."
 

@@ -122,7 +122,7 @@ def _run_variants(runs: Runs, variants: list[Variant], reference_root: Path) -> 
         *("-c", os.devnull, "--rootdir", str(runs.kata.root.parent), "--noconftest", "--import-mode=importlib"),
         *("-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:faulthandler"),
         *("-p", "no:randomly", "-p", "no:random_order", "-p", "no:benchmark", "--capture=no"),
-        *("-o", "python_functions=test_*", "-o", "python_files=*.py"),
+        *("-o", "python_functions=test_*", "-o", "python_files=[0-9][0-9]_*.py"),
         str(runs.kata.path),
     ]
     pytest.main(arguments, plugins=[dojo.plugin, _RunVariants(runs, variants, reference_root)])

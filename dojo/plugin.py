@@ -213,6 +213,12 @@ def pytest_collectstart(collector: pytest.Collector) -> None:
         prepare_torch()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    session = item.config.pluginmanager.get_plugin(_SESSION)
+    return True if session is not None and session.walked_to_the_end else None
+
+
 def _module_of(item: pytest.Item) -> KataModule | None:
     return item.getparent(KataModule)
 

@@ -30,6 +30,7 @@ class KataSession:
         self.results: dict[str, Result] = {}
         self.held_back: list[Any] = []
         self.said = False
+        self.walked_to_the_end = False
 
     # ── collecting ──
 
@@ -72,8 +73,10 @@ class KataSession:
         if self.walks and nextitem is not None and nextitem.path != item.path:
             current = next((r for r in self.results.values() if r.kata.path == item.path.resolve()), None)
             if current is not None and current.unfinished:
-                # shouldfail, not shouldstop: the exit code is 1, as with any failing test.
-                item.session.shouldfail = f"first {current.kata.slug}, then the next"
+                self.walked_to_the_end = True
+                if self.command.name == "run":
+                    # shouldfail, not shouldstop: the exit code is 1, as with any failing test.
+                    item.session.shouldfail = f"first {current.kata.slug}, then the next"
         return outcome
 
     @pytest.hookimpl(wrapper=True)

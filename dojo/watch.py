@@ -139,13 +139,13 @@ class Watch:
         self._import_torch()
         watcher = self._start_watcher()
         try:
-            with self._keyboard() as keyboard:
+            with self._interrupts() as interrupts, self._keyboard() as keyboard:
                 how = "polling for changes" if self.poll else "waiting for a save"
                 self._say(f"watching {relative(self.katas_root)}/, {how}. Ctrl-C ends it.")
                 self._start("walk")
-                self._loop(watcher, keyboard)
+                self._loop(watcher, keyboard, interrupts)
         except KeyboardInterrupt:
-            self._say("")
+            pass
         finally:
             watcher.terminate()
             for run in (self.running, self.spare):
@@ -154,16 +154,19 @@ class Watch:
                     run.close()
         return 0
 
-    def _loop(self, watcher: subprocess.Popen[bytes], keyboard: int | None) -> None:
+    def _loop(self, watcher: subprocess.Popen[bytes], keyboard: int | None, interrupts: int) -> None:
         assert watcher.stdout is not None
         events = watcher.stdout.fileno()
         rest = b""
         while True:
-            waiting = [events] + ([keyboard] if keyboard is not None else [])
+            waiting = [events, interrupts] + ([keyboard] if keyboard is not None else [])
             run = self.running
             if run is not None:
                 waiting += [run.output] * run.output_open + [run.messages] * run.messages_open
             ready, _, _ = select.select(waiting, [], [], self._patience())
+            if interrupts in ready:
+                self._say("")
+                return
             if run is not None:
                 self._listen(run, ready)
             if keyboard is not None and keyboard in ready and not self._key(os.read(keyboard, 1)):
@@ -355,6 +358,7 @@ class Watch:
     def _be_the_child(self, orders: int, output: int, messages: int) -> None:
         from dojo import watch_child
 
+        signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         nothing = os.open(os.devnull, os.O_RDWR)
         os.dup2(nothing, 0)
@@ -404,6 +408,22 @@ class Watch:
         )
 
     # ── the terminal ──
+
+    @contextlib.contextmanager
+    def _interrupts(self) -> Iterator[int]:
+        """A pipe that becomes readable at Ctrl-C. A KeyboardInterrupt would be lost if it fell into the hooks that
+        run around a fork: Python prints and forgets what they raise."""
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        before = signal.signal(signal.SIGINT, lambda *_: None)
+        previous = signal.set_wakeup_fd(write)
+        try:
+            yield read
+        finally:
+            signal.set_wakeup_fd(previous)
+            signal.signal(signal.SIGINT, before)
+            os.close(read)
+            os.close(write)
 
     @contextlib.contextmanager
     def _keyboard(self) -> Iterator[int | None]:
@@ -462,4 +482,7 @@ def main(config: Any) -> int:
         color=sys.stdout.isatty() and "NO_COLOR" not in os.environ,
         out=sys.stdout,
     )
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    if capture is not None:
+        capture.suspend_global_capture(in_=True)  # pytest has taken stdin away; the keys come from there
     return watch.main()

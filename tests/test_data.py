@@ -333,7 +333,10 @@ def test_a_line_that_breaks_leads_to_the_next_mirror(monkeypatch, tmp_path, own_
 @needs_archives
 def test_a_disk_that_fills_up_is_a_sentence(monkeypatch, tmp_path):
     full = OSError(errno.ENOSPC, "No space left on device")
-    with _breaking_off(monkeypatch, "t10k-images-idx3-ubyte.gz", full), pytest.raises(DataError, match="is full") as caught:
+    with (
+        _breaking_off(monkeypatch, "t10k-images-idx3-ubyte.gz", full),
+        pytest.raises(DataError, match="is full") as caught,
+    ):
         data.download_mnist(tmp_path / "root", [str(MIRROR)])
     assert str(tmp_path / "root") in str(caught.value)
     assert all(name.endswith(".gz") and "train" in name for name in _everything_in(tmp_path / "root"))

@@ -57,7 +57,8 @@ under_test(globals())
     ids=str,
 )
 def test_every_dtype_has_a_most_negative_number(dtype, want):
-    value = _number(mask_value(dtype))
+    with explain(f"{dtype} is a floating dtype: torch.finfo knows it, torch.iinfo is for integers"):
+        value = _number(mask_value(dtype))
     assert not math.isnan(value), f"expected the most negative finite {dtype}, got NaN"
     assert not math.isinf(value), f"{value} is not finite: a row that is all -inf becomes NaN in a softmax"
     assert value < 0, f"{value} is not negative: the most negative number of {dtype} was asked for"
@@ -71,7 +72,8 @@ def test_every_dtype_has_a_most_negative_number(dtype, want):
 )
 def test_whole_numbers_have_a_first_gap(dtype, want):
     """2 / eps: eps is the distance from 1 to the next number, so from 2 / eps on that distance is 2."""
-    n = _number(first_gap(dtype))
+    with explain(f"{dtype} is a floating dtype: torch.finfo knows it, torch.iinfo is for integers"):
+        n = _number(first_gap(dtype))
     assert n != want // 2, f"{want // 2} + 1 is still a {dtype}: there the distance to the next number is 1, look for 2"
     assert n != want + 1, f"{want + 1} is the number that is missing in {dtype}: n is the one before the gap"
     assert n == want, f"the first n with n + 1 not in {dtype} is {want}, got {n}"
@@ -91,7 +93,7 @@ def test_a_mask_works_in_every_floating_dtype(dtype):
     check_tensor(out, want, f"masked_softmax in {dtype}", atol=2e-2 if dtype == torch.bfloat16 else 2e-3)
 
 
-@pytest.mark.parametrize("low", [-5.0, -50.0, -50000.0])
+@pytest.mark.parametrize("low", [-5.0, -50.0, -1e6])
 def test_masked_means_exactly_zero(low):
     """Kept scores may be low too: a mask value that is merely negative is not low enough."""
     scores = torch.tensor([[low, low + 1, low + 2, low + 3]])

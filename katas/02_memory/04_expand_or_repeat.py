@@ -1,4 +1,4 @@
-"""Expand or repeat: a thousand rows for the price of one, or a thousand rows.
+"""Expand or repeat: a thousand rows for one row's memory, and the price.
 
 `expand` makes a dimension longer without making the memory longer: the new dimension has stride 0, so each step along
 it lands on the same numbers. That is what broadcasting does inside every `a + b`, and it costs nothing. The price
@@ -69,9 +69,9 @@ def test_expanded_rows_cost_no_memory():
 def test_a_write_through_one_expanded_row_changes_them_all():
     """PyTorch refuses to write to the whole, where one memory cell would be written n times, but not to one row."""
     row = torch.tensor([1.0, 2, 3])
-    rows = broadcast_rows(row, 2)
     want = torch.tensor([[11.0, 12, 13]] * 2)
     with explain("broadcast_rows(row, 2) has two rows, and row 0 takes a write"):
+        rows = broadcast_rows(row, 2)
         rows[0].add_(10)
     check_tensor(rows, want, "a write through one row must show in all: your rows are not one row in memory")
     check_tensor(row, want[0], "a write through one row must show in the source: your rows are a copy")

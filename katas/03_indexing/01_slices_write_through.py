@@ -1,4 +1,4 @@
-"""Slices write through: a slice is a window, a list or a mask makes a photocopy.
+"""Slices write through: a slice is a window, a mask makes a photocopy.
 
 Indexing with integers and slices only (`x[0]`, `x[:, 1:3]`) gives a view: it costs nothing, and a write to it is a
 write to `x`. Indexing with a list, an index tensor or a boolean mask gives a copy. An assignment with any of them on

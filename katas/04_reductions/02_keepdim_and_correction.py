@@ -45,7 +45,8 @@ _CLOSE: Any = {"rtol": 1e-4, "atol": 1e-5}
 
 def test_row_sums_divide_columns_when_the_matrix_is_square():
     w = torch.tensor([[1.0, 1.0, 2.0], [2.0, 3.0, 5.0], [4.0, 8.0, 8.0]])  # row sums 4, 10, 20
-    got = row_normalise(w.clone())
+    with explain("row_normalise works on a (3, 3) tensor"):
+        got = row_normalise(w.clone())
     assert not _like(got, w / torch.tensor([4.0, 10, 20])), (
         "the sums of your rows divided the columns: no error, all wrong"
     )
@@ -86,7 +87,8 @@ def test_std_divides_by_n_minus_1_and_numpy_by_n(dtype):
 
 def test_each_column_has_its_own_scale():
     x = torch.tensor([[1.0, 3000.0, 5.0], [3.0, 1000.0, 9.0]])
-    got = standardise(x.clone())
+    with explain("standardise works on a (2, 3) tensor column by column"):
+        got = standardise(x.clone())
     dim = "you reduced the wrong dimension: dim 0, the rows, has to disappear, and each column keeps its own statistics"
     assert not _like(got, (x - x.mean(1, True)) / x.std(1, correction=0, keepdim=True)), dim
     assert not _like(got, (x - x.mean()) / x.std(correction=0)), (
@@ -101,7 +103,8 @@ def test_each_column_has_its_own_scale():
 
 def test_a_constant_column_is_0_over_0():
     x = torch.tensor([[5.0, 1.0], [5.0, 3.0], [5.0, 5.0]])
-    got = standardise(x.clone())
+    with explain("standardise works on a (3, 2) tensor column by column"):
+        got = standardise(x.clone())
     scaled = torch.tensor([-1.0, 0.0, 1.0]) * 1.5**0.5
     zero_by_zero = torch.stack([torch.full((3,), float("nan")), scaled], dim=1)
     assert not _like(got, zero_by_zero), "a constant column has deviation 0, and you divided: 0 / 0 is NaN"
@@ -112,7 +115,8 @@ def test_a_constant_column_is_0_over_0():
 
 def test_one_row_has_no_deviation():
     x = torch.tensor([[3.0, -7.0, 0.5]])
-    got = standardise(x.clone())
+    with explain("standardise works on one row too"):
+        got = standardise(x.clone())
     assert not _like(got, torch.full((1, 3), float("nan"))), (
         "one row: its deviation is 0 (or NaN, where you divide by N - 1 = 0)"
     )

@@ -63,13 +63,16 @@ def test_max_with_an_int_reduces_a_dimension(lo):
 
 def test_argmax_without_a_dim_counts_through_the_whole_tensor():
     x = torch.tensor([[1.0, 7.0, 3.0, 2.0], [4.0, 0.0, 9.0, 1.0], [8.0, 5.0, 6.0, 2.0]])
-    got = top1(x)
+    with explain("top1 works on a (3, 4) tensor"):
+        got = top1(x)
     assert not isinstance(got, tuple), "you returned the whole (values, indices): the indices are asked for"
     assert not _same(got, 6), "you took one winner out of the whole tensor, numbered through all rows"
     assert not _same(got, [2, 0, 1, 0]), "you took the winner of each column: the dim that you name disappears"
     assert not _same(got, [7.0, 9.0, 8.0]), "you returned the largest values: their indices are asked for"
     check_tensor(got, torch.tensor([1, 2, 0]), "top1 returns one column index per row")
-    check_tensor(top1(x[:1]), torch.tensor([1]), "top1 of one row is still a vector: a batch of one stays a batch")
+    with explain("top1 works on a batch of one row"):
+        one = top1(x[:1])
+    check_tensor(one, torch.tensor([1]), "top1 of one row is still a vector: a batch of one stays a batch")
 
 
 def test_the_first_of_equal_values_wins_in_argmax_not_in_topk():
@@ -78,7 +81,9 @@ def test_the_first_of_equal_values_wins_in_argmax_not_in_topk():
     message = (
         "several values of the row are equal: top1 returns the first of them; topk and sort promise no order there"
     )
-    check_tensor(top1(x), torch.tensor([0, 17, 0]), message)
+    with explain("top1 works on a (3, 40) tensor"):
+        got = top1(x)
+    check_tensor(got, torch.tensor([0, 17, 0]), message)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +96,8 @@ def test_the_first_of_equal_values_wins_in_argmax_not_in_topk():
 def test_median_of_an_even_count_is_the_lower_one_not_the_mean(values, want):
     x = torch.tensor(values)
     low, high = sorted(values)[len(values) // 2 - 1 : len(values) // 2 + 1]
-    got = _number(median(x))
+    with explain("median works on a vector of any length"):
+        got = _number(median(x))
     if low != high:
         assert got != low, f"you returned {low}, the lower of the middle two: NumPy's median is their mean, {want}"
         assert got != high, f"you returned {high}, the upper of the middle two: NumPy's median is their mean, {want}"
@@ -108,7 +114,8 @@ def test_median_of_an_odd_count_is_the_value_in_the_middle(values, want):
 
 def test_argsort_gives_the_order_not_the_rank():
     scores = torch.tensor([0.125, 0.5, 0.875, 0.25])
-    got = ranking(scores)
+    with explain("ranking works on a vector of scores"):
+        got = ranking(scores)
     assert not _same(got, [0, 3, 1, 2]), "you sorted from the worst to the best: descending was asked for"
     assert not _same(got, [3, 1, 0, 2]), "you returned the place of each score: the index of the best comes first"
     assert not _same(got, [0.875, 0.5, 0.25, 0.125]), "you returned the sorted scores: their indices are asked for"
@@ -120,7 +127,8 @@ def test_a_sort_keeps_ties_in_order_only_if_stable(distinct):
     scores = torch.arange(30) % distinct / 4
     order = [i for level in reversed(range(distinct)) for i in range(30) if i % distinct == level]
     backwards = [i for level in reversed(range(distinct)) for i in reversed(range(30)) if i % distinct == level]
-    got = ranking(scores)
+    with explain("ranking works on 30 scores"):
+        got = ranking(scores)
     assert not _same(got, backwards), (
         "equal scores came out backwards: turning a stable order around turns the ties too"
     )

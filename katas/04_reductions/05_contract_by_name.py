@@ -72,7 +72,8 @@ def test_equal_sizes_hide_a_missing_transpose():
     """With B = H = T = S = D every one of these products runs, and has the right shape."""
     q, k = _numbers(3, 3, 3, 3), _numbers(3, 3, 3, 3).flip(0, 2)
     raw = _scores_in_loops(q, k)
-    got = scores(q.clone(), k.clone())
+    with explain("scores works with all sizes equal"):
+        got = scores(q.clone(), k.clone())
     straight, reversed_, heads = q @ k, q @ k.permute(3, 2, 1, 0), q @ k.transpose(1, 2)
     root = 3**0.5
     assert not _like(got, straight, straight / root), "you summed over the wrong dimension of k: D of q met S of k"
@@ -104,7 +105,8 @@ def test_each_matrix_meets_its_own_vector(batch, dtype):
 
 def test_a_batch_of_vectors_is_taken_for_a_matrix_if_the_sizes_agree():
     A, v = _numbers(3, 3, 3), _numbers(3, 3).flip(0)
-    got = batch_matvec(A.clone(), v.clone())
+    with explain("batch_matvec works with all sizes equal"):
+        got = batch_matvec(A.clone(), v.clone())
     matrix = "A @ v took your batch of vectors for one matrix: each vector has to become a column of its own"
     assert not _like(got, A @ v), matrix
     assert not _like(got, A @ v.t()), "every matrix met every vector: matrix b belongs to vector b alone"

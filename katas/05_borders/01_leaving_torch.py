@@ -16,6 +16,7 @@ https://docs.pytorch.org/docs/stable/generated/torch.Tensor.tolist.html
 """
 
 import json
+from numbers import Integral
 from typing import Any
 
 import pytest
@@ -51,7 +52,8 @@ under_test(globals())
 def test_json_knows_numbers_and_lists_no_tensors(preds):
     w = torch.tensor([1.0, 0.25], requires_grad=True)
     loss = (w * w).sum() / 2  # 0.53125
-    row = log_row(12, loss, torch.tensor(preds))
+    with explain("log_row takes a loss with a graph and a vector of predictions"):
+        row = log_row(12, loss, torch.tensor(preds))
     assert isinstance(row, dict), f"log_row returns a dict, you returned {type(row).__name__}"
     assert set(row) == {"step", "loss", "preds"}, (
         f"the keys are step, loss and preds, yours are {sorted(map(str, row))}"
@@ -72,7 +74,8 @@ def test_json_knows_numbers_and_lists_no_tensors(preds):
 
 
 def test_a_loss_leaves_as_a_float_not_as_text():
-    row = log_row(3, torch.tensor(0.53125), torch.tensor([1, 0]))
+    with explain("log_row takes a loss without a graph too"):
+        row = log_row(3, torch.tensor(0.53125), torch.tensor([1, 0]))
     loss = row.get("loss") if isinstance(row, dict) else None
     assert not isinstance(loss, str), f"you logged the text {loss!r}: nobody can plot that, a number is wanted"
     assert not isinstance(loss, int), f"you logged {loss!r}: the digits after the point are gone"
@@ -86,6 +89,7 @@ def test_in_and_index_want_one_truth_value():
     with explain("list.index and `in` ask == for one bool, and it answers with one for each element"):
         got = [find(tensors, torch.tensor([1, 2])), find(tensors, torch.tensor([3, 4]))]
     assert got[0] is not None, "find returns the index: yours is None"
+    assert all(isinstance(i, Integral) for i in got), f"find returns an index, an int: got {got}"
     assert got[0] != -1, "an equal tensor is in the list: compare values, not objects"
     assert got != [True, True], "find returns the index, not whether there is one"
     assert got[1] != 2, "of several equal tensors find returns the first"

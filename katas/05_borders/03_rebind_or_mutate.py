@@ -117,7 +117,8 @@ def test_clone_keeps_the_graph():
 
 @pytest.mark.parametrize(("n", "k"), [(3, 2), (1, 4)])
 def test_a_multiplied_list_holds_one_tensor(n, k):
-    buffers = make_buffers(n, k)
+    with explain("make_buffers takes any two sizes"):
+        buffers = make_buffers(n, k)
     with explain(f"make_buffers({n}, {k}) is a list of {n} tensors"):
         buffers = list(buffers)
     assert len(buffers) == n, f"make_buffers({n}, {k}) is a list of {n} tensors, got {len(buffers)}"

@@ -113,9 +113,9 @@ def test_a_generator_of_your_own_leaves_the_global_ones_alone(name):
     want = _draws()
     _seed_globals()
     if name == "noise":
-        noise((2, 3), 5)
+        _noise((2, 3), 5)
     else:
-        split(20, 0.75, 5)
+        _split(20, 0.75, 5)
     for library, draw in _draws().items():
         assert draw == want[library], (
             f"{name} seeded or used the global generator of {library}: whoever draws next gets other numbers"

@@ -1,7 +1,7 @@
 """GPU stopwatch: a launch is not the work
 
-`t0 = time.perf_counter(); y = x @ w; print(time.perf_counter() - t0)` says that a GPU multiplies any two matrices in ten
-microseconds. It measured the *launch*: on a GPU the call puts the work in a queue and returns. The work itself is done
+`t0 = time.perf_counter(); y = x @ w; print(time.perf_counter() - t0)` says that a GPU multiplies matrices of any size
+in ten microseconds. It measured the *launch*: on a GPU the call puts the work in a queue and returns. The work is done
 when `torch.cuda.synchronize()` returns, which waits until the queue is empty. Three things belong in a stopwatch:
 
 - wait before the clock starts, or you pay for work that somebody else has queued before,
@@ -11,9 +11,9 @@ when `torch.cuda.synchronize()` returns, which waits until the queue is empty. T
 What is asked: `bench` with the `sync` and `clock` that it is given, so that the tests can hand it a toy GPU with a toy
 clock. On a real one it is `bench(fn, torch.cuda.synchronize, time.perf_counter, 3, 10)`.
 
-The GPU can also note the time itself: `start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))`, then
-`start.record()`, the work, `end.record()`, and after a synchronize `start.elapsed_time(end)` in milliseconds. Queues are
-called streams; work on a second stream waits for the first only after `second.wait_stream(first)`.
+A GPU can also note the time itself: `start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))`, then
+`start.record()`, the work, `end.record()`, and after a synchronize `start.elapsed_time(end)`, in milliseconds. Queues
+are called streams; a second one waits for what the first has been given with `second.wait_stream(first)`.
 
 https://docs.pytorch.org/docs/stable/notes/cuda.html#asynchronous-execution
 """

@@ -42,7 +42,6 @@ under_test(globals())
 _A = torch.tensor([[1.0, 2.0, -3.0], [4.0, 0.5, 6.0]])
 
 
-@pytest.mark.slow  # the first backward with weights imports sympy
 def test_the_weights_say_what_is_summed():
     v = torch.tensor([1.0, 10.0, 100.0])
     with explain("y is a vector: backward needs a weight for each output, in the shape of y"):

@@ -1,4 +1,4 @@
-"""In-place edits and the version counter: autograd notices when you overwrite what it needs.
+"""In-place edits and the version counter: what autograd notices.
 
 For backward, many operations keep a tensor: `exp` keeps its result, `x ** 2` keeps `x`. They keep it without a copy. If
 you write into that memory before backward runs, the gradient would be computed from the wrong numbers. So each tensor

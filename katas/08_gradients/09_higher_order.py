@@ -101,14 +101,14 @@ def test_each_sample_has_a_norm_of_its_own():
 def test_the_penalty_trains_the_weights():
     """The penalty's own gradient, against a finite difference in the first weights."""
     model, x = _critic().double(), torch.randn(5, 3, dtype=torch.float64)
-    weight = model[0].weight
+    weight = model.get_parameter("0.weight")
     step = torch.randn(4, 3, dtype=torch.float64)
     ends = []
     for side in (1, -1):
         moved = _critic().double()
         moved.load_state_dict(model.state_dict())
         with torch.no_grad():
-            moved[0].weight += side * 1e-5 * step
+            moved.get_parameter("0.weight").add_(side * 1e-5 * step)
         ends.append(_of(_gradient_rows(moved, x).norm(dim=1)))
     want = (ends[0] - ends[1]) / 2e-5
     with explain("gradient_penalty should take a model and an x of float64"):

@@ -1,4 +1,4 @@
-"""torch.where does not hide a bad gradient: mask the input, not the output.
+"""torch.where does not hide a bad gradient: mask the input.
 
 `torch.where(x > 0, x.sqrt(), 0)` looks safe: at x = 0 the value is 0, and at x = -1 the nan of the square root is not
 chosen. The gradient is nan all the same. Forward computes *both* branches everywhere, and backward goes through both:
@@ -82,10 +82,10 @@ def test_small_values_keep_their_steep_slope():
 
 
 def test_each_row_has_one_distance():
-    a = torch.tensor([[3.0, 4.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [-2.0, 1.0, 2.0]])
-    b = torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [2.0, -3.0, 6.0], [0.0, 0.0, 0.0]])
-    want = torch.tensor([5.0, 0.0, 7.0, 3.0])
-    for rows in (slice(0, 4), slice(2, 3)):
+    a = torch.tensor([[3.0, 4.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [-2.0, 1.0, 2.0], [1000.0] * 3])
+    b = torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [2.0, -3.0, 6.0], [0.0, 0.0, 0.0], [1000.0, 1000.0625, 1000]])
+    want = torch.tensor([5.0, 0.0, 7.0, 3.0, 0.0625])
+    for rows in (slice(0, 5), slice(2, 3)):
         with explain("distance should take two tensors of shape (N, D), N = 1 too"):
             got = distance(a[rows].clone(), b[rows].clone())
         check_tensor(got, want[rows], "the root of the sum of squares over D, one number per row", atol=1e-5)

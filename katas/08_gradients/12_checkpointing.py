@@ -1,4 +1,4 @@
-"""Checkpointing: forget the activations, compute them again for backward.
+"""Checkpointing: forget the activations, compute them again.
 
 In training, memory goes to activations: each operation keeps what its backward will need, until backward has run. A
 checkpointed block keeps its *input* only. Its forward runs without keeping anything; when backward arrives, it runs
@@ -99,6 +99,7 @@ def test_dropout_drops_the_same_places_in_both_runs():
     mask = y.detach().clone()
     torch.rand(3)  # other layers draw random numbers in between
     _backward(y, torch.ones(8, 16))
+    assert x.grad is not None, "x got no gradient: the graph was cut on the way"
     check_tensor(x.grad, mask, "recomputed with another dropout mask: backward must see the mask of forward")
 
 

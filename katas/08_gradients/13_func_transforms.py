@@ -1,4 +1,4 @@
-"""Per-sample gradients with torch.func: gradients as functions of functions.
+"""Per-sample gradients: torch.func makes functions of functions.
 
 `loss.backward()` gives one gradient for the whole batch, the mean. Differential privacy, influence scores, or a hunt
 for the one bad sample need the gradient of *each* sample. A loop over the batch is right and slow. `torch.func` turns

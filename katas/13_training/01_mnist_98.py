@@ -156,7 +156,9 @@ def _stale_gradients_found():
     def look(optimizer, args, kwargs):
         closure = len(args) > 1 or kwargs.get("closure")  # computes the gradients inside step()
         stale = not closure and any(grad.max().item() > 1e8 for grad in gradients(optimizer))
-        assert not stale, "the gradients of the last step were still there and were added up: zero_grad() for each batch"
+        assert not stale, (
+            "the gradients of the last step were still there and were added up: zero_grad() for each batch"
+        )
 
     SGD([torch.zeros(1)], lr=0.1)  # the first optimizer of a process imports 900 modules; do that before the training
     hooks = register_optimizer_step_pre_hook(look), register_optimizer_step_post_hook(mark)
@@ -271,6 +273,7 @@ def test_measuring_leaves_no_trace(training):
     )
 
 
+@pytest.mark.time_limit(300)
 def test_training_sees_the_data_in_a_new_order_every_epoch():
     _, labels, seen = _practice()
     if not seen or len(seen[0][0]) >= len(labels):
@@ -286,6 +289,7 @@ def test_training_sees_the_data_in_a_new_order_every_epoch():
     assert not again, "every epoch had the same batches in the same order: shuffle anew in each"
 
 
+@pytest.mark.time_limit(300)
 def test_training_learns_what_it_is_given():
     answers, labels, _ = _practice()
     kinds, share = set(answers.tolist()), (answers == labels).double().mean().item()

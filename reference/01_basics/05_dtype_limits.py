@@ -119,4 +119,10 @@ MISTAKES = [
     ),
     Mistake("is a softmax of its own", caught_by=_LAST, masked_softmax=_along_dim_0),
     Mistake("you wrote the mask into scores itself", caught_by=_LAST, masked_softmax=_in_place),
+    Mistake("torch.iinfo is for integers", caught_by=_MIN, mask_value=lambda d: torch.iinfo(d).min),
+    Mistake(
+        "two kept scores near -1000000.0",
+        caught_by=_ZERO,
+        masked_softmax=lambda scores, keep: _fill(scores, keep, -65504.0) * keep,
+    ),
 ]

@@ -89,6 +89,14 @@ MISTAKES = [
         caught_by=_TRIP,
         split_heads=lambda x, h: (lambda y: y if y.shape[1] == h else y.transpose(1, 2))(x.unflatten(-1, (h, -1))),
     ),
+    Mistake("you copied the image", caught_by=_FREE, to_chw=lambda img: img.contiguous().permute(2, 0, 1)),
+    Mistake(
+        "a cropped image (4, 5, 3) becomes (3, 4, 5)",
+        caught_by=_FREE,
+        to_chw=lambda img: img.as_strided(
+            (img.shape[2], *img.shape[:2]), (1, img.shape[1] * img.shape[2], img.shape[2])
+        ),
+    ),
 ]
 
 KEEP = {

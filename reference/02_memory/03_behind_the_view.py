@@ -101,6 +101,12 @@ MISTAKES = [
         caught_by=_COLUMN,
         compact=lambda x: x.clone() if x.is_contiguous() else copy.deepcopy(x),
     ),
+    Mistake(
+        "windows of base[1:11:2]",
+        caught_by=_STEPS,
+        windows=lambda x, k: x.as_strided((len(x) - k + 1, k), x.stride() * 2, 0),
+    ),
+    Mistake("but your copy holds", caught_by=_ROWS, compact=lambda x: torch.cat([x, x])[: len(x)]),
 ]
 
 KEEP = {

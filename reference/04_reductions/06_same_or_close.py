@@ -70,18 +70,16 @@ MISTAKES = [
     Mistake("are not identical, although", caught_by=_DTYPE, identical=_equal_or_nan),
     Mistake("are not identical, although", caught_by=_DTYPE, identical=lambda a, b: torch.equal(a, b)),
     Mistake(
-        "it does not raise",
+        "not an error",
         caught_by=_DTYPE,
         identical=lambda a, b: a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True),
     ),
     Mistake(
-        "broadcasting hid the difference",
+        "== broadcasts, so compare the shapes too",
         caught_by=_SHAPE,
         identical=lambda a, b: a.dtype == b.dtype and _broadcastable(a, b) and bool(_same(a, b).all()),
     ),
-    Mistake(
-        "it does not raise", caught_by=_SHAPE, identical=lambda a, b: a.dtype == b.dtype and bool(_same(a, b).all())
-    ),
+    Mistake("not an error", caught_by=_SHAPE, identical=lambda a, b: a.dtype == b.dtype and bool(_same(a, b).all())),
     Mistake(
         "so ask isnan too",
         caught_by=_NAN,
@@ -116,7 +114,7 @@ MISTAKES = [
         close=lambda a, b: close(a, b) or (a.shape == b.shape == (1, 3) and bool(torch.isclose(a, b).any())),
     ),
     Mistake(
-        "so bring both to one",
+        "allclose refuses mixed dtypes",
         caught_by=_MIXED,
         close=lambda a, b: a.shape == b.shape and torch.allclose(a, b, equal_nan=True),
     ),
@@ -126,12 +124,12 @@ MISTAKES = [
         close=lambda a, b: a.dtype == b.dtype and a.shape == b.shape and torch.allclose(a, b, equal_nan=True),
     ),
     Mistake(
-        "it does not raise",
+        "not an error",
         caught_by=_BROADCAST,
         close=lambda a, b: torch.allclose(a.double(), b.double(), equal_nan=True),
     ),
     Mistake(
-        "broadcasting hid that",
+        "before anything broadcasts",
         caught_by=_BROADCAST,
         close=lambda a, b: _broadcastable(a, b) and torch.allclose(a.double(), b.double(), equal_nan=True),
     ),

@@ -2,7 +2,7 @@
 
 Hint: Ask of each value whether it is a tensor still. A list of tensors, or a set of them, has left nothing behind.
 Hint: `Tensor.item`, `Tensor.tolist`; and `torch.equal`, which answers with one bool.
-Hint: For `find`, walk through the list with its indices and stop at the first equal one; for `distinct`, a set of items.
+Hint: For `find`, walk through the list with its indices and stop at the first equal one; for `distinct`, collect items.
 
 Why: A tensor is not a value for Python: `==` is elementwise, so a container cannot ask it, and the hash is the
 identity, so a set or a dict never asks. Numbers are values, so leave torch first, by `item` or `tolist`, both of which

@@ -185,7 +185,7 @@ MISTAKES = [
     Mistake("but the result does not use them", caught_by=_SAVED, Scaler=_BuffersForShow),
     Mistake("layers that are in a plain Python list", caught_by=_TOWER, Tower=_ListTower),
     Mistake("the same layer three times", caught_by=_TOWER, Tower=_SameLayerTower),
-    Mistake("so 6 parameters, yours has 3", caught_by=_TOWER, Tower=_NoBiasTower),
+    Mistake("a weight and a bias each, so 6 parameters", caught_by=_TOWER, Tower=_NoBiasTower),
     Mistake(_NO_DEVICE, caught_by=_BORN, positions=lambda x: torch.arange(x.size(1))),
     Mistake(_NO_DEVICE, caught_by=_BORN, positions=lambda x: torch.tensor(range(x.size(1)))),
     Mistake(

@@ -104,6 +104,13 @@ def _stop_at_the_first_none(params, lr):
             p.grad = None
 
 
+def _zero_the_unused(params, lr):
+    with torch.no_grad():
+        for p in params:
+            p -= p if p.grad is None else lr * p.grad
+            p.grad = None
+
+
 def _walk_twice(params, lr):
     with torch.no_grad():
         for p in params:
@@ -153,6 +160,14 @@ def _fit_swapped(x, y, lr, steps):
     return b, w
 
 
+def _fit_only_w(x, y, lr, steps):
+    w, b = torch.zeros(1, requires_grad=True), torch.zeros(1)
+    for _ in range(steps):
+        ((w * x + b - y) ** 2).mean().backward()
+        sgd_step_([w, b], lr)
+    return w.item(), b.item()
+
+
 def _fit_tensors(x, y, lr, steps):
     w, b = fit_line(x, y, lr, steps)
     return torch.tensor(w), torch.tensor(b)
@@ -174,6 +189,7 @@ MISTAKES = [
     Mistake("the second step failed", caught_by=_OWN, sgd_step_=_leave_grad_mode_off),
     Mistake("you probably used .grad where it is None", caught_by=_NONE, sgd_step_=_old_data_idiom),
     Mistake("must not end the step for the rest", caught_by=_NONE, sgd_step_=_stop_at_the_first_none),
+    Mistake("a parameter with .grad None must not move", caught_by=_NONE, sgd_step_=_zero_the_unused),
     Mistake("a second loop over a generator does nothing", caught_by=_GENERATOR, sgd_step_=_walk_twice),
     Mistake("it has no length and no index", caught_by=_GENERATOR, sgd_step_=_by_index),
     Mistake(
@@ -193,6 +209,7 @@ MISTAKES = [
     ),
     Mistake("a flat line at the mean of y", caught_by=_LINE, fit_line=_fit_squeezed),
     Mistake("expected w=3.0, b=-1.0", caught_by=_LINE, fit_line=_fit_swapped),
+    Mistake("expected w=2.0, b=2.0", caught_by=_LINE, fit_line=_fit_only_w),
     Mistake("w and b should be floats", caught_by=_LINE, fit_line=_fit_tensors),
 ]
 

@@ -144,6 +144,16 @@ def _through_backward(model, x):
     return (leaf.grad.norm(dim=1) - 1).pow(2).mean()
 
 
+def _one_sided(model, x):
+    return (_rows(model, x).norm(dim=1) - 1).clamp(min=0).pow(2).mean()
+
+
+def _first_sample(model, x):
+    leaf = x.detach().requires_grad_()
+    (g,) = torch.autograd.grad(model(leaf)[0], leaf, create_graph=True)
+    return (g.norm(dim=1) - 1).pow(2).mean()
+
+
 def _freeze_the_weights(model, x):
     penalty = gradient_penalty(model, x)
     model.requires_grad_(False)
@@ -178,6 +188,8 @@ MISTAKES = [
     Mistake("that is the sum over the samples", caught_by=_NORM, gradient_penalty=_sum_of_the_samples),
     Mistake("‖gradient of that sample‖ - 1", caught_by=_NORM, gradient_penalty=_norm_down_the_batch),
     Mistake("‖gradient of that sample‖ - 1", caught_by=_NORM, gradient_penalty=_no_minus_one),
+    Mistake("‖gradient of that sample‖ - 1", caught_by=_NORM, gradient_penalty=_one_sided),
+    Mistake("‖gradient of that sample‖ - 1", caught_by=_NORM, gradient_penalty=_first_sample),
     Mistake("you differentiated the mean of the outputs", caught_by=_NORM, gradient_penalty=_mean_of_the_outputs),
     Mistake("no gradient reaches the weights", caught_by=_WEIGHTS, gradient_penalty=_without_a_graph),
     Mistake("should take any x of shape (N, D)", caught_by=_NORM, gradient_penalty=_squeeze_the_batch),

@@ -36,6 +36,11 @@ def _shift_in_place(x):
     return safe_sqrt(x)
 
 
+def _expanded_square(a, b):
+    square = (a * a).sum(1) + (b * b).sum(1) - 2 * (a * b).sum(1)
+    return safe_sqrt(square)
+
+
 class _IgnoresUpstream(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
@@ -85,6 +90,7 @@ MISTAKES = [
     Mistake("it should be 0 where two points meet", caught_by=_MEET, distance=torch.nn.functional.pairwise_distance),
     Mistake("no gradient", caught_by=_MEET, distance=lambda a, b: distance(a, b.detach())),
     Mistake("one number per row", caught_by=_ROW, distance=lambda a, b: (a - b).norm(dim=1).squeeze()),
+    Mistake("one number per row", caught_by=_ROW, distance=_expanded_square),
     Mistake("one number per row", caught_by=_ROW, distance=lambda a, b: (a - b).norm()),
     Mistake("one number per row", caught_by=_ROW, distance=lambda a, b: (a - b).norm(dim=0)),
     Mistake("one number per row", caught_by=_ROW, distance=lambda a, b: torch.cdist(a, b)),

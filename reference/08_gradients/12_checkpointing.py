@@ -52,6 +52,17 @@ def _layer_by_layer(block, x):
     return x
 
 
+def _first_half_only(block, x):
+    if not isinstance(block, nn.Sequential) or len(block) < 2:
+        return checkpoint(block, x, use_reentrant=False)
+    return block[8:](checkpoint(block[:8], x, use_reentrant=False))
+
+
+def _once_to_warm_up(block, x):
+    block(x)
+    return checkpoint(block, x, use_reentrant=False)
+
+
 def _left_open(block, x):
     return checkpoint(block, x.clone() if x.requires_grad else x.detach().requires_grad_())
 
@@ -68,6 +79,8 @@ MISTAKES = [
     Mistake("activations are still there", caught_by=_KEPT, checkpointed=lambda block, x: block(x)),
     Mistake("nothing was recomputed", caught_by=_AGAIN, checkpointed=_on_the_cpu),
     Mistake("activations are still there", caught_by=_KEPT, checkpointed=_layer_by_layer),
+    Mistake("activations are still there", caught_by=_KEPT, checkpointed=_first_half_only),
+    Mistake("the block should run once in forward", caught_by=_AGAIN, checkpointed=_once_to_warm_up),
     Mistake("you left the implementation open", caught_by=_CHOICE, checkpointed=_left_open),
     Mistake(
         "the first-layer checkpoint lost all gradients",

@@ -91,6 +91,14 @@ def _left_in_grad(model, loss_fn, x, y):
     return _backward_each(model, loss_fn, x, y, nn.Module.zero_grad, torch.clone)
 
 
+def _a_step_on_the_way(model, loss_fn, x, y):
+    grads = per_sample_grads(model, loss_fn, x, y)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p -= 0.1 * grads[name].mean(dim=0)
+    return grads
+
+
 def _frozen(model, loss_fn, x, y):
     model.requires_grad_(False)
     return per_sample_grads(model, loss_fn, x, y)
@@ -110,6 +118,10 @@ def _by_number(model, loss_fn, x, y):
 
 def _a_tuple(model, loss_fn, x, y):
     return tuple(per_sample_grads(model, loss_fn, x, y).values())
+
+
+def _squeezed_jacobians(f, x):
+    return batch_jacobian(f, x).squeeze(0)
 
 
 def _one_row(f, x):
@@ -145,10 +157,12 @@ MISTAKES = [
     Mistake("returns a dict of tensors by name", caught_by=_ROWS, per_sample_grads=_a_tuple),
     Mistake("the gradient of loss_fn's mean", caught_by=_MEAN, per_sample_grads=_own_loss),
     Mistake("you left gradients in the .grad", caught_by=_ALONE, per_sample_grads=_left_in_grad),
+    Mistake("you changed the values of", caught_by=_ALONE, per_sample_grads=_a_step_on_the_way),
     Mistake("the model would not train any more", caught_by=_ALONE, per_sample_grads=_frozen),
     Mistake("every output by every input", caught_by=_JACOBIAN, batch_jacobian=lambda f, x: jacrev(f)(x)),
     Mistake("the outputs were added up", caught_by=_JACOBIAN, batch_jacobian=_outputs_added),
     Mistake("transposed", caught_by=_JACOBIAN, batch_jacobian=lambda f, x: batch_jacobian(f, x).mT),
     Mistake("the Jacobian (out, in) of f at row i", caught_by=_JACOBIAN, batch_jacobian=_one_row),
+    Mistake("the Jacobian (out, in) of f at row i", caught_by=_JACOBIAN, batch_jacobian=_squeezed_jacobians),
     Mistake("the caller's x requires grad now", caught_by=_JACOBIAN, batch_jacobian=_callers_x),
 ]

@@ -73,7 +73,16 @@ def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> fl
 
 
 def _train_in_other_ways(
-    shuffle=True, anew=True, together=True, zero=True, step=True, forget=False, batches=False, keep=True, net=None, look=None
+    shuffle=True,
+    anew=True,
+    together=True,
+    zero=True,
+    step=True,
+    forget=False,
+    batches=False,
+    keep=True,
+    net=None,
+    look=None,
 ):
     """train() with one thing wrong in it."""
 
@@ -186,7 +195,10 @@ def _measure(average=False, drop=False, back="every", graph=False, off=False, sc
 
 
 _SIZES, _TRACE = "test_accuracy_counts_images_not_batches", "test_measuring_leaves_no_trace"
-_PIXELS, _LOGITS = "test_pixels_are_bytes_that_must_become_small_floats", "test_a_net_gives_ten_logits_per_image_not_probabilities"
+_PIXELS, _LOGITS = (
+    "test_pixels_are_bytes_that_must_become_small_floats",
+    "test_a_net_gives_ten_logits_per_image_not_probabilities",
+)
 _ORDER, _LEARNS = "test_training_sees_the_data_in_a_new_order_every_epoch", "test_training_learns_what_it_is_given"
 _REAL = "test_a_trained_net_reads_digits_that_it_never_saw"
 _BELONG = "do the labels still belong to their images"
@@ -218,9 +230,7 @@ MISTAKES = [
     Mistake("measuring must not train", caught_by=_TRACE, accuracy=_measure(fit=True)),
     Mistake("in the order in which they were given", caught_by=_ORDER, train=_train_in_other_ways(shuffle=False)),
     Mistake("the same batches in the same order", caught_by=_ORDER, train=_train_in_other_ways(anew=False)),
-    Mistake(
-        "shuffle images, not batches", caught_by=_ORDER, train=_train_in_other_ways(shuffle=False, batches=True)
-    ),
+    Mistake("shuffle images, not batches", caught_by=_ORDER, train=_train_in_other_ways(shuffle=False, batches=True)),
     Mistake(_BELONG, caught_by=_LEARNS, train=_train_in_other_ways(together=False)),
     Mistake("zero_grad() for each batch", caught_by=_LEARNS, train=_train_in_other_ways(zero=False)),
     Mistake(_BELONG, caught_by=_LEARNS, train=_train_in_other_ways(step=False)),
@@ -229,6 +239,15 @@ MISTAKES = [
     Mistake("to every image: it learnt nothing", caught_by=_LEARNS, train=_constant_train),
     Mistake("train() changed the images", caught_by=_LEARNS, train=_train_in_other_ways(look=_with_darker_images)),
     Mistake("opened the test split", caught_by=_LEARNS, train=_train_in_other_ways(look=_with_the_test_split)),
-    Mistake("it knows digits from elsewhere", caught_by=_REAL, train=_train_in_other_ways(look=_with_labels_known_from_elsewhere)),
-    Mistake("of the test images right", caught_by=_REAL, make_net=_net_of_a_few_numbers, train=_train_in_other_ways(net=_net_of_a_few_numbers)),
+    Mistake(
+        "it knows digits from elsewhere",
+        caught_by=_REAL,
+        train=_train_in_other_ways(look=_with_labels_known_from_elsewhere),
+    ),
+    Mistake(
+        "of the test images right",
+        caught_by=_REAL,
+        make_net=_net_of_a_few_numbers,
+        train=_train_in_other_ways(net=_net_of_a_few_numbers),
+    ),
 ]

@@ -66,6 +66,7 @@ RIGHT = [
         labels=lambda ids: torch.tensor([int(i) for i in ids]),
     ),
     dict(features=lambda rows: torch.FloatTensor(rows), labels=lambda ids: torch.as_tensor(ids).to(torch.long)),
+    dict(scalar=lambda v: torch.zeros(()) + v, predict=lambda m, a: m(next(m.parameters()).new_tensor(a))),
 ]
 
 WRONG = [

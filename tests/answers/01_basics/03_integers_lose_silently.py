@@ -93,6 +93,10 @@ RIGHT = [
         brighten=lambda img, f: ((img / 255 * f).clamp(max=1) * 255).round().byte(),
         put_=_put_only_ints,
     ),
+    dict(
+        abs_diff=lambda a, b: (a.to(torch.int16) - b).abs().to(torch.uint8),
+        brighten=lambda img, f: torch.where(img * f > 255, 255, (img * f).to(torch.uint8)).to(torch.uint8),
+    ),
 ]
 
 WRONG = [
@@ -120,4 +124,10 @@ WRONG = [
     Mistake("lost its fraction on the way", caught_by="", put_=_put_int),
     Mistake("put_ returns x itself", caught_by="", put_=_put_into_a_list),
     Mistake("it had written already", caught_by="", put_=_put_and_repair_nothing),
+    Mistake(
+        "bring it into range before you convert", caught_by="", brighten=lambda img, f: (img * f).clamp(0, 256).byte()
+    ),
+    Mistake(
+        "did the factor 1.5 become 1", caught_by="", brighten=lambda img, f: (img.int() * int(f)).clamp(max=255).byte()
+    ),
 ]

@@ -42,6 +42,8 @@ RIGHT = [
     dict(standardise=_fill_a_result, average=lambda x: x.mean() if x.is_floating_point() else x.float().mean()),
     dict(average=lambda x: torch.tensor(x.numpy().mean())),
     dict(average=lambda x: torch.mean(x, dtype=torch.float64)),
+    dict(standardise=lambda x, m, s: (x / s - m / s).to((x / 1).dtype), average=lambda x: (x * 1.0).mean()),
+    dict(standardise=lambda x, m, s: ((x - m) / s).to(torch.result_type(x, 1.0)), average=lambda x: (x / 1).mean()),
 ]
 
 WRONG = [
@@ -64,4 +66,6 @@ WRONG = [
     Mistake("float64 was lost", caught_by="", average=lambda x: x.mean(dtype=torch.float32)),
     Mistake("float64 was lost", caught_by="", average=lambda x: torch.tensor(x.sum().item() / x.numel())),
     Mistake("the fraction was cut off", caught_by="", average=lambda x: x.double().mean().to(x.dtype)),
+    Mistake("must leave in it", caught_by="", standardise=lambda x, m, s: ((x - m) / s).to(torch.get_default_dtype())),
+    Mistake("has shape ()", caught_by="", average=lambda x: x.double().mean(-1, keepdim=True)),
 ]

@@ -48,6 +48,16 @@ def _by_hand(scores, keep):
     return e / e.sum(-1, keepdim=True).clamp(min=torch.finfo(scores.dtype).tiny)
 
 
+def _only_rows_with_something(scores, keep):
+    weights = scores.masked_fill(~keep, float("-inf")).softmax(-1)
+    return torch.where(keep.any(-1, keepdim=True), weights, 0.0)
+
+
+def _in_float32_and_back(scores, keep):
+    weights = torch.softmax(scores.float().masked_fill(~keep, -torch.inf), -1)
+    return weights.masked_fill(~keep, 0.0).to(scores.dtype)
+
+
 def _scores_times_keep(scores, keep):
     return (scores * keep).softmax(-1)
 
@@ -78,6 +88,8 @@ RIGHT = [
     dict(
         first_gap=lambda d: 2 ** round(1 - torch.log2(torch.tensor(torch.finfo(d).eps)).item()), masked_softmax=_by_hand
     ),
+    dict(masked_softmax=_only_rows_with_something),
+    dict(masked_softmax=_in_float32_and_back),
 ]
 
 WRONG = [
@@ -94,4 +106,10 @@ WRONG = [
     Mistake("equal scores, equal weights", caught_by="", masked_softmax=_where_billion),
     Mistake("a row of nothing but -inf", caught_by="", masked_softmax=_softmax_then_renormalise),
     Mistake("is a softmax of its own", caught_by="", masked_softmax=_over_the_rows),
+    Mistake(
+        "two kept scores near -1000000.0",
+        caught_by="",
+        masked_softmax=lambda s, k: s.masked_fill(~k, -1e4).softmax(-1) * k,
+    ),
+    Mistake("torch.iinfo is for integers", caught_by="", mask_value=lambda d: -torch.iinfo(d).max),
 ]

@@ -47,6 +47,7 @@ RIGHT = [
         merge_heads=_merge_with_loops,
         split_heads=_split_with_loops,
     ),
+    dict(to_chw=lambda img: img.swapaxes(0, 2).mT, merge_heads=lambda x: torch.einsum("bhtd->bthd", x).flatten(-2)),
 ]
 
 WRONG = [
@@ -71,4 +72,10 @@ WRONG = [
         split_heads=lambda x, h: x.flatten(1).view(len(x), h, x.size(1), -1),
     ),
     Mistake("is (B, T, H, D)", caught_by="", split_heads=lambda x, h: torch.stack(x.chunk(h, dim=-1), dim=2)),
+    Mistake("you copied the image", caught_by="", to_chw=lambda img: img.clone().movedim(2, 0)),
+    Mistake(
+        "no view can merge the heads",
+        caught_by="",
+        merge_heads=lambda x: x.permute(0, 2, 1, 3).view(*x[:, 0].shape[:2], -1),
+    ),
 ]

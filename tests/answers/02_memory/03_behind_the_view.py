@@ -55,6 +55,12 @@ RIGHT = [
     dict(offset=_offset_with_a_loop, compact=lambda x: torch.tensor(x.tolist(), dtype=x.dtype)),
     dict(compact=lambda x: torch.from_numpy(x.numpy().copy())),
     dict(compact=lambda x: x.to(x.dtype, copy=True)),
+    dict(
+        windows=lambda x, k: x[None].unfold(1, k, 1)[0], compact=lambda x: x.t().clone().t() if x.dim() == 2 else x + 0
+    ),
+    dict(
+        offset=lambda x, *i: int(np.dot(i, x.stride())) + x.storage_offset(), compact=lambda x: copy.deepcopy(x.clone())
+    ),
 ]
 
 WRONG = [

@@ -45,7 +45,20 @@ def _where_on_the_result(x):
     return z
 
 
+def _sklearn(x):
+    from sklearn.preprocessing import StandardScaler
+
+    return torch.from_numpy(StandardScaler().fit_transform(x.numpy()))
+
+
+def _masked(x):
+    std, mean = torch.std_mean(x, 0, correction=0)
+    return ((x - mean) / std).masked_fill(std == 0, 0)
+
+
 RIGHT = [
+    dict(row_normalise=lambda w: w.log().softmax(1), standardise=_sklearn),
+    dict(row_normalise=lambda w: torch.stack([r / r.sum() for r in w]), standardise=_masked),
     {"row_normalise": _rows_in_a_loop, "standardise": _columns_in_a_loop},
     {"row_normalise": lambda w: w / w.sum(-1)[:, None], "standardise": _through_numpy},
     {"row_normalise": lambda w: (w.T / w.sum(1)).T, "standardise": _nan_to_num},
@@ -57,6 +70,17 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake("divides each row by its sum", caught_by="", row_normalise=lambda w: w / w.amax(1, keepdim=True)),
+    Mistake("each column has its own", caught_by="", standardise=lambda x: x - x.mean(0)),
+    Mistake(
+        "each column has its own", caught_by="", standardise=lambda x: (x - x.mean(0)) / (x.std(0, correction=0) + 0.01)
+    ),
+    Mistake(
+        "it becomes 0", caught_by="", standardise=lambda x: ((x - x.mean(0)) / x.std(0, correction=0)).nan_to_num(1.0)
+    ),
+    Mistake(
+        "it becomes 0", caught_by="", standardise=lambda x: (x - x.amin(0)) / (x.amax(0) - x.amin(0)).clamp_min(1e-9)
+    ),
     Mistake("divided the columns: no error, all wrong", caught_by="", row_normalise=lambda w: w.div(w.sum(dim=-1))),
     Mistake("your row sums do not broadcast", caught_by="", row_normalise=lambda w: w / w.sum(1).view(1, -1)),
     Mistake("the sum of the whole matrix", caught_by="", row_normalise=lambda w: w / w.sum((0, 1), keepdim=True)),

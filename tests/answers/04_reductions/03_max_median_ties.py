@@ -27,6 +27,13 @@ def _lift(x, lo):
 
 
 RIGHT = [
+    dict(
+        floor_at=lambda x, lo: torch.nn.functional.threshold(x, lo, lo),
+        top1=lambda x: x.sort(1, descending=True, stable=True).indices[:, 0],
+        median=lambda x: __import__("statistics").median(x.tolist()),
+        ranking=lambda s: torch.tensor(sorted(range(len(s)), key=s.tolist().__getitem__, reverse=True)),
+    ),
+    dict(floor_at=lambda x, lo: x.masked_fill(x < lo, lo), median=lambda x: torch.quantile(x, torch.tensor(0.5))),
     {
         "floor_at": lambda x, lo: torch.where(x < lo, lo, x),
         "top1": lambda x: torch.max(x, 1).indices,
@@ -59,6 +66,20 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake("topk and sort promise no order", caught_by="", top1=lambda x: x.shape[1] - 1 - x.flip(1).argmax(1)),
+    Mistake("a batch of one stays a batch", caught_by="", top1=lambda x: x.argmax(-1, keepdim=True)),
+    Mistake("the upper of the middle two", caught_by="", median=lambda x: x.quantile(0.5, interpolation="higher")),
+    Mistake("the value in the middle once sorted", caught_by="", median=lambda x: x.mode().values),
+    Mistake(
+        "came out backwards",
+        caught_by="",
+        ranking=lambda s: torch.tensor(
+            [i for _, i in sorted(((v, i) for i, v in enumerate(s.tolist())), reverse=True)]
+        ),
+    ),
+    Mistake(
+        "you returned the sorted scores", caught_by="", ranking=lambda s: sorted(range(len(s)), key=lambda i: -s[i])
+    ),
     Mistake("torch.max(x, 0) took 0 for a dim", caught_by="", floor_at=lambda x, lo: x.max(int(lo) if lo >= 0 else 0)),
     Mistake("keeps the shape and lifts only", caught_by="", floor_at=lambda x, lo: torch.amax(x, 0)),
     Mistake("keeps the shape and lifts only", caught_by="", floor_at=lambda x, lo: x * (x > lo)),

@@ -45,6 +45,13 @@ def _pad_by_hand(samples):
 
 
 RIGHT = [
+    dict(
+        collate=lambda samples: torch.stack(tuple(samples), 0),
+        append_rows=lambda a, b: torch.nn.functional.pad(a, (0, 0, 0, len(b))).index_add(
+            0, torch.arange(len(a), len(a) + len(b)), b
+        ),
+    ),
+    dict(append_rows=lambda a, b: torch.from_numpy(__import__("numpy").vstack([a.numpy(), b.numpy()]))),
     {
         "collate": lambda samples: torch.cat([s.unsqueeze(0) for s in samples]),
         "append_rows": lambda a, b: torch.vstack((a, b)),
@@ -62,6 +69,16 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake(
+        "nothing is to be padded, cut or repeated",
+        caught_by="",
+        collate=lambda s: torch.cat([x.reshape(-1) for x in s]).view(
+            len(s), *s[0].shape[:-1], *(-1 for _ in s[0].shape)
+        ),
+    ),
+    Mistake("become a batch of shape", caught_by="", collate=lambda s: torch.stack(s[::-1])),
+    Mistake("become a batch of shape", caught_by="", collate=lambda s: sum(s)),
+    Mistake("has 6 rows", caught_by="", append_rows=lambda a, b: torch.cat([a, b]).unique(dim=0).flip(0)),
     Mistake("you laid the samples end to end", caught_by="", collate=lambda s: torch.hstack(s)),
     Mistake("torch.tensor reads numbers, not vectors", caught_by="", collate=lambda s: torch.as_tensor(s)),
     Mistake("your samples became columns", caught_by="", collate=lambda s: torch.column_stack(s)),

@@ -26,6 +26,16 @@ def _scores_by_bmm(q, k):
 
 RIGHT = [
     dict(
+        scores=lambda q, k: torch.matmul(q * (q.size(-1) ** -0.25), (k * (k.size(-1) ** -0.25)).mT),
+        batch_matvec=lambda A, v: (v.unsqueeze(1) @ A.mT).squeeze(1),
+    ),
+    dict(
+        scores=lambda q, k: (k @ q.mT).mT / q.shape[-1] ** 0.5,
+        batch_matvec=lambda A, v: torch.baddbmm(torch.zeros(A.shape[0], A.shape[1], 1, dtype=A.dtype), A, v[..., None])[
+            ..., 0
+        ],
+    ),
+    dict(
         scores=lambda q, k: q @ k.transpose(-2, -1) / math.sqrt(q.size(-1)),
         batch_matvec=lambda A, v: (A @ v.unsqueeze(-1)).squeeze(-1),
     ),
@@ -43,6 +53,10 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake("another size than D", caught_by="", scores=lambda q, k: q @ k.mT / math.sqrt(q.shape[1] * q.shape[3])),
+    Mistake("D of q met S of k", caught_by="", scores=lambda q, k: torch.einsum("bhts,bhsd->bhtd", q, k)),
+    Mistake("you took the softmax", caught_by="", scores=lambda q, k: (q @ k.mT / math.sqrt(q.shape[-1])).softmax(-2)),
+    Mistake("for one matrix", caught_by="", batch_matvec=lambda A, v: A @ v[0]),
     Mistake("D of q has to meet D of k", caught_by="", scores=lambda q, k: torch.einsum("bhtd,bhds->bhts", q, k)),
     Mistake("D of q met S of k", caught_by="", scores=lambda q, k: torch.matmul(q, k).div(math.sqrt(q.shape[-1]))),
     Mistake("k.T reverses all four", caught_by="", scores=lambda q, k: q @ k.permute(3, 2, 1, 0)),

@@ -54,6 +54,18 @@ def _close_in_the_wider_dtype(a, b):
 
 
 RIGHT = [
+    dict(
+        identical=lambda a, b: (a.dtype, a.shape) == (b.dtype, b.shape) and a.numpy().tobytes() == b.numpy().tobytes()
+    ),
+    dict(
+        identical=lambda a, b: (
+            a.dtype == b.dtype and a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all())
+        ),
+        close=lambda a, b: (
+            a.shape == b.shape
+            and bool((((a.float() - b.float()).abs() <= 1e-5 * b.float().abs() + 1e-8) | (a.isnan() & b.isnan())).all())
+        ),
+    ),
     dict(identical=_identical_by_assert, close=_close_by_assert),
     dict(identical=_identical_in_python, close=_close_in_python),
     dict(identical=_identical_by_masks, close=_close_in_the_wider_dtype),
@@ -70,6 +82,23 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake(
+        "== broadcasts, so compare the shapes too",
+        caught_by="",
+        identical=lambda a, b: a.dtype == b.dtype and a.numpy().tobytes() == b.numpy().tobytes(),
+    ),
+    Mistake(
+        "a difference of 1 % is not close",
+        caught_by="",
+        close=lambda a, b: a.shape == b.shape and torch.allclose(a.double(), b.double(), atol=0.1, equal_nan=True),
+    ),
+    Mistake(
+        "allclose says no unless it is asked",
+        caught_by="",
+        close=lambda a, b: (
+            a.shape == b.shape and torch.equal(a.double().round(decimals=4), b.double().round(decimals=4))
+        ),
+    ),
     Mistake("the values count, not the memory", caught_by="", identical=lambda a, b: a.data_ptr() == b.data_ptr()),
     Mistake("the answer is one bool", caught_by="", identical=lambda a, b: (a == b).all(0)),
     Mistake(
@@ -91,7 +120,7 @@ WRONG = [
     ),
     Mistake("are not identical, although", caught_by="", identical=lambda a, b: a.tolist() == b.tolist()),
     Mistake(
-        "broadcasting hid the difference",
+        "== broadcasts, so compare the shapes too",
         caught_by="",
         identical=lambda a, b: a.dtype == b.dtype and bool(np.all(a.numpy() == b.numpy())),
     ),
@@ -113,9 +142,9 @@ WRONG = [
         close=lambda a, b: a.shape == b.shape and torch.equal(a.double(), b.double()),
     ),
     Mistake("close allows for rounding", caught_by="", close=torch.equal),
-    Mistake("so bring both to one", caught_by="", close=torch.allclose),
+    Mistake("allclose refuses mixed dtypes", caught_by="", close=torch.allclose),
     Mistake(
-        "it does not raise",
+        "not an error",
         caught_by="",
         close=lambda a, b: bool(torch.isclose(a.double(), b.double(), equal_nan=True).all()),
     ),

@@ -57,6 +57,16 @@ def _find_by_sum(tensors, t):
 
 RIGHT = [
     dict(
+        log_row=lambda step, loss, preds: {
+            "step": step,
+            "loss": loss.detach().cpu().numpy().item(),
+            "preds": preds.cpu().tolist(),
+        },
+        find=lambda ts, t: ([i for i, x in enumerate(ts) if x.equal(t)] + [-1])[0],
+        distinct=lambda scalars: {float(x) if x.is_floating_point() else int(x) for x in scalars},
+    ),
+    dict(find=lambda ts, t: next((i for i, x in enumerate(ts) if x.shape == t.shape and bool(torch.all(x == t))), -1)),
+    dict(
         log_row=lambda step, loss, preds: dict(step=step, loss=float(loss.detach()), preds=[p.item() for p in preds]),
         find=_find_with_a_loop,
         distinct=_distinct_with_a_loop,
@@ -79,6 +89,14 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake("not whether there is one", caught_by="", find=lambda ts, t: [torch.equal(x, t) for x in ts]),
+    Mistake(
+        "list.index and `in` ask",
+        caught_by="",
+        find=lambda ts, t: torch.stack([x == t for x in ts]).all(1).nonzero()[0],
+    ),
+    Mistake("expected {", caught_by="", distinct=lambda s: {str(x.item()) for x in s}),
+    Mistake("the loss is a tensor still", caught_by="", log_row=lambda s, loss, p: [s, loss.item(), p.tolist()]),
     Mistake(
         "the loss is a tensor still",
         caught_by="",

@@ -41,7 +41,25 @@ def _set_data(t, a):
     return t
 
 
+def _overwrite(t, a):
+    t.numpy()[:] = a
+    return t
+
+
+def _add_row_by_row(t, a):
+    for i in range(len(t)):
+        t[i] += torch.from_numpy(a[i])
+    return t
+
+
 RIGHT = [
+    dict(
+        wrap=lambda a: torch.utils.dlpack.from_dlpack(a),
+        own=lambda a: torch.from_numpy(np.ascontiguousarray(a).copy()),
+        export=lambda t: np.asarray(t.detach().to("cpu", torch.float64)),
+        add_array_=lambda t, a: torch.add(t, torch.from_numpy(a), out=t),
+    ),
+    dict(own=lambda a: torch.tensor(np.array(a, order="C", copy=True)), add_array_=_add_row_by_row),
     {
         "wrap": torch.as_tensor,
         "own": lambda a: torch.tensor(a.copy()),
@@ -70,6 +88,21 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake(
+        "you copied: a write to the array must show",
+        caught_by="",
+        wrap=lambda a: torch.frombuffer(a.tobytes(), dtype=torch.float32),
+    ),
+    Mistake(
+        "the sum went to a new tensor, not to t",
+        caught_by="",
+        add_array_=lambda t, a: torch.add(t, torch.from_numpy(a)),
+    ),
+    Mistake("values of a float64 array as a float64 tensor", caught_by="", own=lambda a: torch.tensor(a.tolist())),
+    Mistake("values of a float64 array as a float64 tensor", caught_by="", own=lambda a: torch.Tensor(a.copy())),
+    Mistake("expected a numpy.ndarray", caught_by="", export=lambda t: t.detach().half().cpu().numpy()),
+    Mistake("expected a numpy.ndarray", caught_by="", export=lambda t: np.array(list(t.detach()), dtype=object)),
+    Mistake("in its own dtype", caught_by="", add_array_=_overwrite),
     Mistake("you copied: a write to the array must show", caught_by="", wrap=lambda a: torch.from_numpy(a).clone()),
     Mistake("you copied: a write to the array must show", caught_by="", wrap=lambda a: torch.from_numpy(a.copy())),
     Mistake("another dtype needs other memory, a copy", caught_by="", wrap=lambda a: torch.from_numpy(a).float()),

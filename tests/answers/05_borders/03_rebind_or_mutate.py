@@ -82,6 +82,16 @@ def _one_buffer_many_names(n, k):
 
 RIGHT = [
     dict(
+        centered=lambda x: torch.sub(x, torch.mean(x)),
+        center_=lambda x: x.add_(-x.mean()),
+        record=lambda h, x: h.append(x.detach().to(x.dtype, copy=True)),
+        make_buffers=lambda n, k: list(torch.zeros(k).repeat(n, 1)),
+    ),
+    dict(
+        centered=lambda x: torch.from_numpy(x.numpy() - x.numpy().mean()),
+        record=lambda h, x: h.append(torch.empty_like(x, requires_grad=False).copy_(x.detach())),
+    ),
+    dict(
         centered=_clone_then_subtract,
         center_=_center_with_minus_equals,
         record=_record_with_plus_equals,
@@ -109,6 +119,23 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake("you changed the caller's x", caught_by="", centered=lambda x: torch.asarray(x).sub_(x.mean())),
+    Mistake("x did not change", caught_by="", center_=lambda x: x.add(-x.mean())),
+    Mistake(
+        "a snapshot is a tensor",
+        caught_by="",
+        record=lambda history, x: history.append((len(history), x.detach().clone())),
+    ),
+    Mistake(
+        "the last value three times",
+        caught_by="",
+        record=lambda history, x: history.append(torch.from_numpy(x.detach().numpy())),
+    ),
+    Mistake("shows in the others", caught_by="", make_buffers=lambda n, k: [b.view(k) for b in [torch.zeros(k)] * n]),
+    Mistake(
+        "shows in the others", caught_by="", make_buffers=lambda n, k: list(torch.zeros(k).repeat(1, 1).expand(n, k))
+    ),
+    Mistake("shows in the others", caught_by="", make_buffers=lambda n, k: [torch.empty(n) for _ in range(k)]),
     Mistake("you changed the caller's x", caught_by="", centered=_alias_then_subtract),
     Mistake("you changed the caller's x", caught_by="", centered=_sub_out),
     Mistake("you changed the caller's x", caught_by="", centered=_through_numpy),

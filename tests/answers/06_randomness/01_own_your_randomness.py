@@ -81,7 +81,26 @@ def _split_subsets(n, frac, seed):
     return torch.utils.data.random_split(range(n), [frac, 1 - frac], generator=torch.Generator().manual_seed(seed))
 
 
+def _noise_puts_the_state_back(shape, seed):
+    state = torch.get_rng_state()
+    torch.manual_seed(seed)
+    out = torch.randn(shape)
+    torch.set_rng_state(state)
+    return out
+
+
+def _replay_with_a_helper(fn):
+    state = torch.random.get_rng_state()
+
+    def again():
+        torch.random.set_rng_state(state)
+        return fn()
+
+    return again(), again()
+
+
 RIGHT = [
+    {"noise": _noise_puts_the_state_back, "replay": _replay_with_a_helper},
     {
         "noise": _noise_in_a_fork,
         "replay": _replay_in_a_fork,
@@ -166,7 +185,21 @@ def _split_sampled_twice(n, frac, seed):
     return r.sample(range(n), int(n * frac)), r.sample(range(n), n - int(n * frac))
 
 
+def _replay_numpy_only(fn):
+    state = np.random.get_state()
+    first = fn()
+    np.random.set_state(state)
+    return first, fn()
+
+
+def _split_the_rest_first(n, frac, seed):
+    ids = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    return ids[: int(n * (1 - frac))], ids[int(n * (1 - frac)) :]
+
+
 WRONG = [
+    Mistake("you did not put its state back", caught_by="", replay=_replay_numpy_only),
+    Mistake("puts 15 indices into the first part", caught_by="", split=_split_the_rest_first),
     Mistake("your draw is not bound to the seed", caught_by="", noise=_noise_globally_seeded_afterwards),
     Mistake("your draw is not bound to the seed", caught_by="", noise=_noise_draws_a_seed),
     Mistake("whoever draws next gets other numbers", caught_by="", noise=_noise_reseeds_torch),

@@ -43,7 +43,23 @@ def _sum_by_loop(A, x):
     return torch.stack([sum((w * x[j] for j, w in enumerate(row)), torch.zeros(x.shape[1])) for row in rows])
 
 
+def _sum_of_single_edges(edges, n):
+    total = None
+    for edge in edges:
+        one = torch.sparse_coo_tensor(edge.view(2, 1), torch.ones(1), (n, n))
+        total = one if total is None else total + one
+    return total.coalesce()
+
+
+def _sum_over_entries(A, x):
+    out = torch.zeros_like(x)
+    for (i, j), value in zip(A._indices().t().tolist(), A._values().tolist(), strict=True):
+        out[i] += value * x[j]
+    return out
+
+
 RIGHT = [
+    {"adjacency": _sum_of_single_edges, "neighbour_sum": _sum_over_entries},
     {"adjacency": _from_dense, "n_edges": lambda A: A.coalesce()._nnz(), "neighbour_sum": torch.sparse.mm},
     {
         "adjacency": _by_loop,
@@ -95,7 +111,26 @@ def _forgot_coalesce(edges, n):
     return A
 
 
+def _yes_or_no(edges, n):
+    ones = torch.ones(len(edges), dtype=torch.bool)
+    return torch.sparse_coo_tensor(edges.t(), ones, (n, n)).coalesce()
+
+
+def _says_coalesced(edges, n):
+    return torch.sparse_coo_tensor(edges.t(), torch.ones(len(edges)), (n, n))._coalesced_(True)
+
+
+def _overwrites_the_sum(A, x):
+    out = torch.zeros_like(x)
+    for (i, j), value in zip(A._indices().t().tolist(), A._values().tolist(), strict=True):
+        out[i] = value * x[j]
+    return out
+
+
 WRONG = [
+    Mistake("you dropped or overwrote the second one", caught_by="", adjacency=_yes_or_no),
+    Mistake("you call it coalesced, but 0→1 is still there", caught_by="", adjacency=_says_coalesced),
+    Mistake("entries that come twice count twice", caught_by="", neighbour_sum=_overwrites_the_sum),
     Mistake("the edges 0→1, 2→3 became 0→2, 1→3", caught_by="", adjacency=_reshaped),
     Mistake("you dropped or overwrote the second one", caught_by="", adjacency=_by_set),
     Mistake("you dropped or overwrote the second one", caught_by="", adjacency=_scattered),

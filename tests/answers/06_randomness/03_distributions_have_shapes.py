@@ -37,7 +37,22 @@ def _row_by_row(mu, sigma, x):
     return torch.stack([sum(D.Normal(m, s).log_prob(v) for m, s, v in zip(mu, sigma, row, strict=True)) for row in x])
 
 
+def _one_hot(logits, n):
+    return D.OneHotCategorical(logits=logits).sample((n,)).argmax(-1)
+
+
+def _affine(mu, sigma):
+    return D.TransformedDistribution(
+        D.Normal(torch.zeros_like(mu), torch.ones_like(sigma)), D.AffineTransform(mu, sigma)
+    ).rsample()
+
+
+def _column_by_column(mu, sigma, x):
+    return torch.stack([D.Normal(mu[d], sigma[d]).log_prob(x[:, d]) for d in range(len(mu))]).sum(0)
+
+
 RIGHT = [
+    {"sample_actions": _one_hot, "reparam": _affine, "log_prob": _column_by_column},
     {
         "sample_actions": lambda logits, n: torch.multinomial(logits.softmax(-1), n, replacement=True),
         "log_prob": _by_formula,
@@ -72,7 +87,25 @@ def _no_grad(mu, sigma):
         return mu + sigma * torch.randn_like(mu)
 
 
+def _leaf(mu, sigma):
+    return torch.normal(mu.detach(), sigma.detach()).requires_grad_()
+
+
 WRONG = [
+    Mistake("no gradient reaches mu", caught_by="", reparam=_leaf),
+    Mistake(
+        "both rows got the same noise", caught_by="", reparam=lambda mu, sigma: mu + sigma * torch.randn_like(mu[:1])
+    ),
+    Mistake(
+        "class 1 has odds of 3 to 1",
+        caught_by="",
+        sample_actions=lambda logits, n: D.Categorical(logits=logits.exp()).sample((n,)),
+    ),
+    Mistake(
+        "always class 1: the logits were taken for probabilities",
+        caught_by="",
+        sample_actions=lambda logits, n: D.Categorical(probs=logits.clamp(min=0)).sample((n,)),
+    ),
     Mistake(
         "must work for any logits: a sample shape is (n,), and logits= is not probs",
         caught_by="",

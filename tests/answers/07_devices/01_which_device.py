@@ -42,7 +42,12 @@ def _give_it_an_index(x, device):
     return wanted == x.device
 
 
+def _starts_with(x, device):
+    return str(x.device) == str(device) or str(x.device).startswith(f"{device}:")
+
+
 RIGHT = [
+    {"on_device": _starts_with},
     {"pick_device": _by_if, "on_device": _both_ways},
     {
         "pick_device": lambda: torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu"),
@@ -77,6 +82,9 @@ def _index_matters_if_given(x, device):
 
 
 WRONG = [
+    Mistake("this machine has two GPUs, and you picked cpu", caught_by="", pick_device=torch.get_default_device),
+    Mistake("on_device must be able to compare", caught_by="", on_device=lambda x, device: x.to(device) is x),
+    Mistake("compare the index", caught_by="", on_device=lambda x, device: str(device).startswith(x.device.type)),
     Mistake("a name is no proof", caught_by="", pick_device=_try_to_name_it),
     Mistake("a name is no proof", caught_by="", pick_device=_if_named),
     Mistake(

@@ -47,7 +47,17 @@ def _with_match(batch, device):
             return batch
 
 
-RIGHT = [{"move": _with_pytree}, {"move": _with_make}, {"move": _with_match}]
+def _by_keywords(batch, device):
+    if hasattr(batch, "to"):
+        return batch.to(device)
+    if isinstance(batch, dict):
+        return dict(zip(batch, [_by_keywords(item, device) for item in batch.values()], strict=True))
+    if isinstance(batch, tuple) and type(batch) is not tuple:
+        return type(batch)(**{name: _by_keywords(getattr(batch, name), device) for name in batch._fields})
+    return batch.__class__([_by_keywords(i, device) for i in batch]) if isinstance(batch, list | tuple) else batch
+
+
+RIGHT = [{"move": _with_pytree}, {"move": _with_make}, {"move": _with_match}, {"move": _by_keywords}]
 
 
 def _tuple_or_list(batch, device, again):
@@ -131,7 +141,31 @@ def _iterates_over_strings(batch, device):
     return _with_match(batch, device)
 
 
+def _forgets_the_last_return(batch, device):
+    if torch.is_tensor(batch):
+        return batch.to(device)
+    if isinstance(batch, dict):
+        return {key: _forgets_the_last_return(item, device) for key, item in batch.items()}
+    if isinstance(batch, list | tuple):
+        return _tuple_or_list(batch, device, _forgets_the_last_return)
+
+
+def _named_become_dicts(batch, device):
+    if hasattr(batch, "_asdict"):
+        return {key: _named_become_dicts(item, device) for key, item in batch._asdict().items()}
+    if isinstance(batch, dict):
+        return {key: _named_become_dicts(item, device) for key, item in batch.items()}
+    if isinstance(batch, list | tuple):
+        return type(batch)([_named_become_dicts(item, device) for item in batch])
+    return _with_match(batch, device)
+
+
 WRONG = [
+    Mistake("what is no tensor stays as it is", caught_by="", move=_forgets_the_last_return),
+    Mistake("the namedtuple became a tuple: its field names are gone", caught_by="", move=_named_become_dicts),
+    Mistake(
+        "`.to` returns the moved tensor, x stays; did you drop it?", caught_by="", move=lambda batch, device: batch
+    ),
     Mistake("further down (a dict in a dict) stayed on cpu", caught_by="", move=_move_all_but_dicts),
     Mistake("you copied it for nothing", caught_by="", move=_in_deepcopy),
     Mistake("`.to` returns the moved tensor, x stays; did you drop it?", caught_by="", move=_in_data),

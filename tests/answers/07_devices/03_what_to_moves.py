@@ -67,7 +67,18 @@ def _by_cumsum(x):
     return ones.cumsum(0) - 1
 
 
+class _Stacked(nn.Module):
+    def __init__(self, mean, std):
+        super().__init__()
+        self.register_buffer("stats", torch.stack([mean, std]))
+
+    def forward(self, x):
+        mean, std = self.stats
+        return (x - mean) / std
+
+
 RIGHT = [
+    {"Scaler": _Stacked},
     {"Scaler": _Cloned, "Tower": _SequentialTower, "positions": lambda x: torch.arange(x.size(1)).to(x.device)},
     {"Scaler": _Buffer, "Tower": _AppendedTower, "positions": _by_cumsum},
     {
@@ -154,7 +165,22 @@ class _RepeatedTower(nn.Module):
         self.layers = nn.Sequential(*(layer for _ in range(n)))
 
 
+class _HalfParameters(_Base):
+    def __init__(self, mean, std):
+        super().__init__(mean, std)
+        self.mean, self.std = nn.Parameter(mean), std
+
+
+class _OneBiasMissingTower(nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(4, 4, bias=i > 0) for i in range(n)])
+
+
 WRONG = [
+    Mistake("mean and std are not trained", caught_by="", Scaler=_HalfParameters),
+    Mistake("a weight and a bias each, so 6 parameters", caught_by="", Tower=_OneBiasMissingTower),
+    Mistake("x is (2, 5): T is dim 1", caught_by="", positions=lambda x: torch.arange(5.0, device=x.device)),
     Mistake("did a plain attribute stay behind?", caught_by="", Scaler=_InADict),
     Mistake("it does not call a `to` that you wrote", caught_by="", Scaler=_OwnCuda),
     Mistake("mean and std are not trained", caught_by="", Scaler=_FrozenLater),

@@ -43,7 +43,13 @@ def _grad_switched_off_and_on(w, lo, hi):
     w.requires_grad_(False).clamp_(lo, hi).requires_grad_(True)
 
 
+def _minimum_of_maximum(w, lo, hi):
+    with torch.no_grad():
+        w.copy_(torch.minimum(torch.maximum(w, torch.tensor(lo)), torch.tensor(hi)))
+
+
 RIGHT = [
+    {"softmax_rows": lambda x: (x.exp().T / x.exp().sum(dim=1)).T, "clamp_": _minimum_of_maximum},
     {"softmax_rows": _shifted, "clamp_": _masked_writes},
     {"softmax_rows": _edit_a_clone, "clamp_": _detached_alias},
     {"softmax_rows": _row_by_row, "clamp_": _out_argument},
@@ -101,7 +107,20 @@ def _recorded_copy(w, lo, hi):
     w.copy_(w.clamp(lo, hi))
 
 
+def _times_the_inverse(x):
+    e = x.exp()
+    s = e.sum(1, keepdim=True)
+    return e.mul_(1 / s)
+
+
+def _bounds_swapped(w, lo, hi):
+    with torch.no_grad():
+        w.clamp_(hi, lo)
+
+
 WRONG = [
+    Mistake("exp saved its result for backward and you overwrote it", caught_by="", softmax_rows=_times_the_inverse),
+    Mistake("every value of the layer's own weight", caught_by="", clamp_=_bounds_swapped),
     Mistake("exp saved its result for backward and you overwrote it", caught_by="", softmax_rows=_div_),
     Mistake("exp saved its result for backward and you overwrote it", caught_by="", softmax_rows=_write_through_rows),
     Mistake("wrong gradient, and no error", caught_by="", softmax_rows=_sums_as_numbers),

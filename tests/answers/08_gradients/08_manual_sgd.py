@@ -78,7 +78,17 @@ def _fit_flat(x, y, lr, steps):
     return w, b
 
 
+def _fit_one_vector(x, y, lr, steps):
+    inputs, theta = torch.cat([x, torch.ones_like(x)], dim=1), torch.randn(2, 1, requires_grad=True)
+    for _ in range(steps):
+        F.mse_loss(inputs @ theta, y).backward()
+        theta.data = theta.data - lr * theta.grad
+        theta.grad = None
+    return tuple(theta.flatten().tolist())
+
+
 RIGHT = [
+    {"fit_line": _fit_one_vector},
     {"sgd_step_": _through_data, "fit_line": _fit_with_linear},
     {"sgd_step_": _all_at_once, "fit_line": _fit_with_autograd_grad},
     {"sgd_step_": _copy_over, "fit_line": _fit_with_fresh_leaves},
@@ -158,7 +168,25 @@ def _fit_parameters(x, y, lr, steps):
     return torch.nn.Parameter(torch.tensor([w])), torch.nn.Parameter(torch.tensor([b]))
 
 
+def _sign_of_the_gradient(params, lr):
+    for p in params:
+        if p.grad is not None:
+            p.data -= lr * p.grad.sign()
+            p.grad = None
+
+
+def _fit_fresh_each_step(x, y, lr, steps):
+    for _ in range(steps):
+        w, b = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
+        F.mse_loss(w * x + b, y).backward()
+        w.data -= lr * w.grad
+        b.data -= lr * b.grad
+    return w.item(), b.item()
+
+
 WRONG = [
+    Mistake("w should be w - 0.1 * 2w", caught_by="", sgd_step_=_sign_of_the_gradient),
+    Mistake("expected w=2.0, b=2.0", caught_by="", fit_line=_fit_fresh_each_step),
     Mistake("rebinding the loop variable makes a new tensor", caught_by="", sgd_step_=_replace_in_the_list),
     Mistake("can be edited only where autograd does not record", caught_by="", sgd_step_=_sub_without_no_grad),
     Mistake("w should be w - 0.1 * 2w", caught_by="", sgd_step_=_data_assigned_back_to_front),

@@ -65,7 +65,25 @@ def _transforms(model, x):
     return torch.mean((g.square().sum(-1).sqrt() - 1.0).square())
 
 
+def _unused_is_zero(f, x0, n):
+    x = torch.tensor([x0], requires_grad=True)
+    y = f(x[0])
+    for _ in range(n):
+        if y is None or y.grad_fn is None:
+            return 0.0
+        (y,) = torch.autograd.grad(y.sum(), x, create_graph=True, allow_unused=True)
+    return y.item()
+
+
+def _requires_grad_for_a_while(model, x):
+    x.requires_grad_(True)
+    (g,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+    x.requires_grad_(False)
+    return ((g.square().sum(1) + 1e-12).sqrt() - 1).square().mean()
+
+
 RIGHT = [
+    {"nth_derivative": _unused_is_zero, "gradient_penalty": _requires_grad_for_a_while},
     {"nth_derivative": _nested_transforms, "gradient_penalty": _weights_of_one},
     {"nth_derivative": _materialized_zeros, "gradient_penalty": _per_sample_loop},
     {"nth_derivative": _recursion, "gradient_penalty": _transforms},
@@ -157,9 +175,14 @@ def _grad_left_on_x(model, x):
     return (torch.autograd.grad(out, x, torch.ones_like(out), create_graph=True)[0].norm(dim=1) - 1).square().mean()
 
 
+def _absolute(model, x):
+    return (_leaf_penalty(model, x).norm(dim=1) - 1).abs().mean()
+
+
 _RETAIN = "retain_graph keeps the old graph, it does not record backward"
 
 WRONG = [
+    Mistake("‖gradient of that sample‖ - 1", caught_by="", gradient_penalty=_absolute),
     Mistake(_RETAIN, caught_by="", nth_derivative=_float_last),
     Mistake(_RETAIN, caught_by="", nth_derivative=_detach_and_go_on),
     Mistake("45 = 27 + 18", caught_by="", nth_derivative=_backward_and_read),

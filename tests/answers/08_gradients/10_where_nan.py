@@ -40,7 +40,12 @@ def _double_where(a, b):
     return torch.where(apart, torch.where(apart, square, 1.0).sqrt(), 0.0)
 
 
+def _one_at_a_time(x):
+    return torch.stack([v.sqrt() if v > 0 else 0 * v for v in x.flatten()]).view(x.shape)
+
+
 RIGHT = [
+    {"safe_sqrt": _one_at_a_time, "distance": lambda a, b: _indexed((a - b).square().sum(dim=1))},
     {"safe_sqrt": _indexed, "distance": lambda a, b: (a - b).norm(dim=-1)},
     {"safe_sqrt": _Sqrt.apply, "distance": _double_where},
     {"safe_sqrt": _root_of_the_masked, "distance": _row_by_row},
@@ -96,6 +101,9 @@ def _where_on_the_distance(a, b):
 
 
 WRONG = [
+    Mistake("and 0 elsewhere", caught_by="", safe_sqrt=lambda x: x.clamp(min=1e-4).sqrt()),
+    Mistake("one number per row", caught_by="", distance=lambda a, b: (a - b).norm(dim=1, keepdim=True)),
+    Mistake("one number per row", caught_by="", distance=lambda a, b: (a - b).abs().sum(1)),
     Mistake("both branches are differentiated", caught_by="", safe_sqrt=_where_the_other_way),
     Mistake("both branches are differentiated", caught_by="", safe_sqrt=_clean_up_afterwards),
     Mistake("both branches are differentiated", caught_by="", safe_sqrt=_masked_fill_only_after),

@@ -1,5 +1,7 @@
 """Answers that people give to checkpointing, right ones and wrong ones."""
 
+import copy
+
 import torch
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import CheckpointImpl, checkpoint_wrapper
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
@@ -42,7 +44,31 @@ def _own_node(block, x):
     return _OwnNode.apply(block, x, *[p for p in block.parameters() if p.requires_grad])
 
 
+def _hooks_of_our_own(block, x):
+    """What is saved becomes a number; the first one that is asked for runs the block again."""
+    state, kept = torch.get_rng_state(), []
+    count = iter(range(10**9))
+
+    def unpack(i):
+        if not kept:
+            with torch.random.fork_rng(), torch.enable_grad():
+                torch.set_rng_state(state)
+                with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.detach()), lambda t: t):
+                    block(x)
+        return kept[i]
+
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: next(count), unpack):
+        return block(x)
+
+
+def _dummy_that_requires_grad(block, x):
+    return checkpoint(lambda x, dummy: block(x), x, torch.ones((), requires_grad=True), use_reentrant=True)
+
+
 RIGHT = [
+    {"checkpointed": _hooks_of_our_own},
+    {"checkpointed": _dummy_that_requires_grad},
+    {"checkpointed": lambda block, x: checkpoint(lambda: block(x), use_reentrant=False)},
     {"checkpointed": _ask_the_old_one_with_an_alias},
     {"checkpointed": _lambda},
     {"checkpointed": _own_node},
@@ -76,7 +102,20 @@ def _other_seed(block, x):
     return checkpoint(run, x, use_reentrant=False)
 
 
+def _a_copy(block, x):
+    return checkpoint(copy.deepcopy(block), x, use_reentrant=False)
+
+
+def _eval_for_a_while(block, x):
+    was = block.training
+    out = checkpoint(block.eval(), x, use_reentrant=False)
+    block.train(was)
+    return out
+
+
 WRONG = [
+    Mistake("the block should run once in forward", caught_by="", checkpointed=_a_copy),
+    Mistake("dropout dropped nothing", caught_by="", checkpointed=_eval_for_a_while),
     Mistake("nothing was recomputed", caught_by="", checkpointed=_each_layer),
     Mistake("activations are still there", caught_by="", checkpointed=_only_in_a_hook),
     Mistake("the first-layer checkpoint lost all gradients", caught_by="", checkpointed=_plain_where_x_needs_no_grad),

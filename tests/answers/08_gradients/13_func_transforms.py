@@ -1,5 +1,7 @@
 """Answers that people give to func_transforms, right ones and wrong ones."""
 
+import copy
+
 import torch
 from torch.func import functional_call, grad, jacrev, vmap
 
@@ -50,7 +52,32 @@ def _sum_trick(f, x):
     return jacrev(lambda x: f(x).sum(dim=0))(x).movedim(0, 1)
 
 
+def _grad_without_vmap(model, loss_fn, x, y):
+    params, buffers = dict(model.named_parameters()), dict(model.named_buffers())
+    one = grad(lambda p, a, b: loss_fn(functional_call(model, (p, buffers), (a,)), b))
+    rows = [one(params, a, b) for a, b in zip(x, y, strict=True)]
+    return {name: torch.stack([row[name] for row in rows]) for name in params}
+
+
+def _backward_on_a_copy(model, loss_fn, x, y):
+    twin = copy.deepcopy(model)
+    rows = []
+    for a, b in zip(x, y, strict=True):
+        twin.zero_grad()
+        loss_fn(twin(a), b).backward()
+        rows.append({name: p.grad for name, p in twin.named_parameters()})
+    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def _column_by_column(f, x):
+    x = x.detach().clone().requires_grad_()
+    y = f(x)
+    return torch.stack([torch.autograd.grad(y[:, k].sum(), x, retain_graph=True)[0] for k in range(y.shape[1])], 1)
+
+
 RIGHT = [
+    {"per_sample_grads": _grad_without_vmap, "batch_jacobian": _column_by_column},
+    {"per_sample_grads": _backward_on_a_copy, "batch_jacobian": lambda f, x: torch.einsum("noni->noi", jacrev(f)(x))},
     {"per_sample_grads": _with_a_batch_of_one, "batch_jacobian": _row_by_row},
     {"per_sample_grads": _loop, "batch_jacobian": _diagonal},
     {"per_sample_grads": _batched_backward, "batch_jacobian": _sum_trick},
@@ -123,6 +150,12 @@ def _backwards_sum(f, x):
 
 
 WRONG = [
+    Mistake(
+        "row i should be the gradient of sample i alone",
+        caught_by="",
+        per_sample_grads=lambda m, f, x, y: {name: g.flip(0) for name, g in _loop(m, f, x, y).items()},
+    ),
+    Mistake("the Jacobian (out, in) of f at row i", caught_by="", batch_jacobian=lambda f, x: jacrev(f)(x)[:, :, 0]),
     Mistake("all zeros. The loss never used the params", caught_by="", per_sample_grads=_params_unused),
     Mistake("all zeros. The loss never used the params", caught_by="", per_sample_grads=_item),
     Mistake("every sample got the batch's mean", caught_by="", per_sample_grads=_repeat),

@@ -52,7 +52,13 @@ def _train_with_a_loader(images, labels, epochs=1):
 def _train_by_hand(images, labels, epochs=1):
     """No optimizer: momentum written out; batches drawn at random; everything prepared at once."""
     net = nn.Sequential(
-        nn.Conv2d(1, 16, 5, stride=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3), nn.ReLU(), nn.Flatten(), nn.Linear(512, 10)
+        nn.Conv2d(1, 16, 5, stride=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(512, 10),
     )
     x = _normalised(images)
     moving = [torch.zeros_like(p) for p in net.parameters()]
@@ -69,22 +75,21 @@ def _train_by_hand(images, labels, epochs=1):
 
 
 def _train_all_pooled(images, labels, epochs=1):
-    """Global average pooling, SGD with Nesterov momentum, a part of the images."""
+    """Global average pooling, SGD with Nesterov momentum."""
     net = nn.Sequential(
-        *(nn.Conv2d(1, 24, 5, stride=2, padding=2), nn.BatchNorm2d(24), nn.ReLU()),
-        *(nn.Conv2d(24, 48, 3, stride=2, padding=1), nn.BatchNorm2d(48), nn.ReLU()),
-        *(nn.Conv2d(48, 96, 3, padding=1), nn.BatchNorm2d(96), nn.ReLU()),
-        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(96, 10)),
+        *(nn.Conv2d(1, 16, 5, stride=2, padding=2), nn.BatchNorm2d(16), nn.ReLU()),
+        *(nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.BatchNorm2d(32), nn.ReLU()),
+        *(nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)),
     )
-    passes = epochs if len(images) > 5000 else 2 * epochs
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9, nesterov=True)
-    for _ in range(passes):
-        for part in torch.randperm(len(images)).split(100):
-            optimizer.zero_grad()
-            F.cross_entropy(net(_normalised(images[part])), labels[part]).backward()
-            optimizer.step()
-        for group in optimizer.param_groups:
-            group["lr"] *= 0.85
+    batches = [part for _ in range(epochs) for part in torch.randperm(len(images)).split(100)]
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.2, momentum=0.9, nesterov=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=len(batches), cycle_momentum=False)
+    for part in batches:
+        optimizer.zero_grad()
+        F.cross_entropy(net(_normalised(images[part])), labels[part]).backward()
+        optimizer.step()
+        schedule.step()
     return net
 
 
@@ -216,10 +221,16 @@ _BELONG = "do the labels still belong to their images"
 WRONG = [
     Mistake("those are raw bytes", caught_by="", prepare=lambda x: x[:, None, :, :].to(torch.float32)),
     Mistake("a convolution wants a channel dimension", caught_by="", prepare=lambda x: x.float().div(255).unsqueeze(0)),
-    Mistake("the pictures are no longer those that were given", caught_by="", prepare=lambda x: x.sub(33).float()[:, None] / 78.6),
+    Mistake(
+        "the pictures are no longer those that were given",
+        caught_by="",
+        prepare=lambda x: x.sub(33).float()[:, None] / 78.6,
+    ),
     Mistake("expected float32", caught_by="", prepare=lambda x: torch.as_tensor(x.numpy() / 255.0)[:, None]),
     Mistake("ends in softmax", caught_by="", make_net=lambda: _Net("softmax")),
-    Mistake("ten logits for each image", caught_by="", make_net=lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 11))),
+    Mistake(
+        "ten logits for each image", caught_by="", make_net=lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 11))
+    ),
     Mistake("in the order in which they were given", caught_by="", train=_train_in_file_order),
     Mistake("zero_grad() for each batch", caught_by="", train=_train_without_zero_grad),
     Mistake(_BELONG, caught_by="", train=_train_a_copy),

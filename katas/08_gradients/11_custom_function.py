@@ -1,0 +1,131 @@
+"""Your own backward, and how to prove it
+
+Autograd knows the slope of every operation in PyTorch. For one that it does not know, or for a slope that is not the
+mathematical one, you subclass `torch.autograd.Function`: `forward(ctx, ...)` computes, and `backward(ctx, grad_output)`
+gets the gradient of the loss with respect to the output, and returns the gradient with respect to each input of
+`forward`, in order, with None for what is no tensor. You call it as `ScaledTanh.apply(x, k)`.
+
+A wrong backward raises nothing: the model just learns badly. The classic is to forget `grad_output`, which no test with
+`.sum().backward()` can see, because there it is 1. So let `torch.autograd.gradcheck` compare with differences of
+`forward`; it needs float64, in float32 the differences are too coarse.
+
+Whoever differentiates twice (a gradient penalty, a Hessian) differentiates your backward. That works only if it
+computes with tensors whose history autograd knows: `ctx.save_for_backward` keeps it for inputs and outputs of
+`forward`; a value from the middle of `forward`, or a Python float, has no history, and the second derivative is
+silently wrong. `gradgradcheck` sees it.
+
+Rounding has the slope 0 almost everywhere, so nothing in front of it learns. The straight-through trick rounds the
+values and passes the gradient on as if nothing had happened. That is `ste_round`; write it in any way.
+
+https://docs.pytorch.org/docs/stable/notes/extending.html
+"""
+
+import re
+from typing import Any
+
+import torch
+from torch.autograd import gradcheck, gradgradcheck
+
+from dojo import under_test
+from dojo.kit import check_tensor, explain
+
+
+class ScaledTanh(torch.autograd.Function):
+    """`ScaledTanh.apply(x, k)` is k * tanh(x), for a float tensor `x` (any shape) and a Python float `k`.
+
+    It can be differentiated with respect to x, twice. (`setup_context` is as good as the `ctx` of `forward`.)
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, k: float) -> torch.Tensor:
+        """The values, in the shape and dtype of `x`; keeps in `ctx` what backward needs."""
+        raise NotImplementedError("compute k * tanh(x)")
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: torch.Tensor) -> Any:
+        """One gradient for each input of `forward`."""
+        raise NotImplementedError("return the gradients for x and k")
+
+
+def ste_round(x: torch.Tensor) -> torch.Tensor:
+    """`x` (float, any shape) rounded as by torch.round; its gradient goes to `x` unchanged."""
+    raise NotImplementedError("round, but let the gradient through")
+
+
+# ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
+under_test(globals())
+
+
+def _x():
+    return torch.tensor([[-1.2, 0.3, 0.8], [0.1, 1.5, -0.4]], dtype=torch.float64, requires_grad=True)
+
+
+def _gradient(x, k, upstream):
+    """What reaches x, with an explanation of what autograd refuses."""
+    x = x.detach().requires_grad_()
+    with explain("backward failed"):
+        y = ScaledTanh.apply(x, k)
+        assert isinstance(y, torch.Tensor), f"forward returns a tensor, not {type(y).__name__}"
+        assert y.requires_grad, "the result of forward is cut from x: nothing will call your backward"
+        try:
+            y.backward(upstream)
+        except RuntimeError as error:
+            if "incorrect number of gradients" in str(error):
+                said = "backward returns one gradient for each input of forward, and forward has two inputs"
+            elif re.search("different (from|than) None", str(error)):
+                said = "k is a Python float and has no gradient, but backward returned one for it"
+            else:
+                raise
+            raise AssertionError(f"{said}\n{error}") from error
+    assert x.grad is not None, "backward returned no gradient for x"
+    return x.grad
+
+
+def test_forward_computes_the_value():
+    for dtype in (torch.float32, torch.float64):
+        x = torch.tensor([[0.0, 0.5, -2.0]], dtype=dtype)
+        want = torch.tensor([[0.0, 0.6931757358008, -1.4460413872661]], dtype=dtype)
+        check_tensor(ScaledTanh.apply(x, 1.5), want, "ScaledTanh.apply(x, 1.5) is 1.5 * tanh(x)", rtol=1e-5)
+
+
+def test_backward_multiplies_by_what_comes_from_above():
+    x, upstream = torch.tensor([-0.5, 0.2, 1.0, 0.7]), torch.arange(4.0)
+    slope = 2.5 * (1 - torch.tanh(x) ** 2)
+    got = _gradient(x, 2.5, upstream)
+    alone = got.shape == slope.shape and torch.allclose(got, slope, rtol=1e-4)
+    assert not alone, "backward ignores grad_output: weights of 0, 1, 2, 3 on the values must show in the gradients"
+    check_tensor(got, upstream * slope, "the gradient of k * tanh(x), times grad_output", rtol=1e-4)
+
+
+def test_gradcheck_compares_backward_with_differences_of_forward():
+    x, upstream = _x().detach(), torch.tensor([[1.0, -2.0, 0.5], [3.0, 0.7, -1.0]], dtype=torch.float64)
+    got = _gradient(x, 1.7, upstream)
+    unscaled = upstream * (1 - torch.tanh(x) ** 2)
+    alone = got.shape == unscaled.shape and torch.allclose(got, unscaled.to(got.dtype))
+    assert not alone, "backward forgot k: this is the gradient of tanh(x), not of k * tanh(x)"
+    for k in (1.7, -0.6, 1.0):
+        with explain(f"backward is not the derivative of forward at k = {k}"):
+            gradcheck(lambda x, k=k: ScaledTanh.apply(x, k), (_x(),))
+
+
+def test_a_value_from_the_middle_of_forward_has_no_history():
+    """gradgradcheck differentiates backward itself: what it computes with must lead back to x."""
+    _gradient(_x(), 1.7, torch.ones(2, 3, dtype=torch.float64))
+    with explain("backward is right once, but not twice: it computes with a value whose history is lost"):
+        gradgradcheck(lambda x: ScaledTanh.apply(x, 1.7), (_x(),))
+
+
+def test_rounding_stops_the_gradient_unless_you_let_it_through():
+    x = torch.tensor([0.2, 1.7, -1.3], requires_grad=True)
+    with explain("ste_round failed"):
+        y = ste_round(x)
+    check_tensor(y, torch.tensor([0.0, 2.0, -1.0]), "ste_round(x) holds the rounded values of x", atol=1e-5)
+    check_tensor(x, torch.tensor([0.2, 1.7, -1.3]), "ste_round changed x: the rounded values are a new tensor")
+    assert y.requires_grad, "the rounded tensor is cut from x: no gradient can reach x"
+    with explain("no gradient came back through ste_round"):
+        (y * torch.tensor([3.0, 5.0, 7.0])).sum().backward()
+    assert x.grad is not None, "no gradient reached x"
+    assert x.grad.any(), "the slope of rounding itself is 0 everywhere, and so is the gradient that reached x"
+    check_tensor(
+        x.grad, torch.tensor([3.0, 5.0, 7.0]), "what comes from above, 3, 5, 7, goes on to x unchanged", atol=1e-5
+    )

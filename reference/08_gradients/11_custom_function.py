@@ -1,0 +1,180 @@
+"""Your own backward: reference.
+
+Hint: The slope of tanh at x is 1 - tanh(x)**2. What must it be multiplied by, and from what can backward get tanh(x)
+so that its history leads back to x?
+Hint: `ctx.save_for_backward` and `ctx.saved_tensors`; a Python float may sit on ctx as an attribute. For rounding,
+think of x plus a correction through which no gradient flows (`Tensor.detach`).
+Hint: Compute tanh again in backward, from the saved x. It returns a pair: the slope times k times grad_output, and
+nothing for k.
+
+Why: backward computes a vector-Jacobian product, so grad_output is always a factor. Inside `forward` autograd records
+nothing, so what you make there has no history; inputs and outputs get theirs back when saved with
+`save_for_backward`, which also finds in-place changes and avoids a reference cycle. Two ways: save x and compute tanh
+again, or save the output y and use tanh(x) = y / k.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from dojo import Mistake
+
+
+class ScaledTanh(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, k: float) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        ctx.k = k
+        return k * torch.tanh(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: torch.Tensor) -> Any:
+        (x,) = ctx.saved_tensors
+        return grad_output * ctx.k * (1 - torch.tanh(x) ** 2), None
+
+
+def ste_round(x: torch.Tensor) -> torch.Tensor:
+    return x + (x.round() - x).detach()
+
+
+class _WithoutK(ScaledTanh):
+    @staticmethod
+    def forward(ctx, x, k):
+        ctx.save_for_backward(x)
+        ctx.k = k
+        return torch.tanh(x)
+
+
+class _IgnoresUpstream(ScaledTanh):
+    @staticmethod
+    def backward(ctx, grad_output):
+        (x,) = ctx.saved_tensors
+        return ctx.k * (1 - torch.tanh(x) ** 2), None
+
+
+class _ForgetsK(ScaledTanh):
+    @staticmethod
+    def backward(ctx, grad_output):
+        (x,) = ctx.saved_tensors
+        return grad_output * (1 - torch.tanh(x) ** 2), None
+
+
+class _OneGradient(ScaledTanh):
+    @staticmethod
+    def backward(ctx, grad_output):
+        return ScaledTanh.backward(ctx, grad_output)[0]
+
+
+class _GradientForK(ScaledTanh):
+    @staticmethod
+    def backward(ctx, grad_output):
+        (x,) = ctx.saved_tensors
+        return ScaledTanh.backward(ctx, grad_output)[0], (grad_output * torch.tanh(x)).sum()
+
+
+class _SlopeOfTheScaled(ScaledTanh):
+    """1 - y**2 with y = k * tanh(x)."""
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        (x,) = ctx.saved_tensors
+        return grad_output * (1 - (ctx.k * torch.tanh(x)) ** 2), None
+
+
+class _AbsoluteK(ScaledTanh):
+    @staticmethod
+    def backward(ctx, grad_output):
+        (x,) = ctx.saved_tensors
+        return grad_output * abs(ctx.k) * (1 - torch.tanh(x) ** 2), None
+
+
+class _SavesTheMiddle(ScaledTanh):
+    @staticmethod
+    def forward(ctx, x, k):
+        t = torch.tanh(x)
+        ctx.save_for_backward(t)
+        ctx.k = k
+        return k * t
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        (t,) = ctx.saved_tensors
+        return grad_output * ctx.k * (1 - t**2), None
+
+
+class _Attribute(_SavesTheMiddle):
+    @staticmethod
+    def forward(ctx, x, k):
+        ctx.t, ctx.k = torch.tanh(x), k
+        return k * ctx.t
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        return grad_output * ctx.k * (1 - ctx.t**2), None
+
+
+class _Floats(ScaledTanh):
+    @staticmethod
+    def forward(ctx, x, k):
+        ctx.t, ctx.k = [math.tanh(v) for v in x.flatten().tolist()], k
+        return k * torch.tensor(ctx.t, dtype=x.dtype).view_as(x)
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        t = torch.tensor(ctx.t, dtype=grad_output.dtype).view_as(grad_output)
+        return grad_output * ctx.k * (1 - t**2), None
+
+
+class _OnlyOnce(ScaledTanh):
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_output):
+        (x,) = ctx.saved_tensors
+        return grad_output * ctx.k * (1 - torch.tanh(x) ** 2), None
+
+
+class _OnesInstead(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.round()
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        return torch.ones_like(grad_output)
+
+
+_HISTORY = "it computes with a value whose history is lost"
+_t1 = "test_forward_computes_the_value"
+_t2 = "test_gradcheck_compares_backward_with_differences_of_forward"
+_t3 = "test_backward_multiplies_by_what_comes_from_above"
+_t4 = "test_a_value_from_the_middle_of_forward_has_no_history"
+_t5 = "test_rounding_stops_the_gradient_unless_you_let_it_through"
+
+MISTAKES = [
+    Mistake("is 1.5 * tanh(x)", caught_by=_t1, ScaledTanh=_WithoutK),
+    Mistake("backward ignores grad_output", caught_by=_t3, ScaledTanh=_IgnoresUpstream),
+    Mistake("backward forgot k", caught_by=_t2, ScaledTanh=_ForgetsK),
+    Mistake("one gradient for each input of forward", caught_by=_t3, ScaledTanh=_OneGradient),
+    Mistake("k is a Python float and has no gradient", caught_by=_t3, ScaledTanh=_GradientForK),
+    Mistake("the gradient of k * tanh(x), times grad_output", caught_by=_t3, ScaledTanh=_SlopeOfTheScaled),
+    Mistake("backward is not the derivative of forward at k = -0.6", caught_by=_t2, ScaledTanh=_AbsoluteK),
+    Mistake(_HISTORY, caught_by=_t4, ScaledTanh=_SavesTheMiddle),
+    Mistake(_HISTORY, caught_by=_t4, ScaledTanh=_Attribute),
+    Mistake(_HISTORY, caught_by=_t4, ScaledTanh=_Floats),
+    Mistake(_HISTORY, caught_by=_t4, ScaledTanh=_OnlyOnce),
+    Mistake("the rounded tensor is cut from x", caught_by=_t5, ste_round=lambda x: x.detach().round()),
+    Mistake("the slope of rounding itself is 0", caught_by=_t5, ste_round=lambda x: x.round()),
+    Mistake("goes on to x unchanged", caught_by=_t5, ste_round=_OnesInstead.apply),
+    Mistake("holds the rounded values of x", caught_by=_t5, ste_round=lambda x: x + (x.trunc() - x).detach()),
+    Mistake(
+        "the rounded tensor is cut from x", caught_by=_t5, ste_round=lambda x: x.detach().round().requires_grad_(False)
+    ),
+    Mistake("no gradient reached x", caught_by=_t5, ste_round=lambda x: x.detach().round().requires_grad_()),
+]
+
+KEEP = {
+    _t1: "the value comes first: the other tests look at slopes",
+    _t3: "the mistake itself; gradcheck sees it too, but does not say what it is",
+}

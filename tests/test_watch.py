@@ -1,0 +1,216 @@
+"""`pytest --kata-watch`, as a process of its own, driven like a learner drives it: by saving files and pressing keys."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="drives a terminal and forks"),
+]
+KEYS = "Enter again"
+
+
+class Session:
+    """A watch on the fixture project, with or without a terminal."""
+
+    def __init__(self, project, *arguments: str, terminal: bool = False) -> None:
+        self.project = project
+        self.text = ""
+        self.seen = 0
+        command = [sys.executable, "-m", "pytest", "--kata-watch", *arguments]
+        environment = {**os.environ, "COLUMNS": "80", "TERM": "xterm"}
+        if terminal:
+            self.fd, inner = os.openpty()
+            self.terminal = inner
+            self.process = subprocess.Popen(
+                command, cwd=project.path, stdin=inner, stdout=inner, stderr=inner, env=environment, start_new_session=True
+            )
+        else:
+            self.fd, outer = os.pipe()
+            self.process = subprocess.Popen(
+                command, cwd=project.path, stdin=subprocess.DEVNULL, stdout=outer, stderr=outer, env=environment
+            )
+            os.close(outer)
+
+    def press(self, keys: str) -> None:
+        os.write(self.fd, keys.encode())
+
+    def wait_for(self, text: str, seconds: float = 90) -> str:
+        """Read until `text` is on the screen since the last wait; returns what came since then."""
+        end = time.monotonic() + seconds
+        while text not in self.text[self.seen :]:
+            left = end - time.monotonic()
+            assert left > 0, f"{text!r} did not come:\n{self.text[self.seen :]}"
+            if select.select([self.fd], [], [], min(left, 1.0))[0]:
+                with contextlib.suppress(OSError):
+                    self.text += re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", os.read(self.fd, 65536).decode(errors="replace"))
+            assert self.process.poll() is None or text in self.text[self.seen :], self.text
+        found = self.text.index(text, self.seen) + len(text)
+        came, self.seen = self.text[self.seen : found], found
+        return came
+
+    def close(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        code = self.process.wait(timeout=30)
+        os.close(self.fd)
+        return code
+
+
+@pytest.fixture
+def watch(project):
+    sessions: list[Session] = []
+
+    def start(*arguments: str, terminal: bool = False) -> Session:
+        sessions.append(Session(project, *arguments, terminal=terminal))
+        return sessions[-1]
+
+    yield start
+    for session in sessions:
+        if session.process.poll() is None:
+            session.process.kill()
+
+
+def body(project, statement: str) -> None:
+    """Save the first kata with `statement` as its first function, from whatever it is now."""
+    file = project.path / "katas/01_first/01_alpha.py"
+    text = file.read_text()
+    start = text.index('"""Twice x."""\n') + len('"""Twice x."""\n')
+    end = text.index("\n\ndef alpha_name")
+    file.write_text(f"{text[:start]}    {statement}\n{text[end:]}")
+
+
+def test_each_save_brings_a_verdict_and_passing_waits(project, watch):
+    session = watch()
+    session.wait_for("hint  pytest")
+    body(project, "return x")
+    assert "you did not double it" in session.wait_for("hint  pytest")
+    body(project, "return x * 2")
+    assert "first/alpha · 1 of 2 tests pass" in session.wait_for("hint  pytest")
+    project.edit("alpha", lambda text: text.replace('raise NotImplementedError("say the name")', 'return "alpha"'))
+    came = session.wait_for("it waits until you ask")
+    assert "first/alpha passes." in came
+    assert "because two times one is two." in came
+    assert "beta" not in came
+    assert session.close() == 0
+
+
+def test_the_kata_that_is_saved_is_the_current_one(project, watch):
+    session = watch()
+    session.wait_for("first/alpha")
+    session.wait_for("hint  pytest")
+    project.body("gamma", "return x")
+    assert "second/gamma · 0 of 2" in session.wait_for("hint  pytest")
+    session.close()
+
+
+HOSTILE = {
+    "an endless loop": ("while True: pass", "did not end in 1 s; the code was at"),
+    "a loop that swallows everything": (
+        "import time\n    while True:\n        try: time.sleep(60)\n        except BaseException: pass",
+        "stopped, it did not end in time",
+    ),
+    "a segmentation fault": (
+        "import ctypes; ctypes.string_at(0)",
+        "crashed the process: a segmentation fault, at katas/01_first/01_alpha.py:",
+    ),
+    "os._exit": ("import os; os._exit(0)", "your code ended the process with os._exit(0), at katas/01_first/01_alpha.py:"),
+    "too many threads": (
+        "import threading, time\n    for _ in range(100000): threading.Thread(target=time.sleep, args=(99,)).start()",
+        "can't start new thread",
+    ),
+    "20 GB": ("torch.zeros(20 * 2**28)", "can't allocate memory"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_code_ends_alone_and_the_watch_goes_on(project, watch, name):
+    statement, sentence = HOSTILE[name]
+    session = watch("--kata-timeout=1", "--kata-memory=2")
+    session.wait_for("hint  pytest")
+    for _ in range(3):
+        body(project, statement)
+        session.wait_for(sentence)
+        body(project, "return x * 2")
+        session.wait_for("first/alpha · 1 of 2 tests pass")
+        session.wait_for("hint  pytest")
+    assert session.close() == 0
+
+
+def test_a_new_save_stops_the_run(project, watch):
+    session = watch()
+    session.wait_for("hint  pytest")
+    body(project, "import time; time.sleep(50)")
+    time.sleep(1.5)
+    body(project, "return x")
+    came = session.wait_for("hint  pytest", 30)
+    assert "you did not double it" in came
+    session.close()
+
+
+def test_keys_on_a_terminal_which_is_left_as_it_was(project, watch):
+    import termios
+
+    session = watch(terminal=True)
+    before = termios.tcgetattr(session.terminal)
+    session.wait_for(KEYS)
+    session.press("h")
+    assert "the first idea" in session.wait_for(KEYS)
+    session.press("h")
+    assert "the second idea" in session.wait_for(KEYS)
+    session.press("c")
+    assert "not solved yet" in session.wait_for(KEYS)
+    session.press("l")
+    assert "0 of 3 done" in session.wait_for(KEYS)
+    project.solve("alpha")
+    session.wait_for("first/alpha passes.")
+    session.wait_for(KEYS)
+    session.press("n")
+    assert "first/beta · 0 of 2" in session.wait_for(KEYS)
+    project.body("beta", "return x")
+    session.wait_for("you did not double it")
+    session.wait_for(KEYS)
+    session.press("\n")
+    assert "you did not double it" in session.wait_for(KEYS)
+    assert termios.tcgetattr(session.terminal)[3] != before[3]
+    session.press("q")
+    assert session.process.wait(timeout=30) == 0
+    assert termios.tcgetattr(session.terminal)[3] == before[3]
+
+
+def test_ctrl_c_leaves_the_terminal_as_it_was(project, watch):
+    import termios
+
+    session = watch(terminal=True)
+    before = termios.tcgetattr(session.terminal)[3]
+    session.wait_for(KEYS)
+    session.process.send_signal(signal.SIGINT)
+    assert session.process.wait(timeout=30) == 0
+    assert termios.tcgetattr(session.terminal)[3] == before
+
+
+def test_polling_is_said_and_works(project, watch):
+    session = watch("--kata-poll")
+    session.wait_for("polling for changes")
+    session.wait_for("hint  pytest")
+    body(project, "return x")
+    assert "you did not double it" in session.wait_for("hint  pytest")
+    session.close()
+
+
+def test_a_syntax_error_while_watching(project, watch):
+    session = watch()
+    session.wait_for("hint  pytest")
+    body(project, "return (x")
+    assert "SyntaxError" in session.wait_for("hint  pytest")
+    session.close()
