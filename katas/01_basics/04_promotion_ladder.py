@@ -98,11 +98,12 @@ def test_float64_keeps_all_its_digits():
 def test_integers_become_the_default_dtype(default, kind):
     """int64 and a 0-dim float16 give float16: the category goes up, and the only width in sight is half."""
     x = torch.tensor([1, 3, 4])
-    mean, std = {
+    stats: dict[str, tuple[float | torch.Tensor, float | torch.Tensor]] = {
         "float64 vector": (torch.tensor([1.0, 0.5, 4.0]).double(), torch.tensor([2.0, 5.0, 4.0]).double()),
         "0-dim float16": (torch.tensor(0.5).half(), torch.tensor(2.0).half()),
         "Python numbers": (0.5, 2),
-    }[kind]
+    }
+    mean, std = stats[kind]
     right, cut = ([0.0, 0.5, 0.0], [0.0, 0.6, 0.0]) if "vector" in kind else ([0.25, 1.25, 1.75], [0.5, 1.5, 2.0])
     with _default_dtype(default), explain("x may hold integers"):
         out = standardise(x, mean, std)

@@ -29,7 +29,7 @@ def _lift(x, lo):
 RIGHT = [
     dict(
         floor_at=lambda x, lo: torch.nn.functional.threshold(x, lo, lo),
-        top1=lambda x: x.sort(1, descending=True, stable=True).indices[:, 0],
+        top1=lambda x: x.sort(dim=1, descending=True, stable=True).indices[:, 0],
         median=lambda x: __import__("statistics").median(x.tolist()),
         ranking=lambda s: torch.tensor(sorted(range(len(s)), key=s.tolist().__getitem__, reverse=True)),
     ),
