@@ -1,7 +1,7 @@
 """MNIST for the katas: where it lies, loading it with its checksums verified, downloading it when asked.
 
-The data comes through `torchvision.datasets.MNIST`. Where it is not at hand, `load("stand-in", ...)` gives scikit-learn's
-8x8 scans in MNIST's format, so that the same code runs; that is never called MNIST.
+The data comes through `torchvision.datasets.MNIST`. Where it is not at hand, `load("stand-in", ...)` gives
+scikit-learn's 8x8 scans in MNIST's format, so that the same code runs; that is never called MNIST.
 
 torchvision, scikit-learn and torch are imported inside the functions: every kata file that asks `at_hand()` would
 pay two seconds for them otherwise.
@@ -80,24 +80,24 @@ def at_hand(root: Path | None = None) -> Kind:
         return "stand-in"
 
 
-def training_data() -> list[Any]:
-    """Values for `@pytest.mark.parametrize("data", training_data())`: "mnist", and "stand-in" only where MNIST is not.
+def training_data() -> list[Kind]:
+    """Values for `@pytest.mark.parametrize("data", training_data())`: "mnist", and "stand-in" only where MNIST is not."""
+    return ["mnist"] if at_hand() == "mnist" else ["mnist", "stand-in"]
 
-    Without MNIST the "mnist" test is skipped, with a reason that begins "STAND-IN: ".
-    """
+
+def skip_unless_at_hand(kind: Kind) -> None:
+    """Skip a test on MNIST where there is none, with a reason that begins "STAND-IN: "."""
     import pytest
 
-    if at_hand() == "mnist":
-        return ["mnist"]
-    reason = f"{STAND_IN}. MNIST is not in {data_root()}; `{DOWNLOAD_COMMAND}` fetches it"
-    return [pytest.param("mnist", marks=pytest.mark.skip(reason=reason)), "stand-in"]
+    if kind == "mnist" and at_hand() != "mnist":
+        pytest.skip(f"{STAND_IN}. MNIST is not in {data_root()}; `{DOWNLOAD_COMMAND}` fetches it")
 
 
 # ── loading ──
 
 
 def load(kind: Kind, *, train: bool, root: Path | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """One split: uint8 images (N, 28, 28) and int64 labels (N,). MNIST has 60,000 + 10,000, the stand-in 1,437 + 360."""
+    """One split: uint8 images (N, 28, 28), int64 labels (N,). MNIST has 60,000 + 10,000, the stand-in 1,437 + 360."""
     return load_mnist(train=train, root=root) if kind == "mnist" else load_stand_in(train=train)
 
 
@@ -145,9 +145,8 @@ def verify(root: Path | None = None, *, train: bool | None = None) -> None:
             f"--kata-data=DIR (or {ROOT_VARIABLE}) names another folder that holds MNIST/raw."
         )
     for name in FILES:
-        if train is None or name.startswith("train") == train:
-            if damage := _damage(raw / name):
-                raise DataError(f"{raw / name} {damage}. `{DOWNLOAD_COMMAND}` replaces it.")
+        if (train is None or name.startswith("train") == train) and (damage := _damage(raw / name)):
+            raise DataError(f"{raw / name} {damage}. `{DOWNLOAD_COMMAND}` replaces it.")
 
 
 def _damage(path: Path) -> str:
@@ -204,7 +203,8 @@ def download_mnist(
         shutil.rmtree(staging, ignore_errors=True)
     except KeyboardInterrupt:
         say(
-            f"\nInterrupted. {_keep_whole_archives(staging)} of 4 archives are kept; the same command goes on from there."
+            f"\nInterrupted. {_keep_whole_archives(staging)} of 4 archives are kept; "
+            "the same command goes on from there."
         )
         raise
     except OSError as error:
@@ -233,7 +233,7 @@ def _fetch(staging: Path, mirrors: Sequence[str], say: Callable[[str], None]) ->
     from torchvision.datasets import MNIST
 
     class OneMirror(MNIST):
-        raw_folder = str(raw_folder(staging))  # type: ignore[assignment]
+        raw_folder = str(raw_folder(staging))
 
         def __init__(self) -> None:
             pass  # only download() is wanted, not loading
@@ -330,4 +330,4 @@ def _file_urls() -> Iterator[None]:
     try:
         yield
     finally:
-        urllib.request.install_opener(before)  # type: ignore[arg-type]
+        urllib.request.install_opener(before)

@@ -114,9 +114,24 @@ def _test_names(kata: Kata) -> list[str]:
     return [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
 
 
+@functools.cache
+def _warm_up() -> None:
+    """What torch imports at its first optimizer, meta operation and backward (900 modules) is no kata's own time."""
+    import torch
+    import torch.distributions
+
+    weight = torch.ones(2, requires_grad=True)
+    torch.optim.SGD([weight], 0.1)
+    torch.autograd.grad(weight * 2, weight, grad_outputs=torch.ones(2))
+    torch.ones(2, device="meta") - 1
+    torch.func.vmap(torch.func.grad(torch.sum))(torch.ones(2, 2))
+    torch.broadcast_shapes((2,), (1,))
+
+
 def _run_variants(runs: Runs, variants: list[Variant], reference_root: Path) -> None:
     import dojo.plugin
 
+    _warm_up()
     forget_katas(runs.kata.root)
     arguments = [
         *("-c", os.devnull, "--rootdir", str(runs.kata.root.parent), "--noconftest", "--import-mode=importlib"),

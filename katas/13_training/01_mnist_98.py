@@ -9,14 +9,13 @@ The loop is always the same: take a batch, `model(batch)`, a loss against the la
 forgotten `zero_grad()` adds up the gradients of all batches so far. And a net that is measured in train mode is another
 net than the one that you will use: dropout is on, and batch norm looks at the neighbours in the batch.
 
-What is asked here: any net, loss, optimizer and schedule that you like, on any device. The last test trains on MNIST for
-as long as you need (15 minutes; `--kata-timeout=SECONDS` gives more); one epoch of a small convolutional net is enough.
-Where MNIST is missing, `pytest --kata-download` fetches it (12 MB); until then scikit-learn's digits stand in for it.
+What is asked here: any net, loss, optimizer and schedule that you like, on any device. The last test trains on
+MNIST for as long as you need (15 minutes; `--kata-timeout=SECONDS` gives more); one epoch of a small convolutional net
+is enough. Where MNIST is missing, `pytest --kata-download` fetches it (12 MB); until then other digits stand in for it.
 
 https://docs.pytorch.org/docs/stable/notes/autograd.html#locally-disabling-gradient-computation
 """
 
-import contextlib
 import functools
 
 import pytest
@@ -24,9 +23,16 @@ import torch
 from torch import nn
 
 from dojo import under_test
-from dojo.data import load, training_data
+from dojo.data import load, skip_unless_at_hand, training_data
 from dojo.kit import check_tensor, explain
-from dojo.progress import progress
+from dojo.training import (
+    batches_noted,
+    clock_digits,
+    progress,
+    read_clock_digits,
+    stale_gradients_found,
+    locked_test_split,
+)
 
 
 def prepare(images: torch.Tensor) -> torch.Tensor:
@@ -60,27 +66,6 @@ def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> fl
 # ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
 under_test(globals())
 
-_GLYPHS = "75557 26227 71747 71717 55711 74717 74757 71222 75757 75717".split()  # rows of three pixels, as octal digits
-
-
-@functools.cache
-def _shapes():
-    """The ten clock digits: (10, 28, 28), 0 or 1."""
-    rows = torch.tensor([[[int(row) >> bit & 1 for bit in (2, 1, 0)] for row in glyph] for glyph in _GLYPHS])
-    return nn.functional.pad(rows.repeat_interleave(4, 1).repeat_interleave(4, 2), (8, 8, 4, 4))
-
-
-def _digits(labels):
-    """Clock digits under noise: uint8 (N, 28, 28)."""
-    return (_shapes()[labels] * 200 + torch.randint(0, 50, (len(labels), 28, 28))).to(torch.uint8)
-
-
-def _read(x):
-    """Which clock digits prepared images (N, 1, 28, 28) show, however they were scaled: (N,)."""
-    flat, shapes = x.detach().cpu().float().flatten(1), _shapes().float().flatten(1)
-    flat, shapes = (part - part.mean(1, keepdim=True) for part in (flat, shapes))
-    return (flat @ nn.functional.normalize(shapes).T).abs().argmax(1)
-
 
 class _Reader(nn.Module):
     """A net that reads clock digits perfectly in eval mode, and notes how it was called."""
@@ -96,28 +81,7 @@ class _Reader(nn.Module):
         assert fit, "accuracy() gets raw images: prepare() them before the model sees them"
         self.modes |= {self.training, self.part.training}
         self.grads.add(torch.is_grad_enabled() and not torch.is_inference_mode_enabled())
-        return nn.functional.one_hot(_read(x), 10).to(x) + self.bias
-
-
-@contextlib.contextmanager
-def _test_split_locked():
-    """Nobody opens MNIST's test split in here."""
-    from torchvision.datasets import MNIST
-
-    opened, init = [], MNIST.__init__
-
-    def locked(self, root, train=True, *args, **kwargs):
-        if not train:
-            opened.append(root)
-            raise AssertionError("your code opened the test split: training may not even look at it")
-        init(self, root, train, *args, **kwargs)
-
-    MNIST.__init__ = locked
-    try:
-        yield
-    finally:
-        MNIST.__init__ = init
-    assert not opened, "your code opened the test split: training may not even look at it"
+        return nn.functional.one_hot(read_clock_digits(x), 10).to(x) + self.bias
 
 
 def _trained(images, labels, **epochs):
@@ -140,62 +104,21 @@ def _answers(model, images):
     return logits.argmax(1)
 
 
-@contextlib.contextmanager
-def _stale_gradients_found():
-    """After each optimizer step the gradients become huge: whoever zeroes them before the next backward never sees it."""
-    from torch.optim import SGD
-    from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
-
-    def gradients(optimizer):
-        return [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-
-    def mark(optimizer, *_):
-        for grad in gradients(optimizer):
-            grad.fill_(1e9)
-
-    def look(optimizer, args, kwargs):
-        closure = len(args) > 1 or kwargs.get("closure")  # computes the gradients inside step()
-        stale = not closure and any(grad.max().item() > 1e8 for grad in gradients(optimizer))
-        assert not stale, (
-            "the gradients of the last step were still there and were added up: zero_grad() for each batch"
-        )
-
-    SGD([torch.zeros(1)], lr=0.1)  # the first optimizer of a process imports 900 modules; do that before the training
-    hooks = register_optimizer_step_pre_hook(look), register_optimizer_step_post_hook(mark)
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
 @functools.cache
 def _practice():
-    """A short training on 512 clock digits sorted by label; notes the batches that reach the net in train mode."""
+    """A short training on 512 clock digits, sorted by label, under watch."""
     labels = torch.arange(512) * 10 // 512
-    images, seen = _digits(labels), []
-    given, last = images.clone(), [None]
-
-    def note(module, args):
-        x = args[0] if args else None
-        if module.training and torch.is_grad_enabled() and isinstance(x, torch.Tensor) and x is not last[0]:
-            if x.is_floating_point() and x.shape[1:] == (1, 28, 28):
-                last[0] = x
-                seen.append((_read(x), float(x.detach().double().sum())))
-
-    hook = nn.modules.module.register_module_forward_pre_hook(note)
-    try:
-        with _test_split_locked(), _stale_gradients_found():
-            model = _trained(images, labels.clone(), epochs=12)
-    finally:
-        hook.remove()
+    images = clockclock_digits(labels)
+    given = images.clone()
+    with locked_test_split(), stale_gradients_found(), batches_noted() as seen:
+        model = _trained(images, labels.clone(), epochs=12)
     changed = not torch.equal(images, given)
     assert not changed, "train() changed the images that it was given"
     return _answers(model, given), labels, seen
 
 
 def test_pixels_are_bytes_that_must_become_small_floats():
-    for images in (torch.randint(0, 256, (3, 28, 28), dtype=torch.uint8), _digits(torch.tensor([4]))):
+    for images in (torch.randint(0, 256, (3, 28, 28), dtype=torch.uint8), clock_digits(torch.tensor([4]))):
         before = images.clone()
         with explain("prepare() takes uint8 images (N, 28, 28), also a single one"):
             x = prepare(images)
@@ -209,8 +132,8 @@ def test_pixels_are_bytes_that_must_become_small_floats():
         assert std < 10, f"std {std:.1f}: those are raw bytes, 0 to 255; a net learns badly from them"
         assert std > 0.01, f"std {std:.5f}: the pixels are squeezed to almost nothing"
         assert alike > 0.95, (
-            "the pictures are no longer those that were given: bytes wrap around (in uint8, 3 - 5 is 254) and `//` cuts, "
-            "so make floats first; and a reshape must not mix the images"
+            "the pictures are no longer those that were given: bytes wrap around (in uint8, 3 - 5 is 254) and `//` "
+            "cuts, so make floats first; and a reshape must not mix the images"
         )
 
 
@@ -218,7 +141,7 @@ def test_a_net_gives_ten_logits_per_image_not_probabilities():
     net = make_net()
     assert isinstance(net, nn.Module), f"make_net() returns an nn.Module, got {type(net).__name__}"
     net.eval()
-    x = prepare(_digits(torch.arange(64) % 10))
+    x = prepare(clock_digits(torch.arange(64) % 10))
     for batch in (x, x[:1]):
         with torch.no_grad(), explain("the net takes prepared images, (N, 1, 28, 28), also a single one"):
             logits = net(batch)
@@ -228,15 +151,15 @@ def test_a_net_gives_ten_logits_per_image_not_probabilities():
         low, sums = logits.min().item(), logits.double().sum(1)
         softmax = low >= 0 and (sums - 1).abs().max().item() < 1e-4
         assert not softmax, "your net ends in softmax: cross_entropy does that itself, and twice it learns slowly"
-        assert low != 0, "your net ends in relu: a logit must be free to be negative"
+        assert low != 0 or logits.max().item() == 0, "your net ends in relu: a logit must be free to be negative"
     shared = {id(p) for p in net.parameters()} & {id(p) for p in make_net().parameters()}
     assert not shared, "make_net() returned the same weights twice: a second training would go on from the first"
 
 
 def test_accuracy_counts_images_not_batches():
-    """2,053 is a prime number: whatever the batch size, the last batch is short. The wrong answers are all at its end."""
+    """2,053 is a prime number: whatever the batch size, the last batch is short. The wrong answers are at the end."""
     labels = torch.arange(2053) % 10
-    images = _digits(labels)
+    images = clock_digits(labels)
     labels[-41:] = (labels[-41:] + 3) % 10
     for n, right in ((2053, 2012), (41, 0), (2000, 2000), (1, 1)):
         images_n, labels_n = (images[-n:], labels[-n:]) if n == 41 else (images[:n], labels[:n])
@@ -245,8 +168,8 @@ def test_accuracy_counts_images_not_batches():
         assert isinstance(got, float), f"accuracy() returns a Python float, got {type(got).__name__}"
         assert got <= 1, f"accuracy() is a share from 0 to 1, not percent or a count: got {got}"
         assert abs(got - right / n) < 1e-6, (
-            f"{right} of {n} images are right, {right / n:.6f}; you said {got:.6f}. Is a short last batch weighed like a "
-            "full one, or left out?"
+            f"{right} of {n} images are right, {right / n:.6f}; you said {got:.6f}. Is a short last batch weighed like "
+            "a full one, or left out?"
         )
 
 
@@ -255,7 +178,7 @@ def test_measuring_leaves_no_trace(training):
     model = _Reader().train(training)
     model.part.train(not training)
     labels = torch.arange(300) % 10
-    images = _digits(labels)
+    images = clock_digits(labels)
     with explain("accuracy() did not get through; the error is below"):
         accuracy(model, images, labels)
     assert model.modes, "accuracy() never called the model"
@@ -268,8 +191,8 @@ def test_measuring_leaves_no_trace(training):
     whole, part = model.training, model.part.training
     assert whole is training, f"the model came in {kind[training]} mode and left in {kind[not training]} mode"
     assert part is not training, (
-        f"a part of the model was in {kind[not training]} mode, as when it is frozen, and is in {kind[training]} mode now: "
-        "note the mode of every module, not only of the whole"
+        f"a part of the model was in {kind[not training]} mode, as when it is frozen, and is in {kind[training]} mode "
+        "now: note the mode of every module, not only of the whole"
     )
 
 
@@ -295,8 +218,8 @@ def test_training_learns_what_it_is_given():
     kinds, share = set(answers.tolist()), (answers == labels).double().mean().item()
     assert len(kinds) > 1, f"your net says {kinds.pop()} to every image: it learnt nothing"
     assert share > 0.8, (
-        f"after 12 epochs on 512 clock digits your net reads {share:.0%} of them right: do the labels still belong to their "
-        "images, does the optimizer step the weights of that net, and is it that net that you return?"
+        f"after 12 epochs on 512 clock digits your net reads {share:.0%} of them right: do the labels still belong to "
+        "their images, does the optimizer step the weights of that net, and is it that net that you return?"
     )
 
 
@@ -305,16 +228,18 @@ def test_training_learns_what_it_is_given():
 @pytest.mark.parametrize("data", training_data())
 def test_a_trained_net_reads_digits_that_it_never_saw(data, pytestconfig):
     """More than 98 % of MNIST's 10,000 test images; 97 % of scikit-learn's 360 where MNIST is missing."""
+    make_net()  # an unwritten kata is to do, not skipped
+    skip_unless_at_hand(data)
     images, labels = load(data, train=True)
     test_images, test_labels = load(data, train=False)
     epochs, goal = ({}, 0.98) if data == "mnist" else ({"epochs": 20}, 0.97)
-    with _test_split_locked(), progress(pytestconfig, f"training on {data}"):
+    with locked_test_split(), progress(pytestconfig, f"training on {data}"):
         some = min(2000, len(labels))
         model = _trained(images[:some].clone(), labels[:some][torch.randperm(some)])
         share = (_answers(model, test_images) == test_labels).double().mean().item()
         assert share < 0.3, (
-            f"trained on random labels, your net still reads {share:.0%} of the test images: it knows digits from elsewhere, "
-            "but train() may learn only from the images and labels that it is given"
+            f"trained on random labels, your net still reads {share:.0%} of the test images: it knows digits from "
+            "elsewhere, but train() may learn only from the images and labels that it is given"
         )
         model = _trained(images.clone(), labels.clone(), **epochs)
         share = (_answers(model, test_images) == test_labels).double().mean().item()

@@ -1,7 +1,7 @@
 """MNIST past 98 %: reference.
 
-Hint: Begin with the smallest thing that can work: two convolutions with a pooling after the first, batch norm, one linear
-    layer; cross-entropy; Adam. Make it learn 64 images by heart, then give it all of them.
+Hint: Begin with the smallest thing that can work: two convolutions with a pooling after the first, batch norm, one
+    linear layer; cross-entropy; Adam. Make it learn 64 images by heart, then give it all of them.
 Hint: `torch.randperm` gives an order, `.split(64)` cuts it into batches, and `images[part]` picks them. For the
     measurement look at `Module.modules()` and `Module.training`; `argmax` over the logits gives the answers.
 Hint: Scale to mean 0 and spread 1 with the two numbers of the lesson. Let the learning rate rise, then fall to zero:
@@ -83,6 +83,7 @@ def _train_in_other_ways(
     keep=True,
     net=None,
     look=None,
+    scale=prepare,
 ):
     """train() with one thing wrong in it."""
 
@@ -99,7 +100,7 @@ def _train_in_other_ways(
                 parts = [parts[i] for i in torch.randperm(len(parts))]
             for part in parts:
                 other = part if together else torch.randperm(len(images))[: len(part)]
-                loss = functional.cross_entropy(model(prepare(images[part])), labels[other])
+                loss = functional.cross_entropy(model(scale(images[part])), labels[other])
                 if zero:
                     optimizer.zero_grad()
                 loss.backward()
@@ -161,7 +162,18 @@ def _with_darker_images(images, labels):
     return images.div_(2, rounding_mode="floor"), labels
 
 
-def _measure(average=False, drop=False, back="every", graph=False, off=False, scale=1, item=True, raw=False, fit=False):
+def _measure(
+    average=False,
+    drop=False,
+    back="every",
+    graph=False,
+    off=False,
+    scale=1,
+    item=True,
+    raw=False,
+    fit=False,
+    prep=prepare,
+):
     """accuracy() with one thing wrong in it."""
 
     def accuracy(model, images, labels):
@@ -178,7 +190,7 @@ def _measure(average=False, drop=False, back="every", graph=False, off=False, sc
                         functional.cross_entropy(model(prepare(part)), wanted).backward()
                     for p in model.parameters():
                         p.data -= 0.01 * p.grad
-                hits = model(part if raw else prepare(part)).argmax(1) == wanted
+                hits = model(part if raw else prep(part)).argmax(1) == wanted
                 right, seen = right + hits.sum(), seen + len(part)
                 shares.append(hits.float().mean())
         if off:
@@ -204,14 +216,21 @@ _REAL = "test_a_trained_net_reads_digits_that_it_never_saw"
 _BELONG = "do the labels still belong to their images"
 _PICTURES = "the pictures are no longer those that were given"
 
+
+def _scaled(says, scale):
+    """A wrong scaling, used throughout."""
+    train = _train_in_other_ways(scale=scale)
+    return Mistake(says, caught_by=_PIXELS, prepare=scale, train=train, accuracy=_measure(prep=scale))
+
+
 MISTAKES = [
-    Mistake("those are raw bytes", caught_by=_PIXELS, prepare=lambda x: x.unsqueeze(1).float()),
-    Mistake("a convolution wants a channel dimension", caught_by=_PIXELS, prepare=lambda x: x / 255),
-    Mistake("expected float32", caught_by=_PIXELS, prepare=lambda x: x.unsqueeze(1).double() / 255),
-    Mistake(_PICTURES, caught_by=_PIXELS, prepare=lambda x: (x.unsqueeze(1) - 33) / 79),
-    Mistake(_PICTURES, caught_by=_PIXELS, prepare=lambda x: (x.unsqueeze(1) // 255).float()),
-    Mistake(_PICTURES, caught_by=_PIXELS, prepare=lambda x: x.permute(1, 2, 0).reshape(-1, 1, 28, 28) / 255),
-    Mistake("squeezed to almost nothing", caught_by=_PIXELS, prepare=lambda x: x.unsqueeze(1) / 255 / 255),
+    _scaled("those are raw bytes", lambda x: x.unsqueeze(1).float()),
+    _scaled("a convolution wants a channel dimension", lambda x: x / 255),
+    _scaled("expected float32", lambda x: x.unsqueeze(1).double() / 255),
+    _scaled(_PICTURES, lambda x: (x.unsqueeze(1) - 33) / 79),
+    _scaled(_PICTURES, lambda x: (x.unsqueeze(1) // 255).float()),
+    _scaled(_PICTURES, lambda x: x.permute(1, 2, 0).reshape(-1, 1, 28, 28) / 255),
+    _scaled("squeezed to almost nothing", lambda x: x.unsqueeze(1) / 255 / 255),
     Mistake("ends in softmax", caught_by=_LOGITS, make_net=_net_that_ends_in(nn.Softmax(dim=1))),
     Mistake("ends in relu", caught_by=_LOGITS, make_net=_net_that_ends_in(nn.ReLU())),
     Mistake("ten logits for each image", caught_by=_LOGITS, make_net=_net_that_ends_in(nn.Linear(10, 1))),

@@ -218,7 +218,21 @@ def _count_instead_of_share(model, images, labels):
 
 _BELONG = "do the labels still belong to their images"
 
+
+def _at_home_in_eval_mode(model, images, labels):
+    model.train(False)
+    with torch.no_grad():
+        return (model(_unit(images)).argmax(1) == labels).double().mean().item()
+
+
+def _train_on_labels_of_other_images(images, labels, epochs=1):
+    return _train_with_a_loader(images[torch.randperm(len(images))], labels, epochs)
+
+
 WRONG = [
+    Mistake("came in train mode and left in eval mode", caught_by="", accuracy=_at_home_in_eval_mode),
+    Mistake(_BELONG, caught_by="", train=_train_on_labels_of_other_images),
+    Mistake("returns a Python float", caught_by="", accuracy=lambda *a: torch.tensor(_accuracy_at_once(*a))),
     Mistake("those are raw bytes", caught_by="", prepare=lambda x: x[:, None, :, :].to(torch.float32)),
     Mistake("a convolution wants a channel dimension", caught_by="", prepare=lambda x: x.float().div(255).unsqueeze(0)),
     Mistake(
