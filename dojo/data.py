@@ -81,7 +81,7 @@ def at_hand(root: Path | None = None) -> Kind:
 
 
 def training_data() -> list[Kind]:
-    """Values for `@pytest.mark.parametrize("data", training_data())`: "mnist", and "stand-in" only where MNIST is not."""
+    """Values for `parametrize("data", training_data())`: "mnist", and "stand-in" only where MNIST is not."""
     return ["mnist"] if at_hand() == "mnist" else ["mnist", "stand-in"]
 
 

@@ -343,6 +343,16 @@ def stays_in_its_time_budget(runs: Runs) -> list[str]:
     return [f"the reference takes {spent:.1f} s of CPU, {CPU_BUDGET} s are allowed; the slowest is {slowest}"]
 
 
+def the_patterns_are_in_step(runs: Runs) -> list[str]:
+    """7. reference/patterns.json knows how each known mistake looks."""
+    from dojo import naming
+
+    stored = naming.load(runs.reference.parents[1], runs.kata.key)
+    if [p.outline() for p in stored] == [p.outline() for p in naming.patterns_of(runs)]:
+        return []
+    return [f"reference/{naming.FILE} is out of step: run `python -m dojo.naming {runs.kata.slug}`"]
+
+
 def _folded(text: str) -> str:
     return " ".join(text.split())
 
@@ -358,5 +368,6 @@ CLAIMS: dict[str, Callable[[Runs], list[str]]] = {
         every_test_earns_its_place,
         the_text_is_whole,
         stays_in_its_time_budget,
+        the_patterns_are_in_step,
     )
 }

@@ -153,4 +153,3 @@ def prepare_torch() -> None:
     """One thread from the start (see dojo/plugin.py); the environment variable alone is too late after an import."""
     if os.environ.get("OMP_NUM_THREADS") == "1":
         torch.set_num_threads(1)
-

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dojo.gate import Outcome, Runs
 
 FILE = "patterns.json"
+_ADDRESS = re.compile(r"0x[0-9a-f]+")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
@@ -34,8 +35,8 @@ class Sign:
     @staticmethod
     def of(message: str) -> Sign:
         """The sign of a message as the verdict shows it."""
-        text = " ".join(message.split())
-        headline = _NUMBER.sub("#", message.strip().split("\n", 1)[0])[:120]
+        text = _ADDRESS.sub("@", " ".join(message.split()))
+        headline = _NUMBER.sub("#", _ADDRESS.sub("@", message.strip().split("\n", 1)[0]))[:120]
         return Sign(headline, hashlib.sha256(text.encode()).hexdigest()[:8])
 
 
@@ -55,6 +56,10 @@ class Pattern:
     def from_json(data: dict[str, Any]) -> Pattern:
         signs = {test: Sign(*sign) for test, sign in data["signs"].items()}
         return Pattern(data["says"], tuple(data["functions"]), signs)
+
+    def outline(self) -> tuple[object, ...]:
+        """What must not go out of step: everything but the digests, in which torch's own wording shows."""
+        return self.says, self.functions, {test: sign.headline for test, sign in self.signs.items()}
 
 
 def load(reference: Path, key: str) -> list[Pattern]:
@@ -129,12 +134,6 @@ def _failed(outcomes: Mapping[str, Outcome]) -> dict[str, str]:
     return {t: message_of(o.message) for t, o in outcomes.items() if o.kind in ("assertion", "error")}
 
 
-def patterns_file(all_runs: Iterable[Runs]) -> str:
-    """The text of reference/patterns.json."""
-    data = {runs.kata.key: [pattern.as_json() for pattern in patterns_of(runs)] for runs in all_runs}
-    return json.dumps(data, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
-
-
 @dataclass
 class Score:
     """How many rewritten mistakes got the right sentence, a wrong one, none."""
@@ -171,19 +170,27 @@ def score(runs: Runs, into: Score) -> list[str]:
 
 
 def main(arguments: list[str]) -> None:
+    """`python -m dojo.naming [NAME...]` writes the patterns (of those katas); `--score` shows the two shares."""
     from dojo import gate
-    from dojo.catalog import find_katas
+    from dojo.catalog import find_kata, find_katas
 
     project = Path(__file__).resolve().parents[1]
-    all_runs = [gate.run(kata, project / "reference") for kata in find_katas(project / "katas")]
+    names = [argument for argument in arguments if not argument.startswith("--")]
+    katas = find_katas(project / "katas")
+    chosen = [find_kata(katas, name) for name in names] or katas
     if "--score" in arguments:
         total = Score()
-        for runs in all_runs:
-            sys.stdout.write("".join(f"{line}\n" for line in score(runs, total)))
+        for kata in chosen:
+            lines = score(gate.run(kata, project / "reference"), total)
+            sys.stdout.write("".join(f"{line}\n" for line in lines))
         sys.stdout.write(f"{total}\n")
-    else:
-        (project / "reference" / FILE).write_text(patterns_file(all_runs), encoding="utf-8")
-        sys.stdout.write(f"wrote reference/{FILE}\n")
+        return
+    file = project / "reference" / FILE
+    data = json.loads(file.read_text(encoding="utf-8")) if names and file.is_file() else {}
+    for kata in chosen:
+        data[kata.key] = [p.as_json() for p in patterns_of(gate.run(kata, project / "reference"))]
+    file.write_text(json.dumps(data, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+    sys.stdout.write(f"wrote reference/{FILE}\n")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from dojo import commands
-from dojo.catalog import Kata, doc_sections, find_katas
+from dojo import commands, naming
+from dojo.catalog import Kata, doc_sections, find_katas, uses_of_stubs
 from dojo.reports import Fact, fact_of, hide_xray
 from dojo.verdict import Glyphs, Line, Page, Result
 
@@ -141,7 +141,17 @@ class KataSession:
             own_files=self.own_files,
             notes=self._notes(),
             passed_now=self._passed_now(),
+            likely=self._likely_mistake(),
         )
+
+    def _likely_mistake(self) -> str | None:
+        """The known mistake that the current kata's failures look like."""
+        result = next((r for r in self.results.values() if r.state == "unfinished"), None)
+        failed = {f["test"]: f["says"] for f in result.unfinished if f["kind"] == "failed"} if result else {}
+        if result is None or not failed:
+            return None
+        patterns = naming.load(self.reference, result.kata.key)
+        return naming.name_mistake(patterns, failed, uses_of_stubs(result.kata))
 
     def _notes(self) -> list[str]:
         if getattr(self.config.option, "numprocesses", None) and _is_bare(self.config, but_workers=True):

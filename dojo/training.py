@@ -1,4 +1,4 @@
-"""Watching a learner's training: small data to practise on, what went into the net, and a sign of life on the screen."""
+"""Watching a learner's training: small data to practise on, what goes into the net, a sign of life on the screen."""
 
 from __future__ import annotations
 

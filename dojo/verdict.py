@@ -100,12 +100,13 @@ class Page:
         own_files: bool,
         notes: Sequence[str] = (),
         passed_now: tuple[Kata, str] | None = None,
+        likely: str | None = None,
     ) -> list[Line]:
         """The whole verdict of one run.
 
         results: the katas that ran, in order.  total: all katas there are.  walked: the run stops at the first
         unfinished kata, so that the ones before it are all the finished ones.  passed_now: a kata that passes for the
-        first time, and its why.
+        first time, and its why.  likely: the sentence of the known mistake that the current kata's failures look like.
         """
         lines: list[Line] = []
         if passed_now is not None:
@@ -114,7 +115,10 @@ class Page:
         if not walked:
             lines += self._overview(results, current)
         if current is not None:
-            lines += self._current(current, own_files)
+            shown = self._current(current, own_files)
+            lines += shown
+            if likely and _folded(likely) not in _folded(" ".join(line.text for line in shown)):
+                lines += [Line(row, ("cyan",)) for row in self.wrapped(f"This is what you see when: {likely}")]
         lines += self._left(results)
         lines += [Line(row, ("yellow",)) for note in notes for row in self.wrapped(note)]
         if walked:
@@ -255,6 +259,10 @@ class Page:
                 break_long_words=False,
             ) or [""]
         return rows[:most]
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.split())
 
 
 def edit_place(result: Result) -> str:

@@ -257,7 +257,11 @@ class Watch:
         run.close()
         if run.told:
             self.current = run.current or self.current
-            if self.purpose == "verdict" and run.kata is not None and run.states.get(run.kata.key) in ("done", "stand-in"):
+            if (
+                self.purpose == "verdict"
+                and run.kata is not None
+                and run.states.get(run.kata.key) in ("done", "stand-in")
+            ):
                 self._congratulate(run.kata)
         elif self.purpose in ("verdict", "walk"):
             self._say(self._obituary(run, status))
@@ -275,7 +279,9 @@ class Watch:
     def _obituary(self, run: Run, status: int | None) -> str:
         """Why a run ended without a verdict, and at which line the code was."""
         test = run.test.split("::")[-1] or "the import"
-        place = next((found for row in run.crash if (found := _CRASH_LINE.search(row)) and self._is_kata(found[1])), None)
+        place = next(
+            (found for row in run.crash if (found := _CRASH_LINE.search(row)) and self._is_kata(found[1])), None
+        )
         where = f", at {relative(Path(place[1]))}:{place[2]}" if place else ""
         if run.exit is not None:
             file, _, line = run.exit[1].rpartition(":")

@@ -271,4 +271,3 @@ def _cells(row: Row) -> list[str]:
 def _width(lines: list[list[str]], kept: list[int], heads: list[str], notes: list[str]) -> int:
     columns = sum(max(len(heads[i]), *(len(cells[i]) for cells in lines)) + 2 for i in kept)
     return columns + max(map(len, notes))
-

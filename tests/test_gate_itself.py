@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from pathlib import Path
 
 import pytest
 
-from dojo import gate, tree_rules
+from dojo import gate, naming, tree_rules
 from dojo.catalog import Kata, find_katas
 from dojo.pages import pages
 
@@ -99,6 +100,13 @@ class Sample:
         self.put("reference/01_first/01_twice.py", REFERENCE)
         self.put("tests/answers/01_first/01_twice.py", ANSWERS)
         self.make_pages()
+        self.make_patterns()
+
+    def make_patterns(self) -> None:
+        (kata,) = find_katas(self.path / "katas")
+        patterns = naming.patterns_of(gate.run(kata, self.path / "reference"))
+        self.put("reference/patterns.json", json.dumps({kata.key: [pattern.as_json() for pattern in patterns]}))
+        gate.run.cache_clear()
 
     def put(self, name: str, text: str) -> None:
         file = self.path / name
@@ -262,6 +270,11 @@ SPOILT = {
     ),
     "a reference without why": ("the_text_is_whole", ("reference", "Why:", "Because:"), "the why"),
     "too few hints": ("the_text_is_whole", ("reference", "Hint: an API\n", ""), "1 hints"),
+    "patterns that are out of step": (
+        "the_patterns_are_in_step",
+        ("katas", "you changed x in place", "you changed x"),
+        "reference/patterns.json is out of step: run `python -m dojo.naming twice`",
+    ),
     "a slow reference": (
         "stays_in_its_time_budget",
         (

@@ -110,9 +110,9 @@ def test_explain_and_raises_let_stubs_and_assertions_through():
         _stub()
     with pytest.raises(NotImplementedError), raises(RuntimeError, "no"):
         _stub()
-    with pytest.raises(AssertionError, match="^yes"), explain("no"):
+    with pytest.raises(AssertionError, match=r"^yes"), explain("no"):
         raise AssertionError("yes")
-    with pytest.raises(AssertionError, match="^yes"), raises(RuntimeError, "no"):
+    with pytest.raises(AssertionError, match=r"^yes"), raises(RuntimeError, "no"):
         raise AssertionError("yes")
     with pytest.raises(KeyboardInterrupt), explain("no"):
         raise KeyboardInterrupt

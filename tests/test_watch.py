@@ -1,4 +1,4 @@
-"""`pytest --kata-watch`, as a process of its own, driven like a learner drives it: by saving files and pressing keys."""
+"""`pytest --kata-watch`, driven as a learner drives it: by saving files and pressing keys."""
 
 from __future__ import annotations
 
@@ -33,7 +33,13 @@ class Session:
             self.fd, inner = os.openpty()
             self.terminal = inner
             self.process = subprocess.Popen(
-                command, cwd=project.path, stdin=inner, stdout=inner, stderr=inner, env=environment, start_new_session=True
+                command,
+                cwd=project.path,
+                stdin=inner,
+                stdout=inner,
+                stderr=inner,
+                env=environment,
+                start_new_session=True,
             )
         else:
             self.fd, outer = os.pipe()
@@ -124,7 +130,10 @@ HOSTILE = {
         "import ctypes; ctypes.string_at(0)",
         "crashed the process: a segmentation fault, at katas/01_first/01_alpha.py:",
     ),
-    "os._exit": ("import os; os._exit(0)", "your code ended the process with os._exit(0), at katas/01_first/01_alpha.py:"),
+    "os._exit": (
+        "import os; os._exit(0)",
+        "your code ended the process with os._exit(0), at katas/01_first/01_alpha.py:",
+    ),
     "too many threads": (
         "import threading, time\n    for _ in range(100000): threading.Thread(target=time.sleep, args=(99,)).start()",
         "test_alpha_doubles",  # which of the many ways to fail comes first depends on the machine

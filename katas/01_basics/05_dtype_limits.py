@@ -1,4 +1,4 @@
-"""The limits of a dtype: the largest number, the first gap, and a mask that works in half precision.
+"""The limits of a dtype: its range, its first gap, and a safe mask.
 
 A floating dtype has two limits. Its *range* ends somewhere: the largest finite float16 is 65504, and -1e9, which many
 models write into the scores that attention must not see, is beyond it ("value cannot be converted to type Half without

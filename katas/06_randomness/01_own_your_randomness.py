@@ -16,6 +16,7 @@ them. `replay` needs no seed: its two results are equal, but the next `replay` g
 https://docs.pytorch.org/docs/stable/notes/randomness.html
 """
 
+import operator
 import random
 from collections.abc import Callable
 
@@ -24,7 +25,7 @@ import pytest
 import torch
 
 from dojo import under_test
-from dojo.kit import explain
+from dojo.kit import explain, shares_memory
 
 
 def noise(shape: tuple[int, ...], seed: int) -> torch.Tensor:
@@ -71,7 +72,7 @@ def _noise(shape, seed):
     assert isinstance(got, torch.Tensor), f"noise returns a tensor, yours is {type(got).__name__}"
     assert got.shape == shape, f"noise({shape}, seed) has that shape, yours has {tuple(got.shape)}"
     assert got.is_floating_point(), f"noise returns floats, yours is {got.dtype}"
-    return got.clone()
+    return got
 
 
 def _pair(got, name):
@@ -81,7 +82,9 @@ def _pair(got, name):
 
 
 def _replay(fn):
-    results = _pair(replay(fn), "replay")
+    with explain("replay(fn) must call fn() twice and return both results"):
+        got = replay(fn)
+    results = _pair(got, "replay")
     for result in results:
         assert isinstance(result, torch.Tensor), f"replay returns what fn returned, yours has {type(result).__name__}"
     return results
@@ -89,9 +92,13 @@ def _replay(fn):
 
 def _split(n, frac, seed):
     """Both parts as lists of ints."""
-    first, second = _pair(split(n, frac, seed), "split")
-    with explain("each part of the split is a row of indices"):
-        return [int(i) for i in first], [int(i) for i in second]
+    with explain(f"split({n}, {frac}, {seed}) must cut the shuffled indices in two"):
+        got = split(n, frac, seed)
+    first, second = _pair(got, "split")
+    for part in (first, second):
+        assert getattr(part, "dtype", None) != torch.bool, "each part of the split is a row of indices, yours is a mask"
+    with explain("each part of the split is a row of indices, whole numbers"):
+        return [operator.index(i) for i in first], [operator.index(i) for i in second]
 
 
 def test_the_same_seed_gives_the_same_noise():
@@ -99,6 +106,10 @@ def test_the_same_seed_gives_the_same_noise():
     torch.rand(5)  # what others draw in between must not matter
     again, other = _noise((3, 2), 1), _noise((3, 2), 2)
     assert torch.equal(first, again), "seed 1 gave other numbers the second time: your draw is not bound to the seed"
+    assert not shares_memory(first, again), (
+        "both calls returned the same memory: who writes into the first result changes the second"
+    )
+    assert torch.equal(_noise((3, 2), 0), _noise((3, 2), 0)), "0 is a seed too: noise(shape, 0) must repeat itself"
     unseeded = torch.Generator().initial_seed()
     assert not torch.equal(first, other), (
         "seeds 1 and 2 gave the same noise: the seed never reached your generator "
@@ -113,7 +124,7 @@ def test_a_generator_of_your_own_leaves_the_global_ones_alone(name):
     want = _draws()
     _seed_globals()
     if name == "noise":
-        _noise((2, 3), 5)
+        _noise((2, 3, 4), 5)
     else:
         _split(20, 0.75, 5)
     for library, draw in _draws().items():
@@ -123,6 +134,7 @@ def test_a_generator_of_your_own_leaves_the_global_ones_alone(name):
 
 
 def test_the_same_state_gives_the_same_draws():
+    torch.rand(7)  # the generator is no longer where its seed put it
     calls = []
 
     def fn():
@@ -132,7 +144,7 @@ def test_the_same_state_gives_the_same_draws():
     first, second = _replay(fn)
     assert len(calls) == 2, f"replay calls fn twice, yours called it {len(calls)} times"
     assert torch.equal(calls[0], calls[1]), (
-        "the second run drew other numbers: the global generator had moved on, and you did not put its state back"
+        "the second run drew other numbers: it did not start from the state that the first run started from"
     )
     assert torch.equal(first, calls[0]), "the first result is what the first run of fn returned"
     assert torch.equal(second, calls[0]), "the second result is what the second run of fn returned"
@@ -154,15 +166,18 @@ def test_a_replay_is_not_a_fixed_seed():
 
 
 def test_torch_numpy_and_random_are_seeded_one_by_one():
-    seed_all(3)
-    first = _draws()
-    seed_all(3)
-    again = _draws()
-    seed_all(4)
-    other = _draws()
+    with explain("seed_all(seed) must seed three libraries"):
+        seed_all(0)
+        first = _draws()
+        seed_all(0)
+        again = _draws()
+        seed_all(4)
+        other = _draws()
     for library, draw in first.items():
-        assert draw == again[library], f"after seed_all(3) the global generator of {library} just went on: not seeded"
-        assert draw != other[library], f"seed_all(3) and seed_all(4) gave {library} the same numbers: seed is not used"
+        assert draw == again[library], (
+            f"after seed_all(0), again, {library} draws other numbers: its global generator was not seeded with the 0"
+        )
+        assert draw != other[library], f"seed_all(0) and seed_all(4) gave {library} the same numbers: seed is not used"
 
 
 def test_a_split_is_bound_to_its_seed():
@@ -171,6 +186,9 @@ def test_a_split_is_bound_to_its_seed():
     again, other = _split(20, 0.75, 1), _split(20, 0.75, 2)
     assert first == again, "the same seed gave another split: you shuffled with a generator that others move on"
     assert first != other, "seeds 1 and 2 gave the same split: the seed never reached your shuffle"
+    assert set(first[0]) != set(other[0]), (
+        "the seed changes the order in each part, but not which indices are in it: shuffle before you cut"
+    )
 
 
 def test_a_split_holds_every_index_once():

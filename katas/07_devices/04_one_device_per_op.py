@@ -69,7 +69,7 @@ def _on_second_device(function, name, stays, other):
             return function(stays, other)
         except RuntimeError as error:  # NotImplementedError is one
             if "out of meta" in str(error):
-                said = "you moved the first tensor away from its device; the other one must come to it"
+                said = "something left the device of the first tensor: the other one must come to it, and the result stay there"
             elif re.search("same device|not on the expected device", str(error)):
                 said = "the two tensors met on two devices: .to returns a moved tensor, the one you have stays"
             else:
@@ -121,7 +121,9 @@ def test_a_0_dim_tensor_of_another_device_does_not_go_along():
 def test_a_product_is_computed_where_x_is():
     x, w = torch.arange(6.0).view(2, 3), torch.arange(12.0).view(3, 4).requires_grad_()
     want = torch.tensor([[20.0, 23, 26, 29], [56, 68, 80, 92]])
-    check_tensor(matmul_on(x, w), want, "matmul_on(x, w) is x @ w, and gradients reach w", requires_grad=True)
+    with explain("matmul_on failed where both tensors are on the CPU"):
+        out = matmul_on(x, w)
+    check_tensor(out, want, "matmul_on(x, w) is x @ w, and gradients reach w", requires_grad=True)
     out = _on_second_device(matmul_on, "matmul_on", x.to("meta"), w)
     check_tensor(out, want.to("meta"), "the product belongs on the device of x")
 
@@ -129,6 +131,8 @@ def test_a_product_is_computed_where_x_is():
 def test_an_embedding_is_looked_up_where_the_table_is():
     table, ids = torch.arange(15.0).view(5, 3), torch.tensor([[4, 0, 4, 1], [2, 2, 3, 0]])
     want = torch.stack([torch.stack([table[i] for i in row]) for row in ids.tolist()])
-    check_tensor(lookup(table.clone(), ids.clone()), want, "lookup gives the row of the table for every id")
+    with explain("lookup failed where both tensors are on the CPU"):
+        out = lookup(table.clone(), ids.clone())
+    check_tensor(out, want, "lookup gives the row of the table for every id")
     out = _on_second_device(lookup, "lookup", table.to("meta"), ids)
     check_tensor(out, want.to("meta"), "the rows belong on the device of the table")

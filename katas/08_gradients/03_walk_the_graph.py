@@ -68,9 +68,10 @@ def _are(got: Any, **named: torch.Tensor) -> None:
     assert isinstance(got, list | tuple), f"expected a list of tensors, got {type(got).__name__}"
     strange = [type(g).__name__ for g in got if not isinstance(g, torch.Tensor)]
     assert not strange, f"leaves are tensors (a node's .variable), you returned {strange[0]}"
+    assert named or not got, "a tensor without a graph, that requires no gradient, reaches no leaf: not even itself"
     ids = [id(g) for g in got]
     new = [tuple(g.shape) for g in got if not any(g is leaf for leaf in named.values())]
-    assert not new, f"you returned a tensor of shape {new[0]} that is not one of {', '.join(named) or 'none'} itself"
+    assert not new, f"you returned a tensor of shape {new[0]} that is not one of {', '.join(named)} itself"
     missing = [name for name, leaf in named.items() if id(leaf) not in ids]
     assert not missing, f"backward would reach {', '.join(missing)} too, your walk did not"
     twice = [name for name, leaf in named.items() if ids.count(id(leaf)) > 1]

@@ -28,10 +28,10 @@ from dojo.kit import check_tensor, explain
 from dojo.training import (
     batches_noted,
     clock_digits,
+    locked_test_split,
     progress,
     read_clock_digits,
     stale_gradients_found,
-    locked_test_split,
 )
 
 
@@ -108,7 +108,7 @@ def _answers(model, images):
 def _practice():
     """A short training on 512 clock digits, sorted by label, under watch."""
     labels = torch.arange(512) * 10 // 512
-    images = clockclock_digits(labels)
+    images = clock_digits(labels)
     given = images.clone()
     with locked_test_split(), stale_gradients_found(), batches_noted() as seen:
         model = _trained(images, labels.clone(), epochs=12)

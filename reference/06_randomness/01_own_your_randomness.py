@@ -13,6 +13,7 @@ the numbers then still follow the seed that the program's user chose. And each l
 device, has a generator of its own: seeding one leaves the others alone.
 """
 
+import functools
 import random
 from collections.abc import Callable
 
@@ -55,6 +56,17 @@ def _noise_seeds_numpy(shape, seed):
     return torch.from_numpy(np.random.randn(*shape)).float()
 
 
+@functools.lru_cache
+def _noise_from_a_cache(shape, seed):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _noise_takes_0_for_no_seed(shape, seed):
+    g = torch.Generator()
+    g.manual_seed(seed or random.randrange(2**31))
+    return torch.randn(shape, generator=g)
+
+
 def _noise_forgets_the_generator(shape, seed):
     torch.Generator().manual_seed(seed)
     return torch.randn(shape)
@@ -91,6 +103,12 @@ def _replay_too_late(fn):
     return first, second
 
 
+def _replay_from_the_seed(fn):
+    first = fn()
+    torch.manual_seed(torch.initial_seed())
+    return first, fn()
+
+
 def _replay_by_copy(fn):
     first = fn()
     return first, first.clone()
@@ -125,6 +143,12 @@ def _split_in_order(n, frac, seed):
     return torch.arange(int(n * frac)), torch.arange(int(n * frac), n)
 
 
+def _split_then_shuffle(n, frac, seed):
+    g = torch.Generator().manual_seed(seed)
+    cut = int(n * frac)
+    return torch.randperm(cut, generator=g), cut + torch.randperm(n - cut, generator=g)
+
+
 def _split_two_shuffles(n, frac, seed):
     g = torch.Generator().manual_seed(seed)
     cut = int(n * frac)
@@ -143,7 +167,7 @@ def _split_with_replacement(n, frac, seed):
 
 _GLOBAL = "whoever draws next gets other numbers"
 _NOT_BOUND = "your draw is not bound to the seed"
-_ON = "just went on: not seeded"
+_ON = "draws other numbers: its global generator was not seeded"
 
 MISTAKES = [
     Mistake(
@@ -167,18 +191,31 @@ MISTAKES = [
         caught_by="test_the_same_seed_gives_the_same_noise",
         noise=lambda shape, seed: torch.randn(shape, generator=seed),
     ),
+    Mistake("0 is a seed too", caught_by="test_the_same_seed_gives_the_same_noise", noise=_noise_takes_0_for_no_seed),
+    Mistake(
+        "both calls returned the same memory",
+        caught_by="test_the_same_seed_gives_the_same_noise",
+        noise=_noise_from_a_cache,
+    ),
     Mistake(
         "noise draws each value on its own",
         caught_by="test_the_same_seed_gives_the_same_noise",
         noise=lambda shape, seed: torch.full(shape, float(seed)),
     ),
     Mistake(
-        "you did not put its state back",
+        "it did not start from the state that the first run started from",
         caught_by="test_the_same_state_gives_the_same_draws",
         replay=lambda fn: (fn(), fn()),
     ),
     Mistake(
-        "you did not put its state back", caught_by="test_the_same_state_gives_the_same_draws", replay=_replay_too_late
+        "it did not start from the state that the first run started from",
+        caught_by="test_the_same_state_gives_the_same_draws",
+        replay=_replay_too_late,
+    ),
+    Mistake(
+        "it did not start from the state that the first run started from",
+        caught_by="test_the_same_state_gives_the_same_draws",
+        replay=_replay_from_the_seed,
     ),
     Mistake("replay calls fn twice", caught_by="test_the_same_state_gives_the_same_draws", replay=_replay_by_copy),
     Mistake(
@@ -212,6 +249,7 @@ MISTAKES = [
     Mistake(
         "the seed never reached your shuffle", caught_by="test_a_split_is_bound_to_its_seed", split=_split_in_order
     ),
+    Mistake("shuffle before you cut", caught_by="test_a_split_is_bound_to_its_seed", split=_split_then_shuffle),
     Mistake(
         "cut one shuffle in two, do not shuffle twice",
         caught_by="test_a_split_holds_every_index_once",

@@ -71,7 +71,7 @@ def _compare_neighbours_with_the_first(*tensors):
 
 
 _MIXED = "the two tensors met on two devices"
-_FIRST_MOVED = "you moved the first tensor away from its device"
+_LEFT = "something left the device of the first tensor"
 _NUMBER = "a 0-dim CPU tensor is a plain number"
 
 MISTAKES = [
@@ -89,6 +89,11 @@ MISTAKES = [
         "where all are 0-dim CPU tensors",
         caught_by="test_a_0_dim_cpu_tensor_goes_along_with_any_device",
         common_device=_no_one_left,
+    ),
+    Mistake(
+        "a 0-dim CPU tensor is a plain number",
+        caught_by="test_a_0_dim_cpu_tensor_goes_along_with_any_device",
+        common_device=lambda *ts: _one_device({t.device for t in ts if t.dim() > 0}),
     ),
     Mistake(
         "a tensor with one element has a dimension",
@@ -126,7 +131,22 @@ MISTAKES = [
     ),
     Mistake(_MIXED, caught_by="test_a_product_is_computed_where_x_is", matmul_on=lambda x, w: x @ w),
     Mistake(_MIXED, caught_by="test_a_product_is_computed_where_x_is", matmul_on=_drop_the_moved),
-    Mistake(_FIRST_MOVED, caught_by="test_a_product_is_computed_where_x_is", matmul_on=lambda x, w: x.to(w.device) @ w),
+    Mistake(_LEFT, caught_by="test_a_product_is_computed_where_x_is", matmul_on=lambda x, w: x.to(w.device) @ w),
+    Mistake(
+        _LEFT,
+        caught_by="test_a_product_is_computed_where_x_is",
+        matmul_on=lambda x, w: (x @ w.to(x.device)).to(w.device),
+    ),
+    Mistake(
+        "matmul_on failed where both tensors are on the CPU",
+        caught_by="test_a_product_is_computed_where_x_is",
+        matmul_on=F.linear,
+    ),
+    Mistake(
+        "lookup failed where both tensors are on the CPU",
+        caught_by="test_an_embedding_is_looked_up_where_the_table_is",
+        lookup=lambda table, ids: F.embedding(table, ids),
+    ),
     Mistake(
         "matmul_on failed where its two tensors are on different devices",
         caught_by="test_a_product_is_computed_where_x_is",
@@ -143,7 +163,7 @@ MISTAKES = [
         lookup=lambda table, ids: F.embedding(ids, table),
     ),
     Mistake(
-        _FIRST_MOVED,
+        _LEFT,
         caught_by="test_an_embedding_is_looked_up_where_the_table_is",
         lookup=lambda table, ids: table.to(ids.device)[ids],
     ),

@@ -55,6 +55,13 @@ def _replace_the_parameters(model, file):
             setattr(module, name, nn.Parameter(p.detach().clone()))
 
 
+def _say_nothing(model, file):
+    try:
+        load_into(model, file)
+    except RuntimeError as error:
+        print(error)
+
+
 def _freeze(model, file):
     load_into(model, file)
     model.requires_grad_(False)
@@ -96,6 +103,11 @@ MISTAKES = [
         load_into=lambda m, f: m.load_state_dict(torch.load(f, map_location="cpu"), assign=True),
     ),
     Mistake("an optimizer made before keeps the old one", caught_by=_t2, load_into=_replace_the_parameters),
+    Mistake(
+        "failed on a file that was saved here",
+        caught_by=_t2,
+        load_into=lambda m, f: m.load_state_dict(torch.load(f, map_location="meta")),
+    ),
     Mistake("no longer require a gradient", caught_by=_t2, load_into=_freeze),
     Mistake(
         _SILENT,
@@ -104,6 +116,12 @@ MISTAKES = [
     ),
     Mistake(_SILENT, caught_by=_t3, load_into=_copy_what_fits),
     Mistake(_SILENT, caught_by=_t3, load_into=_copy_what_is_asked),
+    Mistake(_SILENT, caught_by=_t3, load_into=_say_nothing),
+    Mistake(
+        "save_weights wrote nothing to",
+        caught_by=_t4,
+        save_weights=lambda m, f: {n: v.cpu().clone() for n, v in m.state_dict().items()},
+    ),
     Mistake(_REFUSED, caught_by=_t4, save_weights=lambda m, f: torch.save(m, f)),
     Mistake(
         "not a dict from names to tensors",

@@ -102,6 +102,11 @@ _FRESH = ".grad accumulates, use a fresh leaf in each call"
 _EXACT = "test_autograd_gives_the_exact_slope_on_the_input"
 
 MISTAKES = [
+    Mistake(
+        "a Python float was asked for",
+        caught_by="test_a_gradient_is_a_tensor_until_you_ask_for_its_number",
+        gradient_at=lambda f, x0: _the_tensor(f, x0).numpy(),
+    ),
     Mistake(_THE_INT, caught_by="test_a_leaf_needs_a_floating_dtype", gradient_at=_leaf_of_any_dtype),
     Mistake(_THE_INT, caught_by="test_a_leaf_needs_a_floating_dtype", gradient_at=_leaf_required_later),
     Mistake(

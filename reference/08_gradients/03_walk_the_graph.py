@@ -183,6 +183,10 @@ def _only_what_was_walked(t):
     return [node.variable for node in _nodes(t) if hasattr(node, "variable")]
 
 
+def _always_itself(t):
+    return [t] if t.grad_fn is None else leaves(t)
+
+
 def _nodes_instead(t):
     return [node for node in _nodes(t) if hasattr(node, "variable")]
 
@@ -200,6 +204,7 @@ MISTAKES = [
     Mistake("that is the order of the forward pass", caught_by=_NAMES, op_names=_names_forwards),
     Mistake("look before you walk", caught_by=_LEAF, op_names=_names_without_look),
     Mistake("your walk did not", caught_by=_LEAF, leaves=_only_what_was_walked),
+    Mistake("reaches no leaf: not even itself", caught_by=_LEAF, leaves=_always_itself),
     Mistake("index 0 of Addmm is the bias' AccumulateGrad", caught_by=_ADDMM, leaves=_first_inputs),
     Mistake("a constant operand has no node", caught_by=_ADDMM, leaves=_no_check_for_none),
     Mistake("your walk did not", caught_by=_ADDMM, leaves=_stop_at_none),

@@ -144,6 +144,21 @@ def _on_x_itself_rows(f, x):
     return torch.stack(rows)
 
 
+def _float32_weights(f, x):
+    x = _leaf(x)
+    y = f(x)
+    return torch.stack([torch.autograd.grad(y, x, v, retain_graph=True)[0] for v in torch.eye(len(y))])
+
+
+def _float32_result(f, x):
+    x = _leaf(x)
+    y = f(x)
+    rows = torch.zeros(len(y), len(x))
+    for i in range(len(y)):
+        rows[i] = torch.autograd.grad(y[i], x, retain_graph=True)[0]
+    return rows
+
+
 def _shifted(f, x, h=1e-3):
     columns = []
     for j in range(len(x)):
@@ -176,6 +191,11 @@ MISTAKES = [
         "Graph already freed",
         caught_by="test_a_graph_that_saved_its_result_serves_every_row",
         jacobian=_graph_kept_once,
+    ),
+    Mistake(
+        "its Jacobian is diagonal",
+        caught_by="test_a_graph_that_saved_its_result_serves_every_row",
+        jacobian=_float32_result,
     ),
     Mistake("all rows identical: aliasing", caught_by=_ROWS, jacobian=_aliases),
     Mistake("each row has those before it in it: .grad adds up", caught_by=_ROWS, jacobian=_sums),

@@ -145,6 +145,17 @@ def _without_retain(losses, params):
     return [list(torch.autograd.grad(loss, params, materialize_grads=True)) for loss in losses]
 
 
+def _kept_for_the_second(losses, params):
+    return [
+        list(torch.autograd.grad(loss, params, retain_graph=i == 0, materialize_grads=True))
+        for i, loss in enumerate(losses)
+    ]
+
+
+def _only_used(losses, params):
+    return [[g for g in row if g is not None] for row in _with_none(losses, params)]
+
+
 def _with_none(losses, params):
     return [list(torch.autograd.grad(loss, params, retain_graph=True, allow_unused=True)) for loss in losses]
 
@@ -199,8 +210,10 @@ MISTAKES = [
     Mistake("the second gradient is the sum of both", caught_by=_SEPARATED, per_loss_grads=_backward_and_clone),
     Mistake("both losses got the same tensor", caught_by=_SEPARATED, per_loss_grads=_backward_and_reference),
     Mistake("the losses share a graph", caught_by=_SEPARATED, per_loss_grads=_without_retain),
+    Mistake("the losses share a graph", caught_by=_SEPARATED, per_loss_grads=_kept_for_the_second),
+    Mistake("each loss has one gradient per parameter", caught_by=_UNUSED, per_loss_grads=_only_used),
     Mistake("both losses got the same tensor", caught_by=_SEPARATED, per_loss_grads=_all_at_once),
-    Mistake("is the gradient of losses[0] alone", caught_by=_SEPARATED, per_loss_grads=_turned),
+    Mistake("expected one list per loss", caught_by=_SEPARATED, per_loss_grads=_turned),
     Mistake(
         "params[0].grad was None and is not any more",
         caught_by="test_autograd_grad_leaves_dot_grad_alone",

@@ -185,6 +185,19 @@ def _split_sampled_twice(n, frac, seed):
     return r.sample(range(n), int(n * frac)), r.sample(range(n), n - int(n * frac))
 
 
+def _split_part_by_part(n, frac, seed):
+    rng = np.random.default_rng(seed)
+    cut = int(n * frac)
+    return torch.from_numpy(rng.permutation(cut)), torch.from_numpy(cut + rng.permutation(n - cut))
+
+
+def _seed_if_any(seed):
+    if seed:
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+
+
 def _replay_numpy_only(fn):
     state = np.random.get_state()
     first = fn()
@@ -198,7 +211,9 @@ def _split_the_rest_first(n, frac, seed):
 
 
 WRONG = [
-    Mistake("you did not put its state back", caught_by="", replay=_replay_numpy_only),
+    Mistake("shuffle before you cut", caught_by="", split=_split_part_by_part),
+    Mistake("numpy draws other numbers: its global generator was not seeded", caught_by="", seed_all=_seed_if_any),
+    Mistake("it did not start from the state that the first run started from", caught_by="", replay=_replay_numpy_only),
     Mistake("puts 15 indices into the first part", caught_by="", split=_split_the_rest_first),
     Mistake("your draw is not bound to the seed", caught_by="", noise=_noise_globally_seeded_afterwards),
     Mistake("your draw is not bound to the seed", caught_by="", noise=_noise_draws_a_seed),
@@ -206,9 +221,13 @@ WRONG = [
     Mistake("whoever draws next gets other numbers", caught_by="", split=_split_globally_by_numpy),
     Mistake("yours starts from a fixed seed", caught_by="", replay=_replay_resets_to_start),
     Mistake("you rewound the global generator after the last run too", caught_by="", replay=_replay_two_forks),
-    Mistake("you did not put its state back", caught_by="", replay=_replay_own_generator),
-    Mistake("random just went on: not seeded", caught_by="", seed_all=_seed_new_random),
-    Mistake("numpy just went on: not seeded", caught_by="", seed_all=_seed_only_generators),
+    Mistake(
+        "it did not start from the state that the first run started from", caught_by="", replay=_replay_own_generator
+    ),
+    Mistake("random draws other numbers: its global generator was not seeded", caught_by="", seed_all=_seed_new_random),
+    Mistake(
+        "numpy draws other numbers: its global generator was not seeded", caught_by="", seed_all=_seed_only_generators
+    ),
     Mistake("the seed never reached your shuffle", caught_by="", split=_split_default_generator),
     Mistake("each of 0 to 19 comes once", caught_by="", split=_split_drops_one),
     Mistake("cut one shuffle in two, do not shuffle twice", caught_by="", split=_split_sampled_twice),

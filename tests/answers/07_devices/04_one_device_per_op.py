@@ -37,6 +37,15 @@ def _ask_torch(*tensors):
     return torch.device("cuda:1") if any(t.device.index == 1 for t in tensors) else total.device
 
 
+def _accelerator_first(*tensors):
+    other = {t.device for t in tensors if t.device.type != "cpu"}
+    if len(other) > 1:
+        raise RuntimeError("several accelerators")
+    if other and any(t.is_cpu and t.dim() for t in tensors if t.device.type == "cpu"):
+        raise RuntimeError("a CPU vector beside an accelerator's tensor")
+    return other.pop() if other else torch.device("cpu")
+
+
 def _empty_then_copy(x, w):
     return torch.matmul(x, torch.empty_like(w, device=x.device).copy_(w))
 
@@ -59,6 +68,11 @@ RIGHT = [
     dict(common_device=_ask_torch, matmul_on=lambda x, w: x @ w.type_as(x), lookup=_module_lookup),
     dict(matmul_on=lambda x, w: torch.einsum("nk,km->nm", x, torch.as_tensor(w, device=x.device)), lookup=_rows),
     dict(matmul_on=lambda x, w: x.matmul(w.to(x)), lookup=_one_hot),
+    dict(
+        common_device=_accelerator_first,
+        matmul_on=lambda x, w: torch.stack([x @ column.to(x.device) for column in w.T], dim=1),
+        lookup=lambda table, ids: torch.stack([table[i] for i in ids.flatten()]).view(*ids.shape, -1),
+    ),
 ]
 
 
@@ -100,7 +114,18 @@ def _copy_ids(table, ids):
     return torch.embedding(table, ids)
 
 
+def _any_accelerator(*tensors):
+    return next((t.device for t in tensors if t.device.type != "cpu"), torch.device("cpu"))
+
+
+def _back_home(x, w):
+    return torch.mm(x, w.to(x.device)).to(w.device)
+
+
 WRONG = [
+    Mistake("two of these tensors are on different devices", caught_by="", common_device=_any_accelerator),
+    Mistake("something left the device of the first tensor", caught_by="", matmul_on=_back_home),
+    Mistake("lookup failed where both tensors are on the CPU", caught_by="", lookup=lambda t, i: t[i.to("cuda:7")]),
     Mistake("two of these tensors are on different devices", caught_by="", common_device=_first_only),
     Mistake("a 0-dim CPU tensor is a plain number", caught_by="", common_device=_no_exception),
     Mistake("goes along only if it is on the CPU", caught_by="", common_device=_any_scalar),
@@ -109,14 +134,14 @@ WRONG = [
     Mistake("the two tensors met on two devices", caught_by="", matmul_on=_dropped),
     Mistake("the two tensors met on two devices", caught_by="", matmul_on=torch.mm),
     Mistake(
-        "you moved the first tensor away from its device",
+        "something left the device of the first tensor",
         caught_by="",
         matmul_on=lambda x, w: (x.cpu() @ w.cpu()).to(x.device),
     ),
     Mistake("gradients reach w", caught_by="", matmul_on=lambda x, w: x @ torch.tensor(w.tolist(), device=x.device)),
     Mistake("the two tensors met on two devices", caught_by="", lookup=_copy_ids),
     Mistake(
-        "you moved the first tensor away from its device",
+        "something left the device of the first tensor",
         caught_by="",
         lookup=lambda t, i: nn.functional.embedding(i.cpu(), t.cpu()),
     ),

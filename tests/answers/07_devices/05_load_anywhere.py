@@ -1,5 +1,7 @@
 """Answers that people give to load_anywhere, right ones and wrong ones."""
 
+import copy
+import io
 from collections import OrderedDict
 
 import torch
@@ -29,6 +31,17 @@ def _save_only_what_is_too_big(model, file):
             value = value.clone()
         state[key] = value
     torch.save(state, file)
+
+
+def _save_through_memory(model, file):
+    stream = io.BytesIO()
+    torch.save({k: v.detach().to("cpu", copy=True) for k, v in model.state_dict().items()}, stream)
+    file.write_bytes(stream.getvalue())
+
+
+def _load_through_memory(model, file):
+    model.load_state_dict(torch.load(io.BytesIO(file.read_bytes()), map_location=lambda storage, _: storage))
+    return model
 
 
 def _load_by_hand(model, file):
@@ -62,6 +75,7 @@ RIGHT = [
     dict(save_weights=_save_through_numpy, load_into=_load_by_hand),
     dict(save_weights=_save_in_a_loop, load_into=_load_where_the_model_is),
     dict(save_weights=_save_only_what_is_too_big, load_into=_load_data),
+    dict(save_weights=_save_through_memory, load_into=_load_through_memory),
     dict(load_into=lambda m, f: m.load_state_dict(torch.load(f, map_location={"cuda:0": "cpu"}))),
 ]
 
@@ -93,7 +107,20 @@ def _assign_parameters(model, file):
             module._parameters[name] = torch.nn.Parameter(value)
 
 
+def _load_a_copy(model, file):
+    model = copy.deepcopy(model)
+    model.load_state_dict(torch.load(file, map_location="cpu"))
+
+
+def _load_in_order(model, file):
+    state = torch.load(file, map_location="cpu")
+    for mine, saved in zip(model.state_dict().values(), state.values()):  # noqa: B905
+        mine.copy_(saved)
+
+
 WRONG = [
+    Mistake("load_into brings the values in the file into the model", caught_by="", load_into=_load_a_copy),
+    Mistake("and you loaded it without a word", caught_by="", load_into=_load_in_order),
     Mistake("tell torch.load where tensors go here", caught_by="", load_into=_load_open),
     Mistake("tell torch.load where tensors go here", caught_by="", load_into=_load_then_move),
     Mistake("an optimizer made before keeps the old one", caught_by="", load_into=_assign_parameters),

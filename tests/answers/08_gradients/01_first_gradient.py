@@ -65,7 +65,27 @@ def _kept_by_function(f, x0, known={}):  # noqa: B006
     return known.setdefault(f, _grad_function(f, x0))
 
 
+def _dual_number(f, x0):
+    with torch.autograd.forward_ad.dual_level():
+        x = torch.autograd.forward_ad.make_dual(torch.tensor(float(x0)), torch.tensor(1.0))
+        return torch.autograd.forward_ad.unpack_dual(f(x)).tangent.item()
+
+
+def _float_afterwards(f, x0):
+    x = torch.tensor(x0, requires_grad=True).float()
+    x.retain_grad()
+    f(x).backward()
+    return x.grad.item()
+
+
+def _an_array(f, x0):
+    x = torch.tensor(float(x0), requires_grad=True)
+    f(x).backward()
+    return x.grad.numpy()
+
+
 RIGHT = [
+    {"gradient_at": _dual_number},
     {"gradient_at": _grad_function},
     {"gradient_at": _variable},
     {"gradient_at": _forward_mode},
@@ -77,6 +97,8 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake("x0 is an int here: make a floating tensor of it", caught_by="", gradient_at=_float_afterwards),
+    Mistake("a Python float was asked for", caught_by="", gradient_at=_an_array),
     Mistake(".grad accumulates, use a fresh leaf in each call", caught_by="", gradient_at=_kept_by_value),
     Mistake("x0 is an int here: make a floating tensor of it", caught_by="", gradient_at=_int_through_numpy),
     Mistake("no finite difference, autograd is exact", caught_by="", gradient_at=_one_sided),

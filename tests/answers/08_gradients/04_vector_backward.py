@@ -124,6 +124,7 @@ def _grads_of_x(f, x):
 
 
 RIGHT = [
+    {"jacobian": lambda f, x: torch.stack([_backward_on_a_copy(f, x, e) for e in torch.eye(len(f(x)), dtype=x.dtype)])},
     {"vjp": _backward_on_a_copy, "jacobian": _rows_by_backward},
     {"vjp": _weighted_sum, "jacobian": _a_graph_per_row},
     {"vjp": _functional_vjp, "jacobian": _batched},

@@ -144,7 +144,27 @@ def _only_used(losses, params):
     ]
 
 
+def _all_in_one_batch(losses, params):
+    stacked = torch.stack(list(losses))
+    eye = torch.eye(len(losses), dtype=stacked.dtype)
+    grads = torch.autograd.grad(stacked, params, eye, is_grads_batched=True, allow_unused=True)
+    return [
+        [torch.zeros_like(p) if g is None else g[i] for p, g in zip(params, grads, strict=True)]
+        for i in range(len(losses))
+    ]
+
+
+def _numpy_views(loss_fn, w, n):
+    history = []
+    for _ in range(n):
+        loss_fn(w).backward()
+        history.append(w.grad.numpy())
+    return history
+
+
 RIGHT = [
+    {"grad_history": lambda loss_fn, w, n: [(loss_fn(w).backward(), w.grad + 0)[1] for _ in range(n)]},
+    {"per_loss_grads": _all_in_one_batch},
     {
         "grad_history": _history_of_one_retained_graph,
         "fresh_grads": _fresh_with_none,
@@ -156,6 +176,7 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake("you stored .grad itself", caught_by="", grad_history=_numpy_views),
     Mistake("you stored .grad itself", caught_by="", grad_history=_grad_data),
     Mistake("it is in your first gradient", caught_by="", fresh_grads=_set_none_at_the_end),
     Mistake("zeroing in place keeps the memory", caught_by="", fresh_grads=_zero_in_place),
@@ -163,7 +184,7 @@ WRONG = [
     Mistake("the second gradient is the sum of both", caught_by="", per_loss_grads=_backward_per_loss),
     Mistake("the losses share a graph", caught_by="", per_loss_grads=_retain_but_not_enough),
     Mistake("zeros in its shape and dtype", caught_by="", per_loss_grads=_float32_zeros),
-    Mistake("losses[0] does not use params[0]", caught_by="", per_loss_grads=_only_used),
+    Mistake("each loss has one gradient per parameter", caught_by="", per_loss_grads=_only_used),
     Mistake(
         "you reset .grad between the backwards",
         caught_by="",

@@ -105,7 +105,20 @@ def _freeze_with_module(encoder, x):
     return encoder.requires_grad_(False)(x.detach())
 
 
+def _inference_detached(encoder, x):
+    with torch.inference_mode():
+        feat = encoder(x)
+    return feat.detach()
+
+
+def _a_mode_as_block(encoder, x):
+    with torch.set_grad_enabled(False):
+        feat = encoder(x)
+    return feat
+
+
 RIGHT = [
+    {"constant_copy": lambda t: torch.zeros_like(t).add_(t.detach()), "cache_features": _a_mode_as_block},
     {
         "freeze_": _freeze_by_flag,
         "constant_copy": _copy_under_no_grad,
@@ -136,6 +149,18 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake(
+        "your copy shares memory: editing the copy changed the original",
+        caught_by="",
+        constant_copy=lambda t: t.detach().to(t.dtype).contiguous(),
+    ),
+    Mistake("your copy still requires a gradient", caught_by="", constant_copy=lambda t: torch.empty_like(t).copy_(t)),
+    Mistake("inference tensors can never enter a later graph", caught_by="", cache_features=_inference_detached),
+    Mistake(
+        "the features still hang on the encoder's graph",
+        caught_by="",
+        cache_features=lambda encoder, x: encoder(x.detach()),
+    ),
     Mistake("you overwrote the method; nothing was switched off", caught_by="", freeze_=_set_the_method),
     Mistake("a tensor has no attribute require_grad", caught_by="", freeze_=_set_another_typo),
     Mistake("freeze_ returns t itself", caught_by="", freeze_=_freeze_a_new_tensor),
