@@ -178,8 +178,6 @@ class raises:
             return False
         came = f"{type(error).__name__}: {first_lines(error)}"
         if not isinstance(error, self.classes):
-            if isinstance(error, AssertionError):
-                return False
             raise AssertionError(f"{self.mistake}\nexpected {names}, got {came}") from error
         if self.match is not None and not re.search(self.match, safe_str(error)):
             raise AssertionError(f"{self.mistake}\nits message has no {self.match!r}: {came}") from error

@@ -2,8 +2,8 @@
 
 A known mistake's *pattern* is what the tests say of it: which of them fail, and how (the exception and the headline of
 its message, numbers masked; then the whole message). The patterns of all known mistakes are computed once, by
-`python -m dojo.naming`, into `reference/patterns.json`; the gate keeps the file in step. A learner's run only looks them
-up. `python -m dojo.naming --score` says how well that names mistakes that were written in another way.
+`python -m dojo.naming`, into `reference/patterns.json`; the gate keeps the file in step. A learner's run only looks
+them up. `python -m dojo.naming --score` says how well that names mistakes that were written in another way.
 """
 
 from __future__ import annotations

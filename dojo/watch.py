@@ -303,7 +303,7 @@ class Watch:
         if self.forks:
             import dojo.guard
             import dojo.kit
-            import dojo.xray  # noqa: F401
+            import dojo.xray
 
             dojo.guard.prepare_torch()
 

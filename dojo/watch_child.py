@@ -6,6 +6,7 @@ starts, where the code was when it ended the process, what became of the kata.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import json
 import os
@@ -25,10 +26,8 @@ class Messages:
         self.fd = fd
 
     def tell(self, **message: Any) -> None:
-        try:
+        with contextlib.suppress(OSError):  # the parent is gone, or stopped listening
             os.write(self.fd, (json.dumps(message) + "\n").encode())
-        except OSError:
-            pass  # the parent is gone, or stopped listening
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self.tell(test=nodeid)

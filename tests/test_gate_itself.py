@@ -160,7 +160,7 @@ SPOILT = {
     ),
     "a reference that warns": (
         "reference_passes_every_test",
-        ("reference", "    return x", '    import warnings; warnings.warn("careful")\n    return (x'),
+        ("reference", "    return x", '    import warnings; warnings.warn("careful")\n    return x'),
         "the reference warns (reference): UserWarning: careful",
     ),
     "a test that depends on the one before it": (

@@ -42,7 +42,8 @@ under_test(globals())
 
 def test_a_view_is_a_window_on_the_same_memory():
     x = torch.arange(6.0).view(2, 3)
-    v = flat_view(x)
+    with explain("a contiguous x, here (2, 3), always has a 1-D view"):
+        v = flat_view(x)
     check_tensor(v, torch.tensor([0.0, 1, 2, 3, 4, 5]), "flat_view(x) holds the values of x row by row")
     v[4] = 40.0
     assert x[1, 1] == 40.0, "you returned a copy: a write through the view must show in x"
@@ -57,11 +58,11 @@ def test_a_view_needs_strides_that_fit_not_contiguous_memory():
     assert shares_memory(v, x), "you copied x[1, ::2], but a view of it exists"
 
 
-@pytest.mark.parametrize("name", ["transposed", "columns cut off"])
+@pytest.mark.parametrize("name", ["transposed", "without its last column"])
 def test_view_refuses_what_it_cannot_show(name):
     x = torch.arange(6.0).view(2, 3)
     x = x.t() if name == "transposed" else x[:, :2]
-    with raises(RuntimeError, f"x was {name}: no window shows its values in one row, so you returned a copy of x"):
+    with raises(RuntimeError, f"x is a matrix {name}: no window shows it in one row, and flat_view must not copy"):
         flat_view(x)
 
 
@@ -74,12 +75,23 @@ def test_flat_reads_a_transposed_tensor_row_by_row():
 
 def test_flat_is_free_where_a_view_is_possible():
     x = torch.arange(6.0).view(2, 3)
-    assert shares_memory(flat(x), x), "you copied a contiguous tensor that could be viewed"
+    with explain("flat(x) failed for a contiguous x of shape (2, 3)"):
+        y = flat(x)
+    check_tensor(y, torch.tensor([0.0, 1, 2, 3, 4, 5]), "flat(x) holds the values of x row by row")
+    assert shares_memory(y, x), "you copied a contiguous tensor that could be viewed"
+
+
+def test_flat_takes_any_shape_and_keeps_the_dtype():
+    x = torch.tensor([[[0, 9, 1], [2, 9, 3]]], dtype=torch.float64)[:, :, ::2]
+    with explain("flat never fails: x may have any shape, here (1, 2, 2)"):
+        y = flat(x)
+    check_tensor(y, torch.tensor([0.0, 1, 2, 3], dtype=torch.float64), "flat(x) holds the values of x, as they are")
 
 
 def test_fill_flat_writes_into_contiguous_memory():
     x = torch.zeros(2, 3)
-    out = fill_flat_(x, torch.arange(6.0))
+    with explain("fill_flat_ failed for a contiguous x of shape (2, 3) and 6 values"):
+        out = fill_flat_(x, torch.arange(6.0))
     assert out is x, "fill_flat_ returns x itself: the underscore promises that x is changed in place"
     check_tensor(x, torch.tensor([[0.0, 1, 2], [3, 4, 5]]), "the values go into x row by row")
 
@@ -87,8 +99,19 @@ def test_fill_flat_writes_into_contiguous_memory():
 def test_fill_flat_writes_into_a_transposed_tensor():
     base = torch.zeros(2, 3)
     values = torch.arange(6.0)
-    with explain("x may have any strides: fill_flat_ must not depend on a view of x"):
+    with explain(
+        "fill_flat_ failed for a transposed x of shape (3, 2): x may have any strides, also without a 1-D view"
+    ):
         fill_flat_(base.t(), values)
-    assert base.any(), "x.reshape(-1) gave you a copy of x: your write went nowhere"
+    assert base.any(), "your write went nowhere: nothing arrived in the memory of x. Was it a copy that you wrote into?"
     check_tensor(base, torch.tensor([[0.0, 2, 4], [1, 3, 5]]), "the values go along the rows of x, not through memory")
     check_tensor(values, torch.arange(6.0), "fill_flat_ changed `values`")
+
+
+def test_fill_flat_takes_any_shape():
+    base = torch.zeros(2, 2, 3, dtype=torch.float64)
+    values = torch.arange(16, dtype=torch.float64).view(8, 2)[:, 0]
+    with explain("x may have any shape, here (2, 2, 2), and the 8 values are the column of a matrix"):
+        fill_flat_(base[:, :, ::2], values)
+    want = torch.tensor([[[0.0, 0, 2], [4, 0, 6]], [[8, 0, 10], [12, 0, 14]]], dtype=torch.float64)
+    check_tensor(base, want, "x was every second column of three: only those take the values, row by row")

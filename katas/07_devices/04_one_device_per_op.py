@@ -52,7 +52,7 @@ under_test(globals())
 class _OnSecondGPU(torch.Tensor):
     """A tensor that says it is on cuda:1."""
 
-    device = torch.device("cuda:1")  # type: ignore[assignment]
+    device = torch.device("cuda:1")
 
 
 def _check_device(*tensors, want, says):
@@ -69,7 +69,7 @@ def _on_second_device(function, name, stays, other):
             return function(stays, other)
         except RuntimeError as error:  # NotImplementedError is one
             if "out of meta" in str(error):
-                said = "something left the device of the first tensor: the other one must come to it, and the result stay there"
+                said = "something left the device of the first tensor: the other one must come, the result stay there"
             elif re.search("same device|not on the expected device", str(error)):
                 said = "the two tensors met on two devices: .to returns a moved tensor, the one you have stays"
             else:

@@ -45,9 +45,10 @@ under_test(globals())
 
 
 def _net():
-    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4).double())
+    norm = nn.BatchNorm1d(4).double()
+    norm.running_mean = torch.full((4,), 7.0, dtype=torch.float64)
+    net = nn.Sequential(nn.Linear(3, 4), norm)
     net.register_buffer("cache", torch.zeros(2), persistent=False)
-    net[1].running_mean.fill_(7.0)
     return net
 
 

@@ -26,7 +26,7 @@ import torch
 from torch import nn
 
 from dojo import under_test
-from dojo.kit import check_tensor
+from dojo.kit import check_tensor, explain
 
 
 def param_bytes(build: Callable[[], nn.Module]) -> int:
@@ -77,12 +77,14 @@ def _real_layers():
     for _ in range(2):  # memory that is freed here is what an uninitialised tensor gets next
         rubbish = [torch.full((n,), 1e30) for n in (48, 64, 48 * 64) for _ in range(40)]
         del rubbish
-    try:
-        model = materialise(_layers, "cpu")
-    except NotImplementedError as error:
-        if "meta" not in str(error):
-            raise
-        raise AssertionError(f"a meta tensor has no values that could be copied to a real device\n{error}") from error
+    with explain("materialise failed on the device cpu"):
+        try:
+            model = materialise(_layers, "cpu")
+        except NotImplementedError as error:
+            if "meta" not in str(error):
+                raise
+            said = "a meta tensor has no values that could be copied to a real device"
+            raise AssertionError(f"{said}\n{error}") from error
     assert isinstance(model, nn.Sequential), f"materialise returns the model of build(), not {type(model).__name__}"
     return model
 
@@ -111,11 +113,14 @@ def test_shapes_are_known_without_values():
 def test_a_blueprint_allocates_nothing():
     seen: dict[str, set[str]] = {"built": set(), "input": set()}
     param_bytes(lambda: _Spy(seen))
+    assert seen["built"], "param_bytes never built the model"
     assert seen["built"] == {"meta"}, (
         f"param_bytes allocated the real thing: built on {seen['built']}, not only on meta"
     )
     seen["built"].clear()
     output_shape(lambda: _Spy(seen), (5, 2))
+    assert seen["built"], "output_shape never built the model"
+    assert seen["input"], "output_shape never ran the model"
     assert seen["built"] == {"meta"}, (
         f"output_shape allocated the real thing: built on {seen['built']}, not only on meta"
     )
@@ -129,7 +134,7 @@ def test_a_default_device_lasts_until_it_is_reset(ends):
             raise ValueError("this model cannot be built")
         return nn.Linear(2, 3)
 
-    for call in (lambda: param_bytes(build), lambda: output_shape(build, (5, 2)), lambda: materialise(build, "cpu")):
+    for call in (lambda: param_bytes(build), lambda: output_shape(build, (5, 2))):
         with contextlib.suppress(ValueError):
             call()
         device = torch.empty(0).device.type
@@ -139,18 +144,20 @@ def test_a_default_device_lasts_until_it_is_reset(ends):
 def test_memory_is_not_yet_a_model():
     """The bound of Linear's own initialisation is 1/sqrt(number of inputs)."""
     model = _real_layers()
+    default = torch.empty(0).device.type
+    assert default == "cpu", f"materialise left {default} as the default device of the whole program"
     devices = {x.device.type for x in [*model.parameters(), *model.buffers()]}
     assert devices == {"cpu"}, f"the parameters and buffers belong on the cpu, they are on {devices}"
     for layer, bound in ((model[0], 1 / 8), (model[2], 48**-0.5)):
         low, high = layer.weight.min().item(), layer.weight.max().item()
         fits = -bound <= low < -bound / 2 and bound / 2 < high <= bound
         assert fits, (
-            f"nothing initialised the weights: they go from {low:.3g} to {high:.3g}, not -{bound:.3g} to {bound:.3g}"
+            f"the layer did not initialise its weights: they go from {low:.3g} to {high:.3g}, not -{bound:.3g} to {bound:.3g}"
         )
         assert layer.weight.requires_grad, "the weights of the model must require a gradient"
     with torch.no_grad():
         spread = model[2].bias.std().item()
-    assert 0.01 < spread < 0.15, f"nothing initialised the biases: their standard deviation is {spread:.3g}, not 0.08"
+    assert 0.01 < spread < 0.15, f"the layer did not initialise its biases: their standard deviation is {spread:.3g}, not 0.08"
 
 
 def test_every_layer_must_be_initialised_not_only_linear_ones():
@@ -158,10 +165,10 @@ def test_every_layer_must_be_initialised_not_only_linear_ones():
     for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
         got = getattr(model[1], name).detach()
         check_tensor(
-            got, torch.full((48,), value), f"BatchNorm1d starts with {name} = {value}; nothing initialised yours"
+            got, torch.full((48,), value), f"BatchNorm1d starts with {name} = {value}; the layer did not initialise yours"
         )
     steps = model[1].num_batches_tracked
-    check_tensor(steps, torch.tensor(0), "BatchNorm1d has seen no batch yet; nothing initialised its counter")
+    check_tensor(steps, torch.tensor(0), "BatchNorm1d has seen no batch yet; it did not initialise its counter")
 
 
 @pytest.mark.gpu

@@ -17,6 +17,7 @@ as they are.
 https://docs.pytorch.org/docs/stable/generated/torch.cuda.set_sync_debug_mode.html
 """
 
+import numbers
 import re
 
 import pytest
@@ -114,10 +115,12 @@ def test_a_count_needs_no_selection(device):
             got = _without_values(lambda: n_correct(logits.to("meta"), y.to("meta")))
         else:
             got = n_correct(logits, y)
-    assert isinstance(got, torch.Tensor), f"n_correct returns a tensor, {type(got).__name__} had to wait for the value"
+    assert not isinstance(got, numbers.Number), "you return a number: to get it, Python waits for the GPU"
+    assert isinstance(got, torch.Tensor), f"n_correct returns a tensor, not {type(got).__name__}"
     assert got.shape == (), f"one count for the batch: a 0-dim tensor, not shape {tuple(got.shape)}"
     assert got.device.type == device, f"the count belongs on the device of the logits, it is on {got.device}"
-    assert device == "meta" or got == 4, f"4 of the 5 rows have their maximum at y; you counted {got}"
+    right = device == "meta" or got.item() == 4
+    assert right, f"4 of the 5 rows have their maximum at y; you counted {got}"
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])

@@ -46,19 +46,43 @@ def _fill_and_return_nothing(x, values):
     x.copy_(values.view(x.shape))
 
 
+def _fill_rebound(x, values):
+    x.data = values.view(x.shape)
+    return x
+
+
+def _fill_a_matrix(x, values):
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            x[i, j] = values[i * x.shape[1] + j]
+    return x
+
+
+def _fill_through_the_memory_of_values(x, values):
+    return x.copy_(values.as_strided(x.shape, torch.empty(x.shape).stride()))
+
+
+def _refuse_with_another_error(x):
+    y = x.reshape(-1)
+    if y.data_ptr() != x.data_ptr():
+        raise ValueError("no view is possible")
+    return y
+
+
 def _view_only_if_contiguous(x):
     if not x.is_contiguous():
         raise RuntimeError("cannot view a tensor that is not contiguous")
     return x.view(-1)
 
 
-_A_COPY = "so you returned a copy of x"
+_A_COPY = "no window shows it in one row, and flat_view must not copy"
 _CONTIGUOUS = "strides may be anything, x need not be contiguous"
 
 MISTAKES = [
     Mistake(_A_COPY, caught_by="test_view_refuses_what_it_cannot_show", flat_view=lambda x: x.reshape(-1)),
     Mistake(_A_COPY, caught_by="test_view_refuses_what_it_cannot_show", flat_view=lambda x: x.contiguous().view(-1)),
     Mistake(_A_COPY, caught_by="test_view_refuses_what_it_cannot_show", flat_view=lambda x: x.ravel()),
+    Mistake(_A_COPY, caught_by="test_view_refuses_what_it_cannot_show", flat_view=_refuse_with_another_error),
     Mistake(
         "a write through the view must show in x",
         caught_by="test_a_view_is_a_window_on_the_same_memory",
@@ -95,7 +119,23 @@ MISTAKES = [
         fill_flat_=_fill_through_memory,
     ),
     Mistake(
-        "fill_flat_ must not depend on a view of x",
+        "your write went nowhere",
+        caught_by="test_fill_flat_writes_into_a_transposed_tensor",
+        fill_flat_=_fill_rebound,
+    ),
+    Mistake("x may have any shape", caught_by="test_fill_flat_takes_any_shape", fill_flat_=_fill_a_matrix),
+    Mistake(
+        "only those take the values, row by row",
+        caught_by="test_fill_flat_takes_any_shape",
+        fill_flat_=_fill_through_the_memory_of_values,
+    ),
+    Mistake(
+        "holds the values of x, as they are",
+        caught_by="test_flat_takes_any_shape_and_keeps_the_dtype",
+        flat=lambda x: x.reshape(-1).float(),
+    ),
+    Mistake(
+        "also without a 1-D view",
         caught_by="test_fill_flat_writes_into_a_transposed_tensor",
         fill_flat_=_fill_through_view,
     ),

@@ -131,7 +131,7 @@ MISTAKES = [
     Mistake(
         "before anything broadcasts",
         caught_by=_BROADCAST,
-        close=lambda a, b: _broadcastable(a, b) and torch.allclose(a.double(), b.double(), equal_nan=True),
+        close=lambda a, b: _broadcastable(a, b) and close(*torch.broadcast_tensors(a, b)),
     ),
     Mistake(
         "allclose says no unless it is asked",

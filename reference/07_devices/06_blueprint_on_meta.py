@@ -87,6 +87,11 @@ def _load_into_meta(build, device):
     return model
 
 
+def _set_and_move(build, device):
+    torch.set_default_device("meta")
+    return build().to_empty(device=device).apply(_reset)
+
+
 def _values_without_layers(build, device):
     return {name: p.to(device) for name, p in build().named_parameters()}
 
@@ -152,25 +157,33 @@ MISTAKES = [
         materialise=lambda build, device: _meta(build).to(device),
     ),
     Mistake(
-        "nothing initialised the weights",
+        "the layer did not initialise its weights",
         caught_by=_t5,
         materialise=lambda build, device: _meta(build).to_empty(device=device),
     ),
     Mistake(
-        "nothing initialised the weights",
+        "the layer did not initialise its weights",
         caught_by=_t5,
         materialise=lambda build, device: _meta(build).apply(_reset).to_empty(device=device),
     ),
     Mistake("belong on the cpu, they are on", caught_by=_t5, materialise=lambda build, device: _meta(build)),
     Mistake("belong on the cpu, they are on", caught_by=_t5, materialise=_load_into_meta),
+    Mistake("materialise left meta as the default", caught_by=_t5, materialise=_set_and_move),
+    Mistake("materialise failed on the device cpu", caught_by=_t5, materialise=lambda build, device: build(device=device)),
+    Mistake("param_bytes never built the model", caught_by=_t3, param_bytes=lambda build: 36),
+    Mistake(
+        "output_shape never ran the model",
+        caught_by=_t3,
+        output_shape=lambda build, shape: (shape[0], *next(_meta(build).parameters()).shape[:1]),
+    ),
     Mistake("materialise returns the model", caught_by=_t5, materialise=_values_without_layers),
     Mistake(
         "the weights of the model must require a gradient",
         caught_by=_t5,
         materialise=lambda build, device: build().to(device).requires_grad_(False),
     ),
-    Mistake("nothing initialised yours", caught_by=_t6, materialise=_reset_linear_layers),
-    Mistake("nothing initialised yours", caught_by=_t6, materialise=_initialise_parameters_by_shape),
+    Mistake("the layer did not initialise yours", caught_by=_t6, materialise=_reset_linear_layers),
+    Mistake("the layer did not initialise yours", caught_by=_t6, materialise=_initialise_parameters_by_shape),
 ]
 
 KEEP = {"test_a_blueprint_becomes_real_on_the_gpu": "only a GPU shows that the device asked for is the one used"}

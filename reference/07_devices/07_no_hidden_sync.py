@@ -115,7 +115,7 @@ MISTAKES = [
     Mistake(_VALUE, caught_by=_t5, clip_norm=_branch),
     Mistake(_VALUE, caught_by=_t5, clip_norm=_python_min),
     Mistake(
-        "had to wait for the value",
+        "you return a number: to get it",
         caught_by=_t6,
         n_correct=lambda logits, y: (logits.argmax(1) == y).sum().item(),
     ),
@@ -130,6 +130,7 @@ MISTAKES = [
         n_correct=lambda logits, y: (logits.argmax(0) == y).sum(),
     ),
     Mistake("4 of the 5 rows", caught_by=_t6, n_correct=lambda logits, y: (logits.argmax() == y).sum()),
+    Mistake("4 of the 5 rows", caught_by=_t6, n_correct=lambda logits, y: (logits.argmax(1) == y).float().mean()),
     Mistake("one count for the batch", caught_by=_t6, n_correct=lambda logits, y: logits.argmax(1) == y),
     Mistake("zero_negative changed its argument", caught_by=_t7, zero_negative=_zero_in_place),
     Mistake(_VALUE, caught_by=_t7, zero_negative=_rows),

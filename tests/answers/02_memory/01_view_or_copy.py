@@ -1,5 +1,8 @@
 """Answers that people give to view_or_copy, right ones and wrong ones."""
 
+import itertools
+
+import numpy as np
 import torch
 
 from dojo import Mistake
@@ -35,18 +38,59 @@ def _refuse_in_own_words(x):
         raise RuntimeError("no") from None
 
 
+def _view_if_shared(x):
+    y = x.reshape(-1)
+    if y.untyped_storage().data_ptr() != x.untyped_storage().data_ptr():
+        raise RuntimeError("reshape had to copy")
+    return y
+
+
+def _fill_by_numpy(x, values):
+    x.numpy().flat[:] = values.numpy()
+    return x
+
+
+def _fill_by_index(x, values):
+    for value, index in zip(values, itertools.product(*map(range, x.shape)), strict=True):
+        x[index] = value
+    return x
+
+
+def _fill_rebound(x, values):
+    x = values.reshape(x.shape)
+    return x
+
+
 RIGHT = [
     dict(flat_view=lambda x: x.view(x.numel()), flat=_flat_or_copy, fill_flat_=_fill_by_slice),
     dict(flat_view=_refuse_in_own_words, flat=lambda x: x.flatten(), fill_flat_=_fill_with_a_loop),
     dict(flat=torch.ravel),
+    dict(flat_view=_view_if_shared, flat=lambda x: torch.from_numpy(np.ravel(x.numpy())), fill_flat_=_fill_by_numpy),
+    dict(flat=lambda x: x.contiguous().view(-1), fill_flat_=_fill_by_index),
+    dict(fill_flat_=lambda x, values: x.put_(torch.arange(x.numel()), values)),
+    dict(fill_flat_=lambda x, values: x.masked_scatter_(torch.ones_like(x, dtype=torch.bool), values)),
 ]
 
 WRONG = [
-    Mistake("so you returned a copy of x", caught_by="", flat_view=lambda x: torch.flatten(x)),
-    Mistake("so you returned a copy of x", caught_by="", flat_view=lambda x: torch.cat([r for r in x.reshape(-1, 1)])),
-    Mistake("a write through the view must show in x", caught_by="", flat_view=lambda x: torch.tensor(x.tolist()).view(-1)),
+    Mistake(
+        "no window shows it in one row, and flat_view must not copy", caught_by="", flat_view=lambda x: torch.flatten(x)
+    ),
+    Mistake(
+        "no window shows it in one row, and flat_view must not copy",
+        caught_by="",
+        flat_view=lambda x: torch.cat([r for r in x.reshape(-1, 1)]),
+    ),
+    Mistake(
+        "a write through the view must show in x", caught_by="", flat_view=lambda x: torch.tensor(x.tolist()).view(-1)
+    ),
     Mistake("your write went nowhere", caught_by="", fill_flat_=_fill_flattened),
+    Mistake("your write went nowhere", caught_by="", fill_flat_=_fill_rebound),
+    Mistake("x may have any shape", caught_by="", fill_flat_=lambda x, v: x.copy_(v.view(x.size(0), x.size(1)))),
     Mistake("where view refuses, it copies", caught_by="", flat=lambda x: x.view(x.numel())),
-    Mistake("you copied a contiguous tensor that could be viewed", caught_by="", flat=lambda x: x.clone().contiguous().view(-1)),
+    Mistake(
+        "you copied a contiguous tensor that could be viewed",
+        caught_by="",
+        flat=lambda x: x.clone().contiguous().view(-1),
+    ),
     Mistake("fill_flat_ returns x itself", caught_by="", fill_flat_=lambda x, v: x.copy_(v.view(x.shape)).clone()),
 ]

@@ -60,7 +60,28 @@ def _assign(build, device):
     return model.requires_grad_()
 
 
+def _set_then_none(build):
+    torch.set_default_device("meta")
+    try:
+        return sum(p.untyped_storage().nbytes() for p in set(build().parameters()))
+    finally:
+        torch.set_default_device(None)
+
+
+def _empty_then_load(build, device):
+    with torch.device("meta"):
+        model = build()
+    model.to_empty(device=device)
+    model.load_state_dict(build().state_dict())
+    return model
+
+
 RIGHT = [
+    dict(
+        param_bytes=_set_then_none,
+        output_shape=lambda build, shape: list(_skeleton(build)(torch.rand(shape, device="meta")).size()),
+        materialise=_empty_then_load,
+    ),
     dict(param_bytes=_set_and_restore, output_shape=_input_on_its_own, materialise=_to_empty_and_reset),
     dict(param_bytes=_count_in_a_loop, materialise=lambda build, device: build().to(device)),
     dict(materialise=_apply_reset),
@@ -118,13 +139,33 @@ def _cuda_name(build, device):
     return model.cpu()
 
 
+def _vector(build):
+    return nn.utils.parameters_to_vector(_skeleton(build).parameters()).nbytes
+
+
+def _run_for_real(build, input_shape):
+    model = _skeleton(build).to_empty(device="cpu")
+    return tuple(model(torch.empty(input_shape)).shape)
+
+
+def _plain_parameters(build, device):
+    model = _skeleton(build)
+    for module in model.modules():
+        for name, p in list(module.named_parameters(recurse=False)):
+            setattr(module, name, nn.Parameter(torch.empty(p.shape, device=device).uniform_(-0.1, 0.1)))
+    return model
+
+
 WRONG = [
+    Mistake("a weight that two layers share is there once", caught_by="", param_bytes=_vector),
+    Mistake("output_shape allocated the real thing", caught_by="", output_shape=_run_for_real),
+    Mistake("belong on the cpu, they are on", caught_by="", materialise=_plain_parameters),
     Mistake("ended well and left meta as the default device", caught_by="", output_shape=_leak),
     Mistake("ended with an error and left meta as the default device", caught_by="", param_bytes=_leak_on_error),
     Mistake("param_bytes allocated the real thing", caught_by="", param_bytes=_build_then_measure),
     Mistake("output_shape allocated the real thing", caught_by="", output_shape=_real_then_meta),
-    Mistake("nothing initialised the weights", caught_by="", materialise=_zeros),
-    Mistake("nothing initialised the weights", caught_by="", materialise=_normal),
+    Mistake("the layer did not initialise its weights", caught_by="", materialise=_zeros),
+    Mistake("the layer did not initialise its weights", caught_by="", materialise=_normal),
     Mistake("a meta tensor has no values that could be copied", caught_by="", materialise=_cuda_name),
     Mistake(
         "buffers are no parameters",

@@ -71,6 +71,12 @@ RIGHT = [
     ),
     dict(zero_negative=lambda x: torch.maximum(x, torch.tensor(0.0, dtype=x.dtype))),
     dict(zero_negative=lambda x: (x + x.abs()) / 2),
+    dict(
+        mean_loss=lambda losses: torch.cat([x.reshape(1) for x in losses]).mean().data,
+        clip_norm=lambda g, max: g * (max / torch.linalg.vector_norm(g).clamp(min=max)),
+        n_correct=lambda logits, y: sum(logits.argmax(1) == y),
+        zero_negative=lambda x: F.threshold(x, 0, 0),
+    ),
 ]
 
 
@@ -115,6 +121,13 @@ def _loop_over_values(x):
 
 
 WRONG = [
+    Mistake(
+        "your code asks for a value here",
+        caught_by="",
+        zero_negative=lambda x: torch.zeros_like(x).masked_scatter(x > 0, x[x > 0]),
+    ),
+    Mistake("the others stay", caught_by="", zero_negative=lambda x: x.float().clamp(min=0)),
+    Mistake("the mean of 1, 2.5", caught_by="", mean_loss=lambda losses: torch.stack(losses).detach().median()),
     Mistake("you return a float", caught_by="", mean_loss=_mean_of_floats),
     Mistake("your code asks for a value here", caught_by="", mean_loss=_mean_via_numpy),
     Mistake("the mean still has a graph", caught_by="", mean_loss=lambda losses: sum(losses) / len(losses)),
@@ -135,7 +148,7 @@ WRONG = [
     Mistake("your code asks for a value here", caught_by="", n_correct=_count_in_a_loop),
     Mistake("your code asks for a value here", caught_by="", n_correct=_count_selected),
     Mistake(
-        "had to wait for the value",
+        "you return a number: to get it",
         caught_by="",
         n_correct=lambda logits, y: sum(int(a == b) for a, b in zip(logits.argmax(1), y, strict=True)),
     ),
