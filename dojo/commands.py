@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from dojo import compare
 from dojo.catalog import Kata, UnknownKata, doc_sections, find_kata, find_katas, without_number
 from dojo.verdict import Line, Page, Result
 
@@ -164,6 +163,8 @@ def say_compare(session: KataSession, page: Page) -> list[Line]:
         return [Line("there is no kata to compare")]
     if not session.config.option.kata_peek and not _solved(session, kata):
         return _refusal(kata, "the reference is shown beside yours once it passes; --kata-peek shows it now", page)
+    from dojo import compare  # rich is imported only where it is used
+
     return compare.side_by_side(kata, session.own_file(kata), session.reference / f"{kata.key}.py", page)
 
 

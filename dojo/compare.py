@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import ast
 import difflib
+import io
+import itertools
 import textwrap
 from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from dojo.catalog import Kata, definitions, parse
 from dojo.failures import relative
@@ -65,23 +71,15 @@ def _unified(left: list[str], right: list[str]) -> list[Line]:
 
 def _panes(left: list[str], right: list[str], page: Page) -> list[Line]:
     """Two columns, aligned where the lines agree."""
-    half = (page.width - 5) // 2
-    rows = [Line(f"  {'yours':<{half}} | reference", ("light",))]
+    table = Table("yours", "reference", box=None, expand=True, pad_edge=False, header_style="dim")
+    for column in table.columns:
+        column.ratio = 1
     matcher = difflib.SequenceMatcher(None, left, right, autojunk=False)
     for tag, i1, i2, j1, j2 in matcher.get_opcodes():
-        mine, theirs = left[i1:i2], right[j1:j2]
-        for k in range(max(len(mine), len(theirs))):
-            a = mine[k] if k < len(mine) else ""
-            b = theirs[k] if k < len(theirs) else ""
-            for part_a, part_b in _folded(a, b, half):
-                rows.append(Line(f"  {part_a:<{half}} | {part_b}".rstrip(), () if tag == "equal" else ("yellow",)))
-    return rows
-
-
-def _folded(a: str, b: str, width: int) -> list[tuple[str, str]]:
-    """A pair of lines, each cut into pieces of the pane's width."""
-    pieces_a = [a[i : i + width] for i in range(0, len(a), width)] or [""]
-    pieces_b = [b[i : i + width] for i in range(0, len(b), width)] or [""]
-    count = max(len(pieces_a), len(pieces_b))
-    pad = [""] * count
-    return list(zip((pieces_a + pad)[:count], (pieces_b + pad)[:count], strict=True))
+        for mine, theirs in itertools.zip_longest(left[i1:i2], right[j1:j2], fillvalue=""):
+            table.add_row(Text(mine), Text(theirs), style="" if tag == "equal" else "yellow")
+    paper = io.StringIO()
+    Console(
+        file=paper, width=page.width - 3, force_terminal=page.colour, no_color=not page.colour, highlight=False
+    ).print(table)
+    return [Line(f"  {row.rstrip()}") for row in paper.getvalue().splitlines()]

@@ -76,8 +76,9 @@ def check_tensor(
 ) -> None:
     """Fail unless `got` is `want`: with the sentence `mistake`, and the most telling difference first.
 
-    Compared in this order: type, shape, dtype, device, `requires_grad` and `strides` where given, values (NaN equals
-    NaN; exactly, unless rtol or atol say otherwise). On the meta device there are no values to compare.
+    Compared in this order: type, shape, dtype, device, `requires_grad` and `strides` where given, layout (strided or
+    sparse), values (NaN equals NaN; exactly, unless rtol or atol say otherwise). On the meta device there are no
+    values to compare.
     """
     __tracebackhide__ = True
     difference = _difference(got, want, rtol, atol, requires_grad, strides)
@@ -110,12 +111,16 @@ def _difference(
         return f"requires_grad: expected {requires_grad}, got {got.requires_grad}{graph}"
     if strides is not None and got.stride() != strides:
         return f"strides: expected {strides}, got {got.stride()}"
+    if got.layout != want.layout:
+        return f"layout: expected {want.layout}, got {got.layout}"
     if got.device.type == "meta":
         return ""
     return _value_difference(got.detach(), want.detach(), rtol, atol)
 
 
 def _value_difference(got: torch.Tensor, want: torch.Tensor, rtol: float, atol: float) -> str:
+    if got.layout != torch.strided:
+        got, want = got.to_dense(), want.to_dense()
     equal = torch.isclose(got, want, rtol=rtol, atol=atol, equal_nan=True)
     if equal.all():
         return ""

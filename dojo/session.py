@@ -120,7 +120,8 @@ class KataSession:
             return
         self.said = True
         writer = terminalreporter._tw
-        page = Page(writer.fullwidth, Glyphs.for_encoding(getattr(writer._file, "encoding", None)))
+        glyphs = Glyphs.for_encoding(getattr(writer._file, "encoding", None))
+        page = Page(writer.fullwidth, glyphs, colour=writer.hasmarkup)
         if self.command.name == "run":
             terminalreporter.ensure_newline()
             terminalreporter.section("katas", sep="=")

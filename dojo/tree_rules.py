@@ -32,7 +32,8 @@ def complaints(project: Path, chapters_to_come: set[int]) -> list[str]:
             for path in _files(home)
             if _NUMBERED.fullmatch(path.relative_to(home).parts[0])
         }
-        found += [f"{home.relative_to(project)}/{key}.py is missing" for key in sorted(keys - have)]
+        if home == reference:  # the answers are extra
+            found += [f"reference/{key}.py is missing" for key in sorted(keys - have)]
         found += [f"{home.relative_to(project)}/{key} belongs to no kata" for key in sorted(have - keys)]
     found += [
         f"{path.relative_to(project)} is out of step with the katas: run `python -m dojo.pages`"

@@ -90,6 +90,7 @@ class Page:
 
     width: int
     glyphs: Glyphs
+    colour: bool = False
 
     def verdict(
         self,

@@ -26,6 +26,7 @@ WANT = torch.tensor([[1.0, 2.0, 3.0]])
         (np.ones((1, 3)), "expected a tensor, got ndarray"),
         (torch.ones(3, dtype=torch.int64), "shape: expected (1, 3), got (3,)"),
         (torch.ones(1, 3, dtype=torch.float64), "dtype: expected torch.float32, got torch.float64"),
+        (torch.ones(1, 3).to_sparse(), "layout: expected torch.strided, got torch.sparse_coo"),
         (torch.ones(1, 3, device="meta"), "device: expected cpu, got meta"),
         (
             torch.tensor([[1.0, 2.5, 7.0]]),

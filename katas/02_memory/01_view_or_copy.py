@@ -9,7 +9,8 @@ other, so no stride walks through them in order, and `view` refuses with a Runti
 lost days to the second half of that sentence: they wrote into what `reshape` gave them, and on some inputs the writes
 went nowhere. So ask yourself each time: do I need the memory, or only the numbers?
 
-What is asked here: `flat_view` is a window or an error; `flat` never fails, and is free for a contiguous `x`; `fill_flat_` really writes.
+What is asked here: `flat_view` is a window or an error; `flat` never fails, and is free for a contiguous `x`;
+`fill_flat_` really writes.
 
 https://docs.pytorch.org/docs/stable/tensor_view.html
 """
@@ -58,19 +59,20 @@ def test_a_view_needs_strides_that_fit_not_contiguous_memory():
     assert shares_memory(v, x), "you copied x[1, ::2], but a view of it exists"
 
 
-@pytest.mark.parametrize("name", ["transposed", "without its last column"])
+@pytest.mark.parametrize("name", ["a transposed matrix", "a matrix without its last column"])
 def test_view_refuses_what_it_cannot_show(name):
     x = torch.arange(6.0).view(2, 3)
-    x = x.t() if name == "transposed" else x[:, :2]
-    with raises(RuntimeError, f"x is a matrix {name}: no window shows it in one row, and flat_view must not copy"):
+    x = x.t() if name == "a transposed matrix" else x[:, :2]
+    with raises(RuntimeError, f"x is {name}: no window shows it in one row, and flat_view must not copy"):
         flat_view(x)
 
 
 def test_flat_reads_a_transposed_tensor_row_by_row():
-    x = torch.arange(6.0).view(2, 3)
+    x = torch.arange(6, dtype=torch.float64).view(2, 3)
     with explain("flat never fails: where view refuses, it copies"):
         y = flat(x.t())
-    check_tensor(y, torch.tensor([0.0, 3, 1, 4, 2, 5]), "flat(x.t()) goes along the rows of x.t(), not through memory")
+    want = torch.tensor([0, 3, 1, 4, 2, 5], dtype=torch.float64)
+    check_tensor(y, want, "flat(x.t()) holds the values of x.t() as they are, along its rows, not through memory")
 
 
 def test_flat_is_free_where_a_view_is_possible():
@@ -81,13 +83,6 @@ def test_flat_is_free_where_a_view_is_possible():
     assert shares_memory(y, x), "you copied a contiguous tensor that could be viewed"
 
 
-def test_flat_takes_any_shape_and_keeps_the_dtype():
-    x = torch.tensor([[[0, 9, 1], [2, 9, 3]]], dtype=torch.float64)[:, :, ::2]
-    with explain("flat never fails: x may have any shape, here (1, 2, 2)"):
-        y = flat(x)
-    check_tensor(y, torch.tensor([0.0, 1, 2, 3], dtype=torch.float64), "flat(x) holds the values of x, as they are")
-
-
 def test_fill_flat_writes_into_contiguous_memory():
     x = torch.zeros(2, 3)
     with explain("fill_flat_ failed for a contiguous x of shape (2, 3) and 6 values"):
@@ -96,22 +91,15 @@ def test_fill_flat_writes_into_contiguous_memory():
     check_tensor(x, torch.tensor([[0.0, 1, 2], [3, 4, 5]]), "the values go into x row by row")
 
 
-def test_fill_flat_writes_into_a_transposed_tensor():
-    base = torch.zeros(2, 3)
-    values = torch.arange(6.0)
-    with explain(
-        "fill_flat_ failed for a transposed x of shape (3, 2): x may have any strides, also without a 1-D view"
-    ):
-        fill_flat_(base.t(), values)
+@pytest.mark.parametrize("shape", [(3, 2), (2, 2, 2)])
+def test_fill_flat_writes_into_any_strides(shape):
+    base = torch.zeros(shape[::-1], dtype=torch.float64)
+    x = base.mT if len(shape) == 2 else base.transpose(0, 2)
+    values = torch.arange(x.numel(), dtype=torch.float64)
+    with explain(f"fill_flat_ failed for a transposed x of shape {shape}: any shape may come, also without a 1-D view"):
+        fill_flat_(x, values)
     assert base.any(), "your write went nowhere: nothing arrived in the memory of x. Was it a copy that you wrote into?"
-    check_tensor(base, torch.tensor([[0.0, 2, 4], [1, 3, 5]]), "the values go along the rows of x, not through memory")
-    check_tensor(values, torch.arange(6.0), "fill_flat_ changed `values`")
-
-
-def test_fill_flat_takes_any_shape():
-    base = torch.zeros(2, 2, 3, dtype=torch.float64)
-    values = torch.arange(16, dtype=torch.float64).view(8, 2)[:, 0]
-    with explain("x may have any shape, here (2, 2, 2), and the 8 values are the column of a matrix"):
-        fill_flat_(base[:, :, ::2], values)
-    want = torch.tensor([[[0.0, 0, 2], [4, 0, 6]], [[8, 0, 10], [12, 0, 14]]], dtype=torch.float64)
-    check_tensor(base, want, "x was every second column of three: only those take the values, row by row")
+    want = torch.tensor([0, 1, 2, 3, 4, 5, 6, 7], dtype=torch.float64)[: x.numel()]
+    mistake = f"x has the shape {shape}: the values go along its rows, not through memory"
+    check_tensor(x, want.view(shape), mistake)
+    check_tensor(values, want, "fill_flat_ changed `values`")

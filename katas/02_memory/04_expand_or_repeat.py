@@ -27,7 +27,7 @@ def broadcast_rows(row: torch.Tensor, n: int) -> torch.Tensor:
 
 
 def editable_rows(row: torch.Tensor, n: int) -> torch.Tensor:
-    """n rows (n, D) that begin as `row` (1-D). A write to one reaches neither the others nor `row`, for any n >= 1."""
+    """n rows (n, D) that begin as `row` (1-D), in its dtype. A write to one reaches neither another nor `row`. n >= 1."""
     raise NotImplementedError("return n rows that can be edited one by one")
 
 
@@ -54,6 +54,7 @@ def test_expand_follows_the_strides_of_the_row():
         rows = broadcast_rows(table[:, 1], 2)
     want = torch.tensor([[1, 3, 5], [1, 3, 5]])
     check_tensor(rows, want, "row was the column of a matrix: its values do not lie side by side in memory")
+    assert shares_memory(rows, table), "row was the column of a matrix, and you copied it: the rows lie on its memory"
 
 
 def test_expanded_rows_cost_no_memory():
@@ -80,31 +81,29 @@ def test_a_write_through_one_expanded_row_changes_them_all():
 
 
 def test_repeated_rows_are_edited_one_by_one():
-    row = torch.tensor([1.0, 2, 3])
+    row = torch.tensor([1.0, 2, 3], dtype=torch.float64)
     with explain("editable_rows(row, 2) could not be computed for a row of 3 values"):
         rows = editable_rows(row, 2)
-    check_tensor(
-        rows, torch.tensor([[1.0, 2, 3], [1, 2, 3]]), "editable_rows(row, 2) is row, row: one in each of 2 rows"
-    )
+    want = torch.tensor([[1.0, 2, 3], [1, 2, 3]], dtype=torch.float64)
+    check_tensor(rows, want, "editable_rows(row, 2) is row, row: one in each of 2 rows")
     for i in (0, 1):
         with explain("all your rows are one row in memory: torch refuses to write to it"):
             rows[i, 0] = 50 + i
-    check_tensor(
-        rows, torch.tensor([[50.0, 2, 3], [51, 2, 3]]), "all your rows are one row in memory: one write hit them all"
-    )
-    check_tensor(
-        row, torch.tensor([1.0, 2, 3]), "your rows lie on the memory of row: a write to them changed the source"
-    )
+    edited = torch.tensor([[50.0, 2, 3], [51, 2, 3]], dtype=torch.float64)
+    check_tensor(rows, edited, "all your rows are one row in memory: one write hit them all")
+    check_tensor(row, want[0], "your rows lie on the memory of row: a write to them changed the source")
 
 
 def test_contiguous_does_not_copy_what_is_contiguous():
     """One row, expanded to one row, lies in memory as it should: there is nothing to copy."""
-    row = torch.tensor([1.0, 2, 3])
+    row = torch.tensor([1, 2, 3])
     with explain("editable_rows(row, 1) could not be computed for a row of 3 values"):
         rows = editable_rows(row, 1)
-    check_tensor(rows, torch.tensor([[1.0, 2, 3]]), "editable_rows(row, 1) has the shape (1, 3)")
-    rows[0, 0] = 50.0
-    assert row[0] == 1.0, "n was 1, and nothing was copied: your write to the rows changed the source"
+    check_tensor(
+        rows, torch.tensor([[1, 2, 3]]), "editable_rows(row, 1) is row in one row, (1, 3), in the dtype of row"
+    )
+    rows[0, 0] = 50
+    assert row[0] == 1, "n was 1, and nothing was copied: your write to the rows changed the source"
 
 
 @pytest.mark.myth(
@@ -112,9 +111,13 @@ def test_contiguous_does_not_copy_what_is_contiguous():
     today="Tensor.repeat does what np.tile does; np.repeat is torch.repeat_interleave",
 )
 def test_torch_repeat_is_not_numpy_repeat():
-    x = torch.tensor([1, 2])
-    with explain("repeat_each([1, 2], 3) could not be computed"):
+    x = torch.tensor([2.0, 1], dtype=torch.float64)
+    with explain("repeat_each([2, 1], 3) could not be computed"):
         out = repeat_each(x, 3)
-    whole = isinstance(out, torch.Tensor) and out.tolist() == [1, 2, 1, 2, 1, 2]
+    whole = isinstance(out, torch.Tensor) and out.tolist() == [2, 1, 2, 1, 2, 1]
     assert not whole, "you repeated x as a whole, as np.tile does; asked is each value n times in a row"
-    check_tensor(out, torch.tensor([1, 1, 1, 2, 2, 2]), "repeat_each([1, 2], 3) holds each value 3 times in a row")
+    want = torch.tensor([2.0, 2, 2, 1, 1, 1], dtype=torch.float64)
+    check_tensor(out, want, "repeat_each([2, 1], 3) holds each value 3 times in a row, as it came")
+    with explain("repeat_each([7, 5, 6], 2) of whole numbers could not be computed"):
+        out = repeat_each(torch.tensor([7, 5, 6]), 2)
+    check_tensor(out, torch.tensor([7, 7, 5, 5, 6, 6]), "repeat_each([7, 5, 6], 2) keeps the dtype and the order of x")

@@ -36,7 +36,10 @@ def n_edges(A: torch.Tensor) -> int:
 
 
 def neighbour_sum(A: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """Row i: the sum of the rows x[j] over all edges from i to j. `A` sparse (n, n), `x` dense (n, d), result dense."""
+    """Row i: the sum of the rows x[j] over all edges from i to j, each as often as A[i, j] says.
+
+    `A` is sparse, (n, n), perhaps not coalesced; `x` and the result are dense, (n, d).
+    """
     raise NotImplementedError("sum the rows of x over the neighbours")
 
 
@@ -44,12 +47,15 @@ def neighbour_sum(A: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 under_test(globals())
 
 _ORDER = "indices are (2, nnz), a row of sources and a row of targets; your edges are (nnz, 2)"
+_COUNTS = "entry [i, j] counts the edges from i to j"
+_REFUSE = "A may be uncoalesced: .indices() and .values() refuse to answer then"
 
 
 def _graph():
-    """0→1 (in two entries), 1→3, 2→0 of weight 4; node 4 has no edge. Not coalesced."""
-    indices, values = torch.tensor([[0, 2, 0, 1], [1, 0, 1, 3]]), torch.tensor([1.0, 4.0, 1.0, 1.0])
-    return torch.sparse_coo_tensor(indices, values, (5, 5), check_invariants=True)
+    """0→1 (1 + 1), 0→3 (1), 1→4 (2), 2→0 (3 + 1); nodes 5 and 6 have no edge. Not coalesced."""
+    indices = torch.tensor([[0, 2, 0, 1, 0, 2], [1, 0, 1, 4, 3, 0]])
+    values = torch.tensor([1.0, 3.0, 1.0, 2.0, 1.0, 1.0])
+    return torch.sparse_coo_tensor(indices, values, (7, 7), check_invariants=True)
 
 
 def _adjacency(edges, n):
@@ -60,16 +66,20 @@ def _adjacency(edges, n):
         A = adjacency(edges, n)
     assert isinstance(A, torch.Tensor), f"adjacency returns a sparse tensor, yours is {type(A).__name__}"
     assert A.layout == torch.sparse_coo, f"adjacency returns a sparse COO tensor, the layout of yours is {A.layout}"
+    assert A.is_floating_point(), f"adjacency returns floats, to be multiplied with floats; yours are {A.dtype}"
     assert torch.equal(edges, before), "adjacency changed the edges that it was given"
     return A, A.to_dense().float()
 
 
 def test_duplicate_entries_add_up():
-    A, dense = _adjacency([[0, 1], [2, 0], [0, 1]], 3)
+    A, dense = _adjacency([[0, 1], [1, 1], [2, 0], [0, 1]], 3)
+    want = torch.tensor([[0.0, 2, 0], [0, 1, 0], [1, 0, 0]])
     assert dense.shape == (3, 3), f"adjacency(edges, 3) is (3, 3), yours is {tuple(dense.shape)}"
-    assert dense[0, 1] != 1, "the edge 0→1 is there twice, so its entry is 2: you dropped or overwrote the second one"
-    check_tensor(dense, torch.tensor([[0.0, 2, 0], [0, 0, 0], [1, 0, 0]]), "entry [i, j] counts the edges from i to j")
-    assert not (A.is_coalesced() and len(A.values()) == 3), (
+    assert not torch.equal(dense, want.clamp(max=1)), (
+        "the edge 0→1 is there twice, so its entry is 2: you dropped or overwrote the second one"
+    )
+    check_tensor(dense, want, _COUNTS)
+    assert not (A.is_coalesced() and len(A.values()) == 4), (
         "you call it coalesced, but 0→1 is still there in two entries"
     )
 
@@ -86,9 +96,13 @@ def test_two_edges_hide_a_missing_transpose():
 
 def test_the_size_is_not_in_the_entries():
     dense = _adjacency([[0, 1], [1, 3], [2, 0]], 6)[1]
+    assert dense.shape == (6, 6), (
+        "n is 6: nodes without edges have a row and a column too, and no entry shows that\n"
+        f"expected the shape (6, 6), got {tuple(dense.shape)}"
+    )
     want = torch.zeros(6, 6)
     want[0, 1] = want[1, 3] = want[2, 0] = 1
-    check_tensor(dense, want, "n is 6: nodes without edges have a row and a column too, and no entry shows that")
+    check_tensor(dense, want, _COUNTS)
 
 
 def test_values_need_a_coalesced_tensor():
@@ -101,23 +115,26 @@ def test_values_need_a_coalesced_tensor():
 
 def test_an_entry_is_not_an_edge():
     A = _graph()
-    with explain("A may be uncoalesced: .indices() and .values() refuse to answer then"):
+    with explain(_REFUSE):
         n = n_edges(A)
+    assert not isinstance(n, str), "n_edges returns an int, yours is str"
     with explain(f"n_edges returns an int, yours is {type(n).__name__}"):
         n = int(n)
-    assert n != 4, "the edge 0→1 stands in two entries: you counted entries, not different edges"
-    assert n != 7, "you added the values up: the weight of an edge is not a number of edges"
-    assert n == 3, f"A has the edges 0→1, 1→3 and 2→0, so 3; yours are {n}"
+    assert n != 6, "0→1 and 2→0 stand in two entries each: you counted entries, not different edges"
+    assert n != 9, "you added the values up: the weight of an edge is not a number of edges"
+    assert n == 4, f"A has the edges 0→1, 0→3, 1→4 and 2→0, so 4; yours are {n}"
 
 
-@pytest.mark.parametrize("width", [2, 5])
+@pytest.mark.parametrize("width", [2, 7])
 def test_a_sparse_matrix_sums_over_neighbours(width):
     """With as many columns as nodes, even `*` fits."""
-    A, x = _graph(), torch.arange(1.0, 5 * width + 1).view(width, 5).t()
+    A, x = _graph(), torch.arange(1.0, 7 * width + 1).view(width, 7).t()
     before, zero = x.clone(), torch.zeros(width)
-    want = torch.stack([2 * before[1], before[3], 4 * before[0], zero, zero])
-    backwards = torch.stack([4 * before[2], 2 * before[0], zero, before[1], zero])
+    want = torch.stack([2 * before[1] + before[3], 2 * before[4], 4 * before[0], *[zero] * 4])
+    backwards = torch.stack([4 * before[2], 2 * before[0], zero, before[0], 2 * before[1], zero, zero])
     with explain("neighbour_sum is a product of two matrices, (n, n) by (n, d); `*` multiplies entry by entry"):
+        neighbour_sum(A.coalesce(), x.clone())
+    with explain(_REFUSE):
         y = neighbour_sum(A, x)
     if isinstance(y, torch.Tensor):
         assert y.layout == torch.strided, "your result is sparse: `*` (or a sparse x) keeps the layout, A @ x is dense"

@@ -157,7 +157,9 @@ def test_memory_is_not_yet_a_model():
         assert layer.weight.requires_grad, "the weights of the model must require a gradient"
     with torch.no_grad():
         spread = model[2].bias.std().item()
-    assert 0.01 < spread < 0.15, f"the layer did not initialise its biases: their standard deviation is {spread:.3g}, not 0.08"
+    assert 0.01 < spread < 0.15, (
+        f"the layer did not initialise its biases: their standard deviation is {spread:.3g}, not 0.08"
+    )
 
 
 def test_every_layer_must_be_initialised_not_only_linear_ones():
@@ -165,7 +167,9 @@ def test_every_layer_must_be_initialised_not_only_linear_ones():
     for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
         got = getattr(model[1], name).detach()
         check_tensor(
-            got, torch.full((48,), value), f"BatchNorm1d starts with {name} = {value}; the layer did not initialise yours"
+            got,
+            torch.full((48,), value),
+            f"BatchNorm1d starts with {name} = {value}; the layer did not initialise yours",
         )
     steps = model[1].num_batches_tracked
     check_tensor(steps, torch.tensor(0), "BatchNorm1d has seen no batch yet; it did not initialise its counter")

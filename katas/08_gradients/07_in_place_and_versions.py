@@ -66,9 +66,11 @@ def test_backward_needs_the_result_of_exp():
     assert isinstance(y, torch.Tensor), f"softmax_rows returns a tensor, got {type(y).__name__}"
     assert y.requires_grad, "the result does not require grad: you left the graph on the way"
     with explain("you probably divided in place: exp saved its result for backward and you overwrote it"):
-        (got,) = torch.autograd.grad((y * c).sum(), x)
+        (got,) = torch.autograd.grad((y * c).sum(), x, allow_unused=True)
+    assert got is not None, "the result requires grad, but does not depend on x: it was built from a copy cut off from x"
     assert not torch.allclose(got, (s * c).detach(), rtol=1e-4), (
-        "wrong gradient, and no error: the row sums (or exp's saved result) went past autograd, through .data or detach"
+        "wrong gradient, and no error: the row sums (or exp's saved result) went past autograd, through .data, detach, "
+        "no_grad or plain numbers"
     )
     check_tensor(got, want, "the gradient of x, with the weights c, should be that of softmax", rtol=1e-4, atol=1e-6)
 
@@ -86,15 +88,19 @@ def test_a_leaf_can_be_edited_in_place_under_no_grad():
     w = layer.weight
     with torch.no_grad():
         w.copy_(torch.tensor([[-2.0, 0.125, 3.0], [0.5, -0.25, 0.75]]))
+    w.grad = torch.full((2, 3), 4.0)
+    memory = w.data_ptr()
     with explain("clamp_ should run: a leaf that requires grad can be edited only where autograd does not record"):
         clamp_(w, -0.25, 0.5)
     want = torch.tensor([[-0.25, 0.125, 0.5], [0.5, -0.25, 0.5]])
     check_tensor(w, want, "every value of the layer's own weight should be in [-0.25, 0.5]")
     assert w.requires_grad, "w no longer requires grad: the layer would not train any more"
     assert w.is_leaf, "w is no leaf any more: the clamp became a part of the graph, and w.grad will stay None"
+    assert w.data_ptr() == memory, "w was given other memory: in place means to write into the memory that w has"
+    check_tensor(w.grad, torch.full((2, 3), 4.0), "w.grad is not yours to change: clamp_ edits the numbers of w only")
     with explain("after clamp_ the layer should still train"):
         layer(torch.ones(1, 3)).sum().backward()
-    check_tensor(w.grad, torch.ones(2, 3), "after clamp_, backward should fill w.grad with the layer's gradient")
+    check_tensor(w.grad, torch.full((2, 3), 5.0), "after clamp_, backward should add the layer's gradient to w.grad")
 
 
 @pytest.mark.myth(

@@ -58,10 +58,6 @@ def _fill_a_matrix(x, values):
     return x
 
 
-def _fill_through_the_memory_of_values(x, values):
-    return x.copy_(values.as_strided(x.shape, torch.empty(x.shape).stride()))
-
-
 def _refuse_with_another_error(x):
     y = x.reshape(-1)
     if y.data_ptr() != x.data_ptr():
@@ -99,7 +95,7 @@ MISTAKES = [
         flat=lambda x: x.view(-1),
     ),
     Mistake(
-        "goes along the rows of x.t(), not through memory",
+        "along its rows, not through memory",
         caught_by="test_flat_reads_a_transposed_tensor_row_by_row",
         flat=lambda x: x.as_strided((x.numel(),), (1,)) if not x.is_contiguous() and x.dim() > 1 else x.reshape(-1),
     ),
@@ -110,33 +106,32 @@ MISTAKES = [
     ),
     Mistake(
         "your write went nowhere",
-        caught_by="test_fill_flat_writes_into_a_transposed_tensor",
+        caught_by="test_fill_flat_writes_into_any_strides",
         fill_flat_=_fill_through_reshape,
     ),
     Mistake(
-        "the values go along the rows of x, not through memory",
-        caught_by="test_fill_flat_writes_into_a_transposed_tensor",
+        "the values go along its rows, not through memory",
+        caught_by="test_fill_flat_writes_into_any_strides",
         fill_flat_=_fill_through_memory,
     ),
     Mistake(
         "your write went nowhere",
-        caught_by="test_fill_flat_writes_into_a_transposed_tensor",
+        caught_by="test_fill_flat_writes_into_any_strides",
         fill_flat_=_fill_rebound,
     ),
-    Mistake("x may have any shape", caught_by="test_fill_flat_takes_any_shape", fill_flat_=_fill_a_matrix),
     Mistake(
-        "only those take the values, row by row",
-        caught_by="test_fill_flat_takes_any_shape",
-        fill_flat_=_fill_through_the_memory_of_values,
+        "the values go along its rows, not through memory",
+        caught_by="test_fill_flat_writes_into_any_strides",
+        fill_flat_=_fill_a_matrix,
     ),
     Mistake(
-        "holds the values of x, as they are",
-        caught_by="test_flat_takes_any_shape_and_keeps_the_dtype",
+        "holds the values of x.t() as they are",
+        caught_by="test_flat_reads_a_transposed_tensor_row_by_row",
         flat=lambda x: x.reshape(-1).float(),
     ),
     Mistake(
         "also without a 1-D view",
-        caught_by="test_fill_flat_writes_into_a_transposed_tensor",
+        caught_by="test_fill_flat_writes_into_any_strides",
         fill_flat_=_fill_through_view,
     ),
     Mistake(

@@ -64,6 +64,17 @@ MISTAKES = [
         caught_by="test_expand_follows_the_strides_of_the_row",
         broadcast_rows=lambda row, n: row.as_strided((n, len(row)), (0, 1)),
     ),
+    Mistake(
+        "and you copied it: the rows lie on its memory",
+        caught_by="test_expand_follows_the_strides_of_the_row",
+        broadcast_rows=lambda row, n: row.contiguous().expand(n, -1),
+    ),
+    Mistake("one in each of 2 rows", caught_by=_EDIT, editable_rows=lambda row, n: torch.tensor([row.tolist()] * n)),
+    Mistake(
+        "in the dtype of row",
+        caught_by="test_contiguous_does_not_copy_what_is_contiguous",
+        editable_rows=lambda row, n: torch.zeros(n, len(row)) + row,
+    ),
     Mistake("one write hit them all", caught_by=_EDIT, editable_rows=lambda row, n: row.expand(n, -1)),
     Mistake("one write hit them all", caught_by=_EDIT, editable_rows=lambda row, n: row.clone().expand(n, -1)),
     Mistake("one in each of 2 rows", caught_by=_EDIT, editable_rows=lambda row, n: row.repeat(n)),
@@ -80,6 +91,12 @@ MISTAKES = [
         "holds each value 3 times in a row",
         caught_by=_EACH,
         repeat_each=lambda x, n: x[:, None].expand(-1, n),
+    ),
+    Mistake("holds each value 3 times in a row", caught_by=_EACH, repeat_each=lambda x, n: x.repeat(n).sort().values),
+    Mistake(
+        "keeps the dtype and the order of x",
+        caught_by=_EACH,
+        repeat_each=lambda x, n: torch.outer(x.double(), torch.ones(n).double()).flatten(),
     ),
     Mistake("could not be computed", caught_by=_EACH, repeat_each=lambda x, n: x.expand(n)),
 ]

@@ -55,6 +55,15 @@ def _as_it_comes(edges, n):
     return _coo(indices, (n, n)).coalesce()
 
 
+def _no_loops(edges, n):
+    return _coo(edges[edges[:, 0] != edges[:, 1]].t(), (n, n)).coalesce()
+
+
+def _whole_numbers(edges, n):
+    ones = torch.ones(len(edges), dtype=torch.int64)
+    return torch.sparse_coo_tensor(edges.t(), ones, (n, n), check_invariants=True).coalesce()
+
+
 def _dense(edges, n):
     return torch.zeros(n, n).index_put((edges[:, 0], edges[:, 1]), torch.ones(len(edges)), accumulate=True)
 
@@ -67,6 +76,19 @@ def _lie(edges, n):
 def _mean(A, x):
     A = A.to_dense()
     return A @ x / A.sum(1, keepdim=True).clamp(min=1)
+
+
+def _one_neighbour(A, x):
+    A = A.coalesce()
+    source, target = A.indices()
+    out = torch.zeros_like(x)
+    out[source] += A.values()[:, None] * x[target]
+    return out
+
+
+def _without_coalescing(A, x):
+    source, target = A.indices()
+    return torch.zeros_like(x).index_add_(0, source, A.values()[:, None] * x[target])
 
 
 _COUNTS_TWICE = "you dropped or overwrote the second one"
@@ -99,6 +121,10 @@ MISTAKES = [
         adjacency=lambda edges, n: _coo(edges.flip(1).t(), (n, n)).coalesce(),
     ),
     Mistake(
+        "entry [i, j] counts the edges from i to j", caught_by="test_duplicate_entries_add_up", adjacency=_no_loops
+    ),
+    Mistake("adjacency returns floats", caught_by="test_duplicate_entries_add_up", adjacency=_whole_numbers),
+    Mistake(
         "nodes without edges have a row and a column too",
         caught_by="test_the_size_is_not_in_the_entries",
         adjacency=lambda edges, n: _coo(edges.t()).coalesce(),
@@ -124,17 +150,22 @@ MISTAKES = [
         n_edges=lambda A: A.indices().shape[1],
     ),
     Mistake(
+        "A has the edges 0→1, 0→3, 1→4 and 2→0",
+        caught_by="test_an_entry_is_not_an_edge",
+        n_edges=lambda A: A.coalesce().values().unique().numel(),
+    ),
+    Mistake(
         "you added the values up",
         caught_by="test_an_entry_is_not_an_edge",
         n_edges=lambda A: int(A.coalesce().values().sum()),
     ),
     Mistake(
-        "A has the edges 0→1, 1→3 and 2→0",
+        "A has the edges 0→1, 0→3, 1→4 and 2→0",
         caught_by="test_an_entry_is_not_an_edge",
         n_edges=lambda A: A.coalesce().indices().numel(),
     ),
     Mistake(
-        "A has the edges 0→1, 1→3 and 2→0",
+        "A has the edges 0→1, 0→3, 1→4 and 2→0",
         caught_by="test_an_entry_is_not_an_edge",
         n_edges=lambda A: len(A),
     ),
@@ -158,6 +189,16 @@ MISTAKES = [
         "entries that come twice count twice",
         caught_by="test_a_sparse_matrix_sums_over_neighbours",
         neighbour_sum=lambda A, x: (A.to_dense() != 0).float() @ x,
+    ),
+    Mistake(
+        "row i is the sum of the rows",
+        caught_by="test_a_sparse_matrix_sums_over_neighbours",
+        neighbour_sum=_one_neighbour,
+    ),
+    Mistake(
+        ".indices() and .values() refuse to answer then",
+        caught_by="test_a_sparse_matrix_sums_over_neighbours",
+        neighbour_sum=_without_coalescing,
     ),
     Mistake("row i is the sum of the rows", caught_by="test_a_sparse_matrix_sums_over_neighbours", neighbour_sum=_mean),
 ]

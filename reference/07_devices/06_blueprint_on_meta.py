@@ -169,7 +169,9 @@ MISTAKES = [
     Mistake("belong on the cpu, they are on", caught_by=_t5, materialise=lambda build, device: _meta(build)),
     Mistake("belong on the cpu, they are on", caught_by=_t5, materialise=_load_into_meta),
     Mistake("materialise left meta as the default", caught_by=_t5, materialise=_set_and_move),
-    Mistake("materialise failed on the device cpu", caught_by=_t5, materialise=lambda build, device: build(device=device)),
+    Mistake(
+        "materialise failed on the device cpu", caught_by=_t5, materialise=lambda build, device: build(device=device)
+    ),
     Mistake("param_bytes never built the model", caught_by=_t3, param_bytes=lambda build: 36),
     Mistake(
         "output_shape never ran the model",

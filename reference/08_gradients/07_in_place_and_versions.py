@@ -62,6 +62,10 @@ def _under_no_grad(x):
         return softmax_rows(x)
 
 
+def _from_a_copy(x):
+    return softmax_rows(x.detach().clone().requires_grad_())
+
+
 def _over_everything(x):
     e = x.exp()
     return e / e.sum()
@@ -106,6 +110,17 @@ def _clamp_and_freeze(w, lo, hi):
     w.clamp_(lo, hi)
 
 
+def _other_memory(w, lo, hi):
+    with torch.no_grad():
+        w.set_(w.clamp(lo, hi))
+
+
+def _clear_the_gradient(w, lo, hi):
+    with torch.no_grad():
+        w.clamp_(lo, hi)
+    w.grad = None
+
+
 def _only_from_above(w, lo, hi):
     with torch.no_grad():
         w.clamp_(max=hi)
@@ -122,6 +137,7 @@ MISTAKES = [
     Mistake("wrong gradient, and no error", caught_by=_GRAD, softmax_rows=_divide_data_in_place),
     Mistake("wrong gradient, and no error", caught_by=_GRAD, softmax_rows=_detach_the_sum),
     Mistake("the result does not require grad", caught_by=_GRAD, softmax_rows=_under_no_grad),
+    Mistake("does not depend on x", caught_by=_GRAD, softmax_rows=_from_a_copy),
     Mistake("so nothing may be written into it", caught_by=_GRAD, softmax_rows=_exp_in_place),
     Mistake("an in-place operation wrote into the caller's tensor", caught_by=_ALONE, softmax_rows=_exp_in_place),
     Mistake("an in-place operation wrote into the caller's tensor", caught_by=_ALONE, softmax_rows=_shift_in_place),
@@ -132,6 +148,8 @@ MISTAKES = [
     Mistake("can be edited only where autograd does not record", caught_by=_LEAF, clamp_=_clamp_while_recording),
     Mistake("every value of the layer's own weight", caught_by=_LEAF, clamp_=_clamp_a_copy),
     Mistake("every value of the layer's own weight", caught_by=_LEAF, clamp_=_only_from_above),
+    Mistake("w was given other memory", caught_by=_LEAF, clamp_=_other_memory),
+    Mistake("w.grad is not yours to change", caught_by=_LEAF, clamp_=_clear_the_gradient),
     Mistake("w no longer requires grad", caught_by=_LEAF, clamp_=_clamp_and_freeze),
     Mistake("autograd did not notice your edit", caught_by=_STALE, clamp_=_clamp_data),
     Mistake("autograd did not notice your edit", caught_by=_STALE, clamp_=_replace_data),

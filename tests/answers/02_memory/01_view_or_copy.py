@@ -85,7 +85,7 @@ WRONG = [
     ),
     Mistake("your write went nowhere", caught_by="", fill_flat_=_fill_flattened),
     Mistake("your write went nowhere", caught_by="", fill_flat_=_fill_rebound),
-    Mistake("x may have any shape", caught_by="", fill_flat_=lambda x, v: x.copy_(v.view(x.size(0), x.size(1)))),
+    Mistake("also without a 1-D view", caught_by="", fill_flat_=lambda x, v: x.copy_(v.view(x.size(0), x.size(1)))),
     Mistake("where view refuses, it copies", caught_by="", flat=lambda x: x.view(x.numel())),
     Mistake(
         "you copied a contiguous tensor that could be viewed",

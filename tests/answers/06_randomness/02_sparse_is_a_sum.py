@@ -128,6 +128,9 @@ def _overwrites_the_sum(A, x):
 
 
 WRONG = [
+    Mistake(
+        "A has the edges 0→1, 0→3, 1→4 and 2→0", caught_by="", n_edges=lambda A: torch.unique(A._indices()).numel()
+    ),
     Mistake("you dropped or overwrote the second one", caught_by="", adjacency=_yes_or_no),
     Mistake("you call it coalesced, but 0→1 is still there", caught_by="", adjacency=_says_coalesced),
     Mistake("entries that come twice count twice", caught_by="", neighbour_sum=_overwrites_the_sum),

@@ -23,6 +23,17 @@ def _in_log_space(x):
     return (x - torch.logsumexp(x, dim=1, keepdim=True)).exp_()
 
 
+def _exp_of_log_softmax(x):
+    return x.log_softmax(1).exp()
+
+
+def _one_by_one(w, lo, hi):
+    with torch.no_grad():
+        flat = w.view(-1)
+        for i, value in enumerate(flat.tolist()):
+            flat[i] = min(max(value, lo), hi)
+
+
 @torch.no_grad()
 def _masked_writes(w, lo, hi):
     w[w < lo] = lo
@@ -50,6 +61,7 @@ def _minimum_of_maximum(w, lo, hi):
 
 RIGHT = [
     {"softmax_rows": lambda x: (x.exp().T / x.exp().sum(dim=1)).T, "clamp_": _minimum_of_maximum},
+    {"softmax_rows": _exp_of_log_softmax, "clamp_": _one_by_one},
     {"softmax_rows": _shifted, "clamp_": _masked_writes},
     {"softmax_rows": _edit_a_clone, "clamp_": _detached_alias},
     {"softmax_rows": _row_by_row, "clamp_": _out_argument},
@@ -78,6 +90,18 @@ def _through_numpy(x):
     e = x.detach().numpy()
     e = torch.from_numpy(e).exp()
     return e / e.sum(1, keepdim=True)
+
+
+def _sums_under_no_grad(x):
+    e = x.exp()
+    with torch.no_grad():
+        s = e.sum(1, keepdim=True)
+    return e / s
+
+
+def _tensor_of_numbers(x):
+    rows = [[v / sum(row) for v in row] for row in x.exp().tolist()]
+    return torch.tensor(rows, dtype=x.dtype, requires_grad=True)
 
 
 def _sub_data(x):
@@ -124,7 +148,9 @@ WRONG = [
     Mistake("exp saved its result for backward and you overwrote it", caught_by="", softmax_rows=_div_),
     Mistake("exp saved its result for backward and you overwrote it", caught_by="", softmax_rows=_write_through_rows),
     Mistake("wrong gradient, and no error", caught_by="", softmax_rows=_sums_as_numbers),
+    Mistake("wrong gradient, and no error", caught_by="", softmax_rows=_sums_under_no_grad),
     Mistake("the result does not require grad", caught_by="", softmax_rows=_through_numpy),
+    Mistake("does not depend on x", caught_by="", softmax_rows=_tensor_of_numbers),
     Mistake("an in-place operation wrote into the caller's tensor", caught_by="", softmax_rows=_sub_data),
     Mistake("over the sum of exp(x) in the same row", caught_by="", softmax_rows=_whole),
     Mistake("autograd did not notice your edit", caught_by="", clamp_=_numpy_memory),
