@@ -239,7 +239,8 @@ class Page:
         if any(r.state == "stand-in" for r in results):
             rows.append("one of them done on the stand-in data only: pytest --kata-download fetches MNIST")
         if here or tests:
-            rows.append(f"not run here, for want of a GPU: {tests} tests" + (f", {here} whole katas" if here else ""))
+            parts = [f"{n} {what}{'s' * (n > 1)}" for n, what in ((tests, "test"), (here, "whole kata")) if n]
+            rows.append(f"not run here, for want of a GPU: {' and '.join(parts)}")
         return [Line(line, ("yellow",)) for row in rows for line in self.wrapped(row)]
 
     def _what_next(self, result: Result, walked: bool) -> list[Line]:

@@ -136,3 +136,19 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Proje
     monkeypatch.delenv("KATA_SOLUTIONS", raising=False)
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     return Project(pytester)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The default run of tests/ leaves out what is marked slow; `-m slow`, or naming the file, runs it."""
+    if config.option.markexpr:
+        return
+    named = {Path(argument.split("::")[0]).name for argument in config.args}
+    here = Path(__file__).parent
+    slow = [
+        item
+        for item in items
+        if item.get_closest_marker("slow") and item.path.is_relative_to(here) and item.path.name not in named
+    ]
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]

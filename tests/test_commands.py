@@ -36,7 +36,7 @@ def test_list_says_of_gpu_katas_that_they_were_not_run_here(project, monkeypatch
     text = screen(project.run("--kata-list"))
     assert "beta  not run here: needs a GPU" in text
     assert "1 of 3 done" in text
-    assert "not run here, for want of a GPU: 0 tests, 1 whole katas" in screen(project.run())
+    assert "not run here, for want of a GPU: 1 whole kata" in screen(project.run())
 
 
 def test_hint_gives_the_next_one_each_time_and_the_last_one_stays(project):

@@ -56,7 +56,8 @@ def _saved_by(model, file):
     """What save_weights wrote, and how many bytes."""
     with explain("save_weights failed: save the tensors by name, not the module"):
         save_weights(model, file)
-    assert file.is_file(), f"save_weights wrote nothing to {file.name}"
+    written = file.is_file()
+    assert written, f"save_weights wrote nothing to {file.name}"
     with explain("torch.load refuses your file by default: save the tensors by name, not the module"):
         saved = torch.load(file, weights_only=True)
     assert isinstance(saved, dict), f"the file holds a {type(saved).__name__}, not a dict from names to tensors"

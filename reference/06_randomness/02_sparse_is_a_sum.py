@@ -59,11 +59,6 @@ def _no_loops(edges, n):
     return _coo(edges[edges[:, 0] != edges[:, 1]].t(), (n, n)).coalesce()
 
 
-def _whole_numbers(edges, n):
-    ones = torch.ones(len(edges), dtype=torch.int64)
-    return torch.sparse_coo_tensor(edges.t(), ones, (n, n), check_invariants=True).coalesce()
-
-
 def _dense(edges, n):
     return torch.zeros(n, n).index_put((edges[:, 0], edges[:, 1]), torch.ones(len(edges)), accumulate=True)
 
@@ -123,7 +118,6 @@ MISTAKES = [
     Mistake(
         "entry [i, j] counts the edges from i to j", caught_by="test_duplicate_entries_add_up", adjacency=_no_loops
     ),
-    Mistake("adjacency returns floats", caught_by="test_duplicate_entries_add_up", adjacency=_whole_numbers),
     Mistake(
         "nodes without edges have a row and a column too",
         caught_by="test_the_size_is_not_in_the_entries",

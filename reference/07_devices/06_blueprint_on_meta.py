@@ -166,8 +166,8 @@ MISTAKES = [
         caught_by=_t5,
         materialise=lambda build, device: _meta(build).apply(_reset).to_empty(device=device),
     ),
-    Mistake("belong on the cpu, they are on", caught_by=_t5, materialise=lambda build, device: _meta(build)),
-    Mistake("belong on the cpu, they are on", caught_by=_t5, materialise=_load_into_meta),
+    Mistake("parameters and buffers belong on the cpu", caught_by=_t5, materialise=lambda build, device: _meta(build)),
+    Mistake("parameters and buffers belong on the cpu", caught_by=_t5, materialise=_load_into_meta),
     Mistake("materialise left meta as the default", caught_by=_t5, materialise=_set_and_move),
     Mistake(
         "materialise failed on the device cpu", caught_by=_t5, materialise=lambda build, device: build(device=device)

@@ -159,7 +159,7 @@ def _plain_parameters(build, device):
 WRONG = [
     Mistake("a weight that two layers share is there once", caught_by="", param_bytes=_vector),
     Mistake("output_shape allocated the real thing", caught_by="", output_shape=_run_for_real),
-    Mistake("belong on the cpu, they are on", caught_by="", materialise=_plain_parameters),
+    Mistake("parameters and buffers belong on the cpu", caught_by="", materialise=_plain_parameters),
     Mistake("ended well and left meta as the default device", caught_by="", output_shape=_leak),
     Mistake("ended with an error and left meta as the default device", caught_by="", param_bytes=_leak_on_error),
     Mistake("param_bytes allocated the real thing", caught_by="", param_bytes=_build_then_measure),
@@ -182,7 +182,7 @@ WRONG = [
         caught_by="",
         output_shape=lambda build, shape: tuple(_skeleton(build)(torch.empty(shape, device="meta")).squeeze().shape),
     ),
-    Mistake("belong on the cpu, they are on", caught_by="", materialise=lambda build, device: _skeleton(build).eval()),
+    Mistake("parameters and buffers belong on the cpu", caught_by="", materialise=lambda build, device: _skeleton(build).eval()),
 ]
 
 

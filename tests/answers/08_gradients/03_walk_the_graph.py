@@ -118,6 +118,7 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake("reaches no leaf: not even itself", caught_by="", leaves=lambda t: _leaves_by_stack(t) or [t]),
     Mistake(
         "graphs are deeper than the Python stack",
         caught_by="",
