@@ -52,17 +52,17 @@ def test_a_slice_is_a_window():
 
 
 def test_a_slice_follows_the_strides():
-    base = torch.arange(12).view(3, 4)
+    base = torch.arange(15).view(3, 5)[:, 1:]
     with explain("x may have any strides: here it is a transposed matrix"):
         c = corner(base.t(), 3)
-    want = torch.tensor([[0, 4, 8], [1, 5, 9], [2, 6, 10]])
+    want = torch.tensor([[1, 6, 11], [2, 7, 12], [3, 8, 13]])
     check_tensor(c, want, "x was a transposed matrix: the corner goes along its rows and columns, not through memory")
     assert shares_memory(c, base), "x was a transposed matrix, and you returned a copy of it"
 
 
 def test_an_assignment_through_a_mask_writes_to_x():
     x = torch.arange(1.0, 13).view(4, 3)
-    before = x.clone()
+    before, window = x.clone(), x[:]
     mask = torch.tensor([False, False, True, True])
     with explain("zero_column_(x, row_mask, 1) failed: x is 4 x 3, and row_mask has 4 values"):
         zero_column_(x, mask, 1)
@@ -70,6 +70,7 @@ def test_an_assignment_through_a_mask_writes_to_x():
     assert x[:, [0, 2]].equal(before[:, [0, 2]]), "you changed other columns than the one that was asked for"
     assert x[:2, 1].equal(before[:2, 1]), "you changed rows where the mask is False"
     check_tensor(x[2:, 1], torch.zeros(2), "the column is 0 where the mask is True")
+    assert shares_memory(window, x), "you gave x other memory: who held a window on x before, still sees the old values"
     assert mask.tolist() == [False, False, True, True], "you changed the mask"
 
 
@@ -82,6 +83,7 @@ def test_a_mask_may_pick_nothing():
 
 def test_swapping_rows_needs_a_copy():
     x = torch.tensor([[1.0, 2], [3, 4], [1e9, 6]])
+    window = x[:]
     with explain("swap_rows_(x, 0, 2) of a 3 x 2 matrix failed"):
         swap_rows_(x, 0, 2)
     assert not x.equal(torch.tensor([[1.0, 2], [3, 4], [1e9, 6]])), (
@@ -91,6 +93,7 @@ def test_swapping_rows_needs_a_copy():
         f"one row is there twice, the other is lost: you read a row after it was overwritten\n{x}"
     )
     check_tensor(x, torch.tensor([[1e9, 6.0], [3, 4], [1, 2]]), "rows 0 and 2 trade places, row 1 stays")
+    assert shares_memory(window, x), "you gave x other memory: who held a window on x before, still sees the old rows"
 
 
 @pytest.mark.myth(
@@ -98,8 +101,8 @@ def test_swapping_rows_needs_a_copy():
     today="x[0] is a window, even in one dimension: one value is there twice, the other is lost",
 )
 def test_even_a_single_value_is_a_window():
-    x = torch.tensor([10, 20, 30, 40])
+    x = torch.tensor([10, 20, 16777217, 40])
     with explain("swap_rows_(x, 0, 2) of a 1-D tensor failed: x[0] has no columns"):
         swap_rows_(x, 0, 2)
     assert not x[0].equal(x[2]), f"one value is there twice, the other is lost: x[0] is a window, no number\n{x}"
-    check_tensor(x, torch.tensor([30, 20, 10, 40]), "x[0] and x[2] trade places")
+    check_tensor(x, torch.tensor([16777217, 20, 10, 40]), "x[0] and x[2] trade places, exactly")

@@ -80,13 +80,18 @@ def test_a_grid_need_not_be_square_nor_in_order():
     assert _shape(out) != (3, 2), "you returned (C, R): the rows come first"
     want = torch.tensor([[14, 11, 11], [4, 1, 1]])
     check_tensor(out, want, "grid has row 2, then row 0, at the columns 4, 1, 1: in that order, and column 1 twice")
+    with explain("grid(x, rows, cols) failed: there is 1 row and there are 2 columns"):
+        out = grid(x, torch.tensor([3]), torch.tensor([2, 0]))
+    check_tensor(out, torch.tensor([[17, 15]]), "one row and two columns make (1, 2): R is 1, and the dimension stays")
 
 
 def test_a_bool_tensor_is_a_mask():
+    x, mask = torch.tensor([1.5, 2.5, 0.0, 4.5]), torch.tensor([False, False, True, True])
     with explain("keep(x, mask) failed: the mask is bool"):
-        out = keep(torch.tensor([1.5, 2.5, 3.5, 4.5]), torch.tensor([False, False, True, True]))
+        out = keep(x, mask)
     assert _shape(out) != (2, 1), "you returned a column; asked is (2,)"
-    check_tensor(out, torch.tensor([3.5, 4.5]), "the mask was bool, and keeps the last two values")
+    check_tensor(out, torch.tensor([0.0, 4.5]), "the mask was bool, and keeps the last two values, whatever they are")
+    check_tensor(x, torch.tensor([1.5, 2.5, 0.0, 4.5]), "keep(x, mask) changed x")
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8])
@@ -100,6 +105,6 @@ def test_zeros_and_ones_are_positions_not_a_mask(dtype):
 
 def test_a_mask_that_keeps_one_value_gives_a_tensor_of_one():
     with explain("keep(x, mask) failed: the mask has a single 1"):
-        out = keep(torch.tensor([1.5, 2.5, 3.5]), torch.tensor([0, 1, 0]))
+        out = keep(torch.tensor([1.5, 2.5, 3.5], dtype=torch.float64), torch.tensor([0, 1, 0]))
     assert _shape(out) != (), "one value was kept, and your squeeze ate the dimension"
-    check_tensor(out, torch.tensor([2.5]), "one value was kept: the result is (1,)")
+    check_tensor(out, torch.tensor([2.5], dtype=torch.float64), "one value was kept: (1,), in the dtype of x")

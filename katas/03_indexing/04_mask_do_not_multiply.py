@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from dojo import under_test
-from dojo.kit import check_tensor, explain
+from dojo.kit import check_tensor, explain, shares_memory
 
 
 def invert(mask: torch.Tensor) -> torch.Tensor:
@@ -64,13 +64,14 @@ def test_flipping_the_bits_of_a_uint8_is_not_logical_not():
 
 
 def test_a_mean_must_not_count_what_is_masked_out():
-    x = torch.tensor([[4.0, 30], [5, 50]])
+    x = torch.tensor([[4.0, 30], [5, 50]], dtype=torch.float64)
     with explain("masked_mean(x, mask) failed: x and mask are (2, 2)"):
         out = masked_mean(x, torch.tensor([[True, False], [True, False]]))
     if isinstance(out, torch.Tensor) and out.numel() == 1:
         assert out.item() != 2.25, "you divided by the number of all values: those that became 0 still count (2.25)"
         assert out.item() != 22.25, "you took the mean of all values: the mask keeps only 4 and 5"
-    check_tensor(out, torch.tensor(4.5), "the mask keeps 4 and 5", rtol=1e-5)
+    check_tensor(out, torch.tensor(4.5, dtype=torch.float64), "the mask keeps 4 and 5", rtol=1e-5)
+    check_tensor(x, torch.tensor([[4.0, 30], [5, 50]], dtype=torch.float64), "masked_mean(x, mask) changed x")
 
 
 def test_zero_times_nan_is_nan():
@@ -89,15 +90,20 @@ def test_fill_makes_a_new_tensor():
         out = fill(x, mask, -1.0)
     check_tensor(out, torch.tensor([[-1.0, 2, 3], [4, 5, -1]]), "fill(x, mask, -1) has -1 where the mask is True")
     check_tensor(x, torch.tensor([[1.0, 2, 3], [4, 5, 6]]), "you wrote into x; asked is a new tensor")
+    untouched = fill(x, torch.zeros(2, 3, dtype=torch.bool), -1.0)
+    check_tensor(untouched, x, "the mask is False everywhere: the values of x")
+    assert not shares_memory(untouched, x), "the mask is False everywhere, and you returned x: asked is a new tensor"
 
 
 def test_fill_covers_nan_and_leaves_the_rest():
-    with explain("fill(x, mask, 7.0) failed: x and mask are (3,)"):
-        out = fill(torch.tensor([_NAN, 2.0, _NAN]), torch.tensor([True, False, False]), 7.0)
+    x = torch.tensor([_NAN, 2.0, _NAN], dtype=torch.float64)
+    with explain("fill(x, mask, 0.1) failed: x and mask are (3,)"):
+        out = fill(x, torch.tensor([True, False, False]), 0.1)
     if isinstance(out, torch.Tensor) and out.shape == (3,):
         assert not out[0].isnan(), "the NaN is still there where the mask is True: NaN * 0 is NaN"
         assert out[2].isnan(), "the mask is False at the last place: the NaN there stays, nobody asked to hide it"
-    check_tensor(out, torch.tensor([7.0, 2.0, _NAN]), "7 where the mask is True, the value of x elsewhere")
+    want = torch.tensor([0.1, 2.0, _NAN], dtype=torch.float64)
+    check_tensor(out, want, "0.1 where the mask is True, the value of x elsewhere, in the dtype of x and as exact")
 
 
 def test_zero_times_infinity_is_nan_too():

@@ -43,6 +43,8 @@ def reparam(mu: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
 under_test(globals())
 
 _ADD_UP = "add the log densities of a row up"
+_CUT = "it is not in your draw, or the graph was cut on the way (detach, sample, no_grad)"
+_A_VARIANCE = "you took sigma for a variance: it is the standard deviation"
 
 
 def _actions(logits, n):
@@ -62,58 +64,84 @@ def test_logits_are_not_probabilities():
     """Logits 0 and log 3 mean odds of 1 to 3."""
     actions = _actions(torch.tensor([0.0, math.log(3)]), 4000)
     share = (actions == 1).double().mean().item()
-    assert share < 1, "always class 1: the logits were taken for probabilities (0 is 'never'), or you took the argmax"
-    assert abs(share - 0.6) > 0.05, "class 1 came in 60%, as after a sigmoid per class; softmax makes one distribution"
+    assert share < 1, (
+        "always class 1: the logits were taken for probabilities (0 is 'never'), "
+        "or you took the argmax, or one draw n times"
+    )
+    assert abs(share - 0.61) > 0.05, (
+        f"class 1 came in {share:.0%}, as after a sigmoid per class, or two softmaxes; one softmax makes a distribution"
+    )
     assert abs(share - 0.75) < 0.05, f"class 1 has odds of 3 to 1, so 75% of the draws, yours has {share:.0%}"
+    again = _actions(torch.tensor([0.0, math.log(3)]), 4000)
+    assert not torch.equal(actions, again), (
+        "two calls drew the same 4000 classes: each call must draw anew, without a seed"
+    )
 
 
 def test_logits_may_be_negative():
-    """A constant added to all logits changes nothing: odds of 1 to 3 to 4 again."""
-    actions = _actions(torch.tensor([1.0, 3.0, 4.0]).log() - 1, 4000)
-    for k, want in enumerate((0.125, 0.375, 0.5)):
+    """A constant added to all logits changes nothing: still odds of 1 to 2 to 1 to 1 to 5."""
+    logits = torch.tensor([1.0, 2.0, 1.0, 1.0, 5.0]).log() - 1
+    _actions(logits, 1)
+    actions = _actions(logits, 4000)
+    for k, want in enumerate((0.1, 0.2, 0.1, 0.1, 0.5)):
         share = (actions == k).double().mean().item()
         assert abs(share - want) < 0.05, f"class {k} has a probability of {want:.1%}, yours came in {share:.1%}"
 
 
-def test_a_row_is_one_event():
-    mu, sigma, x = torch.zeros(3), torch.ones(3), torch.zeros(2, 3)
-    with explain("mu and sigma are (3,), x is (2, 3)"):
-        got = log_prob(mu, sigma, x)
+def _log_prob(mu, sigma, x):
+    given = mu.clone(), sigma.clone(), x.clone()
+    with explain(f"log_prob must take mu and sigma of shape {tuple(mu.shape)} and x of shape {tuple(x.shape)}"):
+        got = log_prob(*given)
     assert isinstance(got, torch.Tensor), f"log_prob returns a tensor, yours is {type(got).__name__}"
-    assert got.shape != (2, 3), f"you have one number per element, but a row is one point: {_ADD_UP}"
-    assert got.shape == (2,), f"x has 2 rows, so log_prob is (2,), yours is {tuple(got.shape)}"
-    check_tensor(got, torch.tensor([-2.7568, -2.7568]), f"3 * log(1 / sqrt(2 pi)): {_ADD_UP}", atol=1e-3)
+    unchanged = all(torch.equal(a, b) for a, b in zip(given, (mu, sigma, x), strict=True))
+    assert unchanged, "log_prob changed a tensor that it was given"
+    B, D = x.shape
+    assert got.shape != (B, D), f"you have one number per element, but a row is one point: {_ADD_UP}"
+    rows = "1 row" if B == 1 else f"{B} rows"
+    assert got.shape == (B,), f"x has {rows}, so log_prob is ({B},), yours is {tuple(got.shape)}"
+    return got.detach().float()
+
+
+def test_a_row_is_one_event():
+    mu, sigma = torch.zeros(3), torch.ones(3)
+    for B in (2, 1):
+        got = _log_prob(mu, sigma, torch.zeros(B, 3))
+        want = torch.full((B,), -2.7568)
+        check_tensor(got, want, f"at the mean of 3 standard normals: 3 * log(1 / sqrt(2 pi)); {_ADD_UP}", atol=1e-3)
     mu, sigma = torch.tensor([1.0, -2.0, 0.0]), torch.tensor([0.5, 2.0, 1.0])
     x = torch.tensor([[1.0, 0.0, 1.0], [2.0, -2.0, 0.0], [1.0, -2.0, -3.0], [0.0, 4.0, 0.5]])
-    with explain("mu and sigma are (3,), x is (4, 3)"):
-        got = log_prob(mu, sigma, x)
+    got = _log_prob(mu, sigma, x)
+    variance = torch.tensor([-1.5, -1.0, -4.5, -10.125]) - 2.7568
+    assert not torch.allclose(got, variance, atol=1e-3), _A_VARIANCE
     want = torch.tensor([-1.0, -2.0, -4.5, -6.625]) - 2.7568
-    check_tensor(got, want, "each column has its own mu and sigma", atol=1e-3)
+    check_tensor(got, want, "a row's log density: each column has its own mu and sigma", atol=1e-3)
 
 
 def test_a_density_may_exceed_one():
-    mu, sigma = torch.tensor([0.5]), torch.tensor([0.1])
-    with explain("mu and sigma are (1,), x is (2, 1)"):
-        got = log_prob(mu, sigma, torch.tensor([[0.5], [0.7]]))
-    if isinstance(got, torch.Tensor) and got.numel() == 2:
-        peak, other = got.detach().flatten().tolist()
-        assert abs(peak - 0.2323) > 1e-3, "you took sigma for a variance: it is the standard deviation"
-        cut = abs(peak) < 1e-3 and abs(other + 0.6164) < 1e-3
-        assert not cut, "a log density may be positive, as a density may exceed 1: you cut it off at 0"
+    got = _log_prob(torch.tensor([0.5]), torch.tensor([0.1]), torch.tensor([[0.5], [0.7]]))
+    peak, other = got.tolist()
+    assert abs(peak - 0.2323) > 1e-3, _A_VARIANCE
+    cut = abs(peak) < 1e-3 and abs(other + 0.6164) < 1e-3
+    assert not cut, "a log density may be positive, as a density may exceed 1: you cut it off at 0"
     check_tensor(got, torch.tensor([1.3836, -0.6164]), "log density of Normal(0.5, 0.1) at 0.5 and 0.7", atol=1e-3)
+
+
+def _reparam(mu, sigma):
+    with explain(f"reparam must take mu and sigma of any shape, here {tuple(mu.shape)}"):
+        z = reparam(mu, sigma)
+    assert isinstance(z, torch.Tensor), f"reparam returns a tensor, yours is {type(z).__name__}"
+    assert z.shape == mu.shape, f"mu is {tuple(mu.shape)}, so is the draw, yours is {tuple(z.shape)}"
+    return z.float()
 
 
 def test_the_gradient_passes_through_a_sample():
     mu, sigma = torch.tensor([1.0, -2.0, 3.0], requires_grad=True), torch.tensor([0.5, 2.0, 1.0], requires_grad=True)
     weights = torch.tensor([1.0, 10.0, 100.0])
-    with explain("mu and sigma are (3,)"):
-        z = reparam(mu, sigma)
-    assert isinstance(z, torch.Tensor), f"reparam returns a tensor, yours is {type(z).__name__}"
-    assert z.shape == (3,), f"mu is (3,), so is the draw, yours is {tuple(z.shape)}"
+    z = _reparam(mu, sigma)
     assert z.requires_grad, "your draw has no graph: sample() (or detach, or no_grad) cut it"
     to_mu, to_sigma = torch.autograd.grad(z, (mu, sigma), weights, allow_unused=True)
-    assert to_mu is not None, "no gradient reaches mu: detach, sample or no_grad cut it off"
-    assert to_sigma is not None, "no gradient reaches sigma: detach, sample or no_grad cut it off"
+    assert to_mu is not None, f"no gradient reaches mu: {_CUT}"
+    assert to_sigma is not None, f"no gradient reaches sigma: {_CUT}"
     assert to_mu.any(), "a gradient of 0 reaches mu: torch.normal has a backward, but it is 0"
     check_tensor(to_mu, weights, "moving mu moves the draw by as much, so dz/dmu is 1", rtol=1e-4)
     noise = (z.detach() - mu.detach()) / sigma.detach()
@@ -122,13 +150,14 @@ def test_the_gradient_passes_through_a_sample():
 
 def test_a_sample_has_the_spread_of_its_sigma():
     mu, sigma = torch.full((2, 4000), 5.0), torch.tensor([[4.0], [0.25]]).expand(2, 4000)
-    with explain("mu and sigma may have any shape, here (2, 4000)"):
-        z = reparam(mu, sigma)
-    assert isinstance(z, torch.Tensor), f"reparam returns a tensor, yours is {type(z).__name__}"
-    assert z.shape == (2, 4000), f"mu is (2, 4000), so is the draw, yours is {tuple(z.shape)}"
-    std = z.detach().std(1)
+    z = _reparam(mu, sigma).detach()
+    std = z.std(1)
     assert std.min() > 1e-3, "all draws of a row are the same: every element needs its own noise"
-    noise = (z.detach() - mu) / sigma
+    noise = (z - mu) / sigma
     assert (noise[0] - noise[1]).abs().max() > 1e-2, "both rows got the same noise: every element needs its own"
     check_tensor(std, torch.tensor([4.0, 0.25]), "sigma is the standard deviation of the draws", rtol=0.1)
-    check_tensor(z.detach().mean(1), torch.tensor([5.0, 5.0]), "mu is the mean of the draws", rtol=0.1)
+    check_tensor(z.mean(1), torch.tensor([5.0, 5.0]), "mu is the mean of the draws", rtol=0.1)
+    inside = (noise.abs() < 1).double().mean().item()
+    assert abs(inside - 0.68) < 0.03, f"68% of normal draws lie within one sigma of mu, of yours {inside:.0%}"
+    again = _reparam(mu, sigma).detach()
+    assert not torch.equal(z, again), "two calls drew the same numbers: each call needs new noise, without a seed"

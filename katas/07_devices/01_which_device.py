@@ -42,10 +42,10 @@ def on_device(x: torch.Tensor, device: str | torch.device) -> bool:
 under_test(globals())
 
 
-def _picked_on(*, cuda, built):
+def _picked_on(*, cuda, built, devices=2):
     """What pick_device answers on a pretended machine."""
     with (
-        pretend_machine(cuda=cuda, built=built, devices=2),
+        pretend_machine(cuda=cuda, built=built, devices=devices),
         mock.patch("torch.cuda.current_device", return_value=0),
         mock.patch("torch.accelerator.current_device_index", return_value=0),
         explain("pick_device must only ask torch what there is: a call to the GPU itself fails where there is none"),
@@ -79,13 +79,20 @@ def test_naming_a_gpu_does_not_make_one(built):
     assert got.type == "cpu", f"this machine has no GPU, so the CPU is left, yet you picked {got}"
 
 
-def test_a_gpu_is_picked_where_there_is_one():
-    got = _picked_on(cuda=True, built=True)
-    assert got.type == "cuda", f"this machine has two GPUs, and you picked {got}"
+@pytest.mark.parametrize("devices", [2, 1])
+def test_a_gpu_is_picked_where_there_is_one(devices):
+    got = _picked_on(cuda=True, built=True, devices=devices)
+    assert got.type == "cuda", (
+        f"torch says that this machine has usable GPUs ({devices}), and you picked {got}: ask torch, at each call"
+    )
+    assert (got.index or 0) < devices, (
+        f"{got} does not exist: the GPUs are counted from 0, and this machine has {devices}"
+    )
 
 
 def test_the_picked_device_holds_a_tensor_here():
-    device = pick_device()
+    with explain("pick_device must only ask torch what there is: a call to the GPU itself fails where there is none"):
+        device = pick_device()
     with explain(f"pick_device returned {device!r}, but no tensor can be made there on this machine"):
         x = torch.ones(2, device=device)
         total = x.sum().item()

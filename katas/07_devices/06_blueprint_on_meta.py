@@ -64,8 +64,8 @@ class _Spy(nn.Module):
 
 
 def _tied():
-    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 4, dtype=torch.float64), nn.Linear(4, 4))
-    model[3].weight = model[0].weight
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4, dtype=torch.float64), nn.Linear(4, 4))
+    model[2].weight = model[0].weight
     return model
 
 
@@ -95,9 +95,10 @@ def test_a_parameter_takes_its_numel_times_the_size_of_its_dtype():
     assert got == 36, f"Linear(2, 3) has 6 weights and 3 biases of 4 bytes, 36 in all; you said {got}"
     got = param_bytes(lambda: nn.Linear(2, 3).half())
     assert got == 18, f"float16 values take 2 bytes each, 18 in all; you said {got}"
-    got, want = param_bytes(_tied), (16 + 4 + 4 + 4 + 4) * 4 + (16 + 4) * 8
-    why = "a weight that two layers share is there once, and buffers are no parameters"
-    assert got == want, f"{why}: {want} bytes, you said {got}"
+    got = param_bytes(lambda: nn.BatchNorm1d(5))
+    assert got == 40, f"BatchNorm1d(5) has 5 weights and 5 biases, 40 bytes; buffers are no parameters; you said {got}"
+    got, want = param_bytes(_tied), (16 + 4 + 4) * 4 + (16 + 4) * 8
+    assert got == want, f"a weight that two layers share is there once: {want} bytes in all, you said {got}"
 
 
 def test_shapes_are_known_without_values():
@@ -143,7 +144,7 @@ def test_memory_is_not_yet_a_model():
     default = torch.empty(0).device.type
     assert default == "cpu", f"materialise left {default} as the default device of the whole program"
     elsewhere = [f"{name} is on {x.device}" for name, x in model.state_dict().items() if not x.is_cpu]
-    assert not elsewhere, f"parameters and buffers belong on the cpu: {', '.join(elsewhere)}"
+    assert not elsewhere, f"parameters and buffers belong on the cpu\n{', '.join(elsewhere)}"
     for layer, bound in ((model[0], 1 / 8), (model[2], 48**-0.5)):
         low, high = layer.weight.min().item(), layer.weight.max().item()
         fits = -bound <= low < -bound / 2 and bound / 2 < high <= bound

@@ -77,7 +77,6 @@ def test_scale_is_the_standard_deviation(scale):
     assert abs(mean) < 0.1 * scale, f"the values must lie around 0, their mean is {mean:.4g} (scale {scale})"
 
 
-@pytest.mark.slow  # the first optimizer of a process imports 900 modules
 def test_an_optimizer_moves_a_leaf():
     w = make_weight(2, 3, 0.5)
     _is_matrix(w, 2, 3)

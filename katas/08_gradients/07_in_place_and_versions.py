@@ -67,7 +67,9 @@ def test_backward_needs_the_result_of_exp():
     assert y.requires_grad, "the result does not require grad: you left the graph on the way"
     with explain("you probably divided in place: exp saved its result for backward and you overwrote it"):
         (got,) = torch.autograd.grad((y * c).sum(), x, allow_unused=True)
-    assert got is not None, "the result requires grad, but does not depend on x: it was built from a copy cut off from x"
+    assert got is not None, (
+        "the result requires grad, but does not depend on x: it was built from a copy cut off from x"
+    )
     assert not torch.allclose(got, (s * c).detach(), rtol=1e-4), (
         "wrong gradient, and no error: the row sums (or exp's saved result) went past autograd, through .data, detach, "
         "no_grad or plain numbers"

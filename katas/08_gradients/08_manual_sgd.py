@@ -48,8 +48,7 @@ under_test(globals())
 def test_a_step_changes_the_leaf_itself():
     w = torch.tensor([1.0, 2.0], requires_grad=True)
     (w**2).sum().backward()
-    with explain("the step should run: a leaf that requires grad can be edited only where autograd does not record"):
-        sgd_step_([w], 0.1)
+    _step([w], 0.1)
     assert w.detach().tolist() != [1.0, 2.0], (
         "w did not move: rebinding the loop variable makes a new tensor, and clearing first leaves nothing to add"
     )
@@ -78,29 +77,36 @@ def test_each_step_uses_its_own_gradient():
 def test_a_parameter_without_a_gradient_stays_as_it_is():
     unused, w, also_unused, v = (torch.tensor([n, -n], requires_grad=True) for n in (1.0, 2.0, 3.0, 4.0))
     (w * v).sum().backward()
-    with explain("you probably used .grad where it is None: the loss did not reach that parameter, so skip it"):
-        sgd_step_([unused, w, also_unused, v], 0.5)
+    none = "you probably used .grad where it is None: the loss did not reach that parameter, so skip it"
+    _step([unused, w, also_unused, v], 0.5, none)
     check_tensor(unused, torch.tensor([1.0, -1.0]), "a parameter with .grad None must not move")
     check_tensor(also_unused, torch.tensor([3.0, -3.0]), "a parameter with .grad None must not move")
-    rest = "w and v should move by -lr * grad: a parameter without gradient must not end the step for the rest"
-    check_tensor(w, torch.tensor([0.0, 0.0]), rest, atol=1e-6)
-    check_tensor(v, torch.tensor([3.0, -3.0]), rest, atol=1e-6)
+    assert unused.requires_grad, "a parameter with .grad None no longer requires grad: the next loss may reach it"
+    assert w.tolist() != [2.0, -2.0], "w did not move: a parameter without gradient must not end the step for the rest"
+    check_tensor(w, torch.tensor([0.0, 0.0]), "w should move by -0.5 * v, its gradient", atol=1e-6)
+    check_tensor(v, torch.tensor([3.0, -3.0]), "v should move by -0.5 * [2, -2], its gradient", atol=1e-6)
 
 
 def test_model_parameters_is_a_generator_which_can_be_walked_once():
     model = torch.nn.Linear(2, 3)
     before = [p.detach().clone() for p in model.parameters()]
     model(torch.tensor([[1.0, -2.0]])).sum().backward()
-    with explain("params may be a generator: it has no length and no index, and it can be walked only once"):
-        sgd_step_(model.parameters(), 0.5)
+    once = "params may be a generator: it has no length and no index, and it can be walked only once"
+    _step(model.parameters(), 0.5, once)
     steps = [torch.tensor([[0.5, -1.0]] * 3), torch.tensor([0.5] * 3)]
     for p, old, step in zip(model.parameters(), before, steps, strict=True):
+        assert not torch.equal(p, old), (
+            "a parameter did not move: was its name rebound, or was the generator used up before the update?"
+        )
         check_tensor(p, old - step, "model.parameters() should have moved by -lr * grad", rtol=1e-5, atol=1e-6)
-        assert _cleared(p), "gradients are still there: a second loop over a generator does nothing, it is exhausted"
+        assert _cleared(p), (
+            "gradients are still there: not cleared, or too late; a second loop over a generator does nothing, it is "
+            "exhausted"
+        )
 
 
 @pytest.mark.parametrize(
-    ("w_true", "b_true", "points", "steps"), [(2.0, 2.0, [1.0, 2, 3], 500), (3.0, -1.0, [-1.0, 0, 2, 3], 150)]
+    ("w_true", "b_true", "points", "steps"), [(2.0, 2.0, [1.0, 2, 3], 1000), (3.0, -1.0, [-1.0, 0, 2, 3], 150)]
 )
 def test_gradient_descent_by_hand_finds_the_line(w_true, b_true, points, steps):
     x = torch.tensor(points).view(-1, 1)
@@ -120,8 +126,33 @@ def test_gradient_descent_by_hand_finds_the_line(w_true, b_true, points, steps):
         f"expected w={w_true}, b={b_true}, got {w:.3f} and {b:.3f}: is each step downhill, by its own gradient only?"
     )
     assert abs(w * 10 + b - (w_true * 10 + b_true)) < 0.1, f"at x=10 your line gives {w * 10 + b}"
-    check_tensor(x, x_before, "fit_line changed x")
-    check_tensor(y, y_before, "fit_line changed y")
+    check_tensor(x, x_before, "fit_line changed x", requires_grad=False)
+    check_tensor(y, y_before, "fit_line changed y", requires_grad=False)
+    assert torch.is_grad_enabled(), "fit_line left grad mode off: the next training would find no gradients"
+
+
+@pytest.mark.parametrize(("lr", "steps", "unused"), [(0.05, 1, "steps"), (1e-7, 100, "lr")])
+def test_lr_and_steps_say_how_far_it_goes(lr, steps, unused):
+    """One step, or steps of nearly nothing, cannot reach the line from a start that does not know it."""
+    x = torch.tensor([[-1.0], [0.0], [2.0], [3.0]])
+    for _ in range(2):
+        with explain("fit_line should take any learning rate and any number of steps"):
+            w, b = fit_line(x, 7 * x - 9, lr, steps)
+        assert max(abs(w - 7), abs(b + 9)) > 0.5, (
+            f"w={w:.3f}, b={b:.3f} with lr={lr}, steps={steps}: too near to y = 7x - 9 for that. Is {unused} used, is "
+            "it gradient descent, and does each call start anew?"
+        )
+        with explain("fit_line should take any learning rate and any number of steps"):
+            fit_line(x, 7 * x - 9, 0.05, 300)
+
+
+def _step(params: Iterable[torch.Tensor], lr: float, mistake: str = "") -> None:
+    """One step. Where it meets None, or asks a generator for too much, Python's error means `mistake`."""
+    with explain("sgd_step_ failed; a leaf that requires grad can be edited only where autograd does not record"):
+        try:
+            sgd_step_(params, lr)
+        except (TypeError, AttributeError) as error:
+            raise AssertionError(f"{mistake or 'sgd_step_ failed'}\n{type(error).__name__}: {error}") from error
 
 
 def _cleared(p: torch.Tensor) -> bool:

@@ -62,10 +62,11 @@ def _x():
 
 def _gradient(x, k, upstream):
     """What reaches x, with an explanation of what autograd refuses."""
-    x = x.detach().requires_grad_()
+    before, x = x.detach(), x.detach().clone().requires_grad_()
     with explain("backward failed"):
         y = ScaledTanh.apply(x, k)
         assert isinstance(y, torch.Tensor), f"forward returns a tensor, not {type(y).__name__}"
+        assert torch.equal(before, x.detach()), "forward changed x itself: an in-place operation there is at work"
         assert y.requires_grad, "the result of forward is cut from x: nothing will call your backward"
         try:
             y.backward(upstream)
@@ -111,6 +112,8 @@ def test_gradcheck_compares_backward_with_differences_of_forward():
 def test_a_value_from_the_middle_of_forward_has_no_history():
     """gradgradcheck differentiates backward itself: what it computes with must lead back to x."""
     _gradient(_x(), 1.7, torch.ones(2, 3, dtype=torch.float64))
+    with explain("backward is not the derivative of forward, which it must be before it is differentiated"):
+        gradcheck(lambda x: ScaledTanh.apply(x, 1.7), (_x(),))
     with explain("backward is right once, but not twice: it computes with a value whose history is lost"):
         gradgradcheck(lambda x: ScaledTanh.apply(x, 1.7), (_x(),))
 

@@ -93,6 +93,24 @@ def _swap_single_values_as_a_tuple(x, i, j):
         x[i], x[j] = x[j], x[i]
 
 
+def _zero_by_new_data(x, row_mask, col):
+    y = x.clone()
+    y[row_mask, col] = 0
+    x.data = y
+
+
+def _swap_by_new_data(x, i, j):
+    order = list(range(len(x)))
+    order[i], order[j] = j, i
+    x.data = x[order]
+
+
+def _swap_through_float(x, i, j):
+    first = x[i].float().clone()
+    x[i] = x[j].float()
+    x[j] = first
+
+
 _WINDOW = "test_a_slice_is_a_window"
 _MASK = "test_an_assignment_through_a_mask_writes_to_x"
 _SWAP = "test_swapping_rows_needs_a_copy"
@@ -109,12 +127,18 @@ MISTAKES = [
         corner=lambda x, n: x.as_strided((n, n), (max(x.stride()), 1)),
     ),
     Mistake(
+        "not through memory",
+        caught_by="test_a_slice_follows_the_strides",
+        corner=lambda x, n: x.as_strided((n, n), x.stride(), 0),
+    ),
+    Mistake(
         "x was a transposed matrix, and you returned a copy",
         caught_by="test_a_slice_follows_the_strides",
         corner=lambda x, n: x.contiguous()[:n, :n],
     ),
     Mistake("indexing with a mask makes one", caught_by=_MASK, zero_column_=_zero_in_a_copy),
     Mistake("x is unchanged", caught_by=_MASK, zero_column_=_zero_in_a_new_tensor),
+    Mistake("you gave x other memory", caught_by=_MASK, zero_column_=_zero_by_new_data),
     Mistake("you changed other columns", caught_by=_MASK, zero_column_=_zero_whole_rows),
     Mistake("you changed rows where the mask is False", caught_by=_MASK, zero_column_=_zero_whole_column),
     Mistake("you changed rows where the mask is False", caught_by=_MASK, zero_column_=_zero_the_other_rows),
@@ -128,6 +152,8 @@ MISTAKES = [
     Mistake("one row is there twice", caught_by=_SWAP, swap_rows_=_swap_with_a_window),
     Mistake("it was not x itself", caught_by=_SWAP, swap_rows_=_swap_in_a_new_tensor),
     Mistake("rows 0 and 2 trade places, row 1 stays", caught_by=_SWAP, swap_rows_=_swap_by_adding),
+    Mistake("you gave x other memory", caught_by=_SWAP, swap_rows_=_swap_by_new_data),
+    Mistake("trade places, exactly", caught_by=_ONE, swap_rows_=_swap_through_float),
     Mistake("x[0] has no columns", caught_by=_ONE, swap_rows_=_swap_matrices_only),
     Mistake("one value is there twice", caught_by=_ONE, swap_rows_=_swap_single_values_as_a_tuple),
 ]

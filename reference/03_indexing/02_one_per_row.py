@@ -56,6 +56,21 @@ MISTAKES = [
     Mistake("each at the columns 0 and 2", caught_by=_PAIRS, grid=lambda x, rows, cols: x[rows][cols % 2]),
     Mistake("the rows come first", caught_by=_GRID, grid=lambda x, rows, cols: x[rows, cols[:, None]]),
     Mistake("in that order, and column 1 twice", caught_by=_GRID, grid=_grid_by_masks),
+    Mistake(
+        "R is 1, and the dimension stays",
+        caught_by=_GRID,
+        grid=lambda x, rows, cols: x[rows][:, cols].squeeze(),
+    ),
+    Mistake(
+        "keeps the last two values, whatever they are",
+        caught_by="test_a_bool_tensor_is_a_mask",
+        keep=lambda x, mask: (x * mask)[x * mask != 0],
+    ),
+    Mistake(
+        "in the dtype of x",
+        caught_by="test_a_mask_that_keeps_one_value_gives_a_tensor_of_one",
+        keep=lambda x, mask: torch.tensor([v.item() for v, kept in zip(x, mask, strict=True) if kept]),
+    ),
     Mistake("the mask is bool", caught_by="test_a_bool_tensor_is_a_mask", keep=lambda x, mask: x[(1 - mask) == 0]),
     Mistake(
         "you returned a column",

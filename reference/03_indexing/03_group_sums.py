@@ -67,6 +67,13 @@ def _mean_of_slices(x, g, n):
     return torch.stack([x[g == k].mean(0) for k in range(n)])
 
 
+_kept: dict[tuple[int, int], torch.Tensor] = {}
+
+
+def _sum_into_a_kept_tensor(x, g, n):
+    return _kept.setdefault((n, x.shape[1]), torch.zeros(n, x.shape[1])).index_add_(0, g, x)
+
+
 _COUNTS = "test_bincount_ends_at_the_largest_index"
 _SUM = "test_only_an_add_adds_rows_with_the_same_index"
 _EMPTY_SUM = "test_an_empty_group_has_a_sum_too"
@@ -81,11 +88,13 @@ MISTAKES = [
     Mistake("of each group one row was kept", caught_by=_SUM, group_sum=_sum_by_scatter),
     Mistake("only column 0 is filled", caught_by=_SUM, group_sum=_sum_of_one_column),
     Mistake("each group holds the sum of its rows", caught_by=_SUM, group_sum=lambda x, g, n: x.index_add(0, g, x)[:n]),
+    Mistake("does not begin where the first ended", caught_by=_SUM, group_sum=_sum_into_a_kept_tensor),
+    Mistake("their sum is 0", caught_by=_EMPTY_SUM, group_sum=lambda x, g, n: x.new_zeros(n, 3).index_add_(0, g, x).T),
     Mistake("group_sum(x, g, 2) failed", caught_by=_SUM, group_sum=lambda x, g, n: torch.bincount(g, x, n)),
     Mistake("an empty group is missing", caught_by=_EMPTY_SUM, group_sum=_sum_to_the_largest_index),
     Mistake("an empty group is missing", caught_by=_EMPTY_SUM, group_sum=_sum_of_groups_that_are_there),
     Mistake("their sum is 0", caught_by=_EMPTY_SUM, group_sum=_sum_from_any_memory),
-    Mistake("the zero at the start counts", caught_by=_MEAN, group_mean=_mean_with_the_initial_zero),
+    Mistake("does the zero at the start count?", caught_by=_MEAN, group_mean=_mean_with_the_initial_zero),
     Mistake(
         "by the number of all rows",
         caught_by=_MEAN,
@@ -110,6 +119,5 @@ MISTAKES = [
 ]
 
 KEEP = {
-    _SUM: "the plain case, without empty groups: it tells a lost row from a lost group",
     _MEAN: "the plain case, without empty groups: it tells a wrong count from 0/0",
 }

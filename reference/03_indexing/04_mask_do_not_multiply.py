@@ -31,6 +31,11 @@ def _fill_in_place(x, mask, v):
     return x
 
 
+def _mean_in_place(x, mask):
+    x[~mask] = 0
+    return x.sum() / mask.sum()
+
+
 _BOOL = "test_a_bool_mask_is_not_a_number"
 _BITS = "test_flipping_the_bits_of_a_uint8_is_not_logical_not"
 _MEAN = "test_a_mean_must_not_count_what_is_masked_out"
@@ -40,6 +45,18 @@ _FILL_NAN = "test_fill_covers_nan_and_leaves_the_rest"
 _FILL_INF = "test_zero_times_infinity_is_nan_too"
 
 MISTAKES = [
+    Mistake("masked_mean(x, mask) changed x", caught_by=_MEAN, masked_mean=_mean_in_place),
+    Mistake("the mask keeps 4 and 5", caught_by=_MEAN, masked_mean=lambda x, mask: x[mask].float().mean()),
+    Mistake(
+        "False everywhere, and you returned x",
+        caught_by=_NEW,
+        fill=lambda x, mask, v: x.masked_fill(mask, v) if mask.any() else x,
+    ),
+    Mistake(
+        "in the dtype of x and as exact",
+        caught_by=_FILL_NAN,
+        fill=lambda x, mask, v: torch.where(mask, torch.tensor(v), x),
+    ),
     Mistake("it is not a number, to be subtracted", caught_by=_BOOL, invert=lambda mask: (1 - mask).bool()),
     Mistake("it is not a number, to be subtracted", caught_by=_BOOL, invert=lambda mask: 1 - mask),
     Mistake("you changed the mask", caught_by=_BOOL, invert=lambda mask: mask.logical_not_().bool()),

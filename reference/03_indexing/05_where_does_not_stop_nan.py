@@ -49,6 +49,16 @@ _A_GRAD = "test_the_numerator_gets_a_finite_gradient"
 _NAN = "0 * inf is NaN"
 
 MISTAKES = [
+    Mistake(
+        "also for tiny x, in the dtype of x, and no eps",
+        caught_by=_ROOT,
+        safe_sqrt=lambda x: x.clamp(min=1e-8).sqrt() * (x > 0),
+    ),
+    Mistake(
+        "also for tiny x, in the dtype of x, and no eps",
+        caught_by=_ROOT,
+        safe_sqrt=lambda x: torch.where(x > 0, x, 0.0).float().sqrt(),
+    ),
     Mistake(_NAN, caught_by=_ROOT_GRAD, safe_sqrt=lambda x: torch.where(x > 0, x.sqrt(), 0.0)),
     Mistake(_NAN, caught_by=_ROOT_GRAD, safe_sqrt=lambda x: x.sqrt().nan_to_num(0.0)),
     Mistake(

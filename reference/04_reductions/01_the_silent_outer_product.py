@@ -118,6 +118,17 @@ def _accuracy_as_a_count(pred, target):
     return (pred == target).sum()
 
 
+def _mse_in_place(pred, target):
+    _same_shape(pred, target)
+    pred -= target
+    return pred.square().mean()
+
+
+def _accuracy_by_distance(pred, target):
+    _same_shape(pred, target)
+    return 1 - (pred - target).abs().float().mean()
+
+
 _SHAPES = "test_shapes_are_aligned_at_the_right"
 _NO_FIT = "test_only_a_one_is_stretched"
 _MSE = "test_mse_is_a_mean_over_all_values"
@@ -127,6 +138,9 @@ _TABLE = "test_a_table_of_comparisons_finds_every_label"
 _PAIRS = "pairs that do not belong together"
 
 MISTAKES = [
+    Mistake("mse(pred, target) changed pred", caught_by=_MSE, mse=_mse_in_place),
+    Mistake("which is 0.75, not", caught_by=_SHARE, accuracy=_accuracy_by_distance),
+    Mistake(_PAIRS, caught_by=_OUTER, mse=lambda pred, target: (pred - target.view_as(pred)).square().mean()),
     Mistake("do not fit together", caught_by=_NO_FIT, broadcast_shape=_shape_by_max),
     Mistake("not the larger size wins", caught_by=_SHAPES, broadcast_shape=_shape_by_max),
     Mistake("not the larger size wins", caught_by=_SHAPES, broadcast_shape=_shape_by_checked_max),
@@ -147,7 +161,7 @@ MISTAKES = [
         caught_by=_MSE,
         mse=lambda pred, target: (_same_shape(pred, target), (pred - target).square().sum())[1],
     ),
-    Mistake("// throws away", caught_by=_SHARE, accuracy=_accuracy_rounded_down),
+    Mistake("was the share rounded down", caught_by=_SHARE, accuracy=_accuracy_rounded_down),
     Mistake("accuracy failed", caught_by=_SHARE, accuracy=_accuracy_of_bools),
     Mistake("which is 0.75", caught_by=_SHARE, accuracy=_accuracy_as_a_count),
     Mistake(

@@ -31,6 +31,16 @@ def reparam(mu: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
     return Normal(mu, sigma).rsample()
 
 
+def _wrong_sign(logits, n):
+    gumbel = (-torch.rand(n, len(logits)).log()).log()
+    return (logits + gumbel).argmax(-1)
+
+
+def _seeded(logits, n):
+    torch.manual_seed(0)
+    return Categorical(logits=logits).sample((n,))
+
+
 _ANY = "must work for any logits: a sample shape is (n,), and logits= is not probs"
 _ALWAYS_1 = "always class 1: the logits were taken for probabilities"
 
@@ -46,7 +56,7 @@ MISTAKES = [
         sample_actions=lambda logits, n: Categorical(logits).sample((n,)),
     ),
     Mistake(
-        "class 0 has a probability of 12.5%",
+        "class 0 has a probability of 10.0%",
         caught_by="test_logits_may_be_negative",
         sample_actions=lambda logits, n: Categorical(
             logits.exp() if logits.min() >= 0 else (logits - logits.min() + 0.01)
@@ -63,7 +73,7 @@ MISTAKES = [
         sample_actions=lambda logits, n: logits.argmax().expand(n),
     ),
     Mistake(
-        "as after a sigmoid per class",
+        "as after a sigmoid per class, or two softmaxes",
         caught_by="test_logits_are_not_probabilities",
         sample_actions=lambda logits, n: Categorical(logits.sigmoid()).sample((n,)),
     ),
@@ -81,6 +91,36 @@ MISTAKES = [
         "class 1 has odds of 3 to 1",
         caught_by="test_logits_are_not_probabilities",
         sample_actions=lambda logits, n: torch.randint(len(logits), (n,)),
+    ),
+    Mistake(
+        "class 4 has a probability of 50.0%",
+        caught_by="test_logits_may_be_negative",
+        sample_actions=_wrong_sign,
+    ),
+    Mistake(
+        "is (1,), yours ()",
+        caught_by="test_logits_may_be_negative",
+        sample_actions=lambda logits, n: Categorical(logits=logits).sample((n, 1)).squeeze(),
+    ),
+    Mistake(
+        "two calls drew the same 4000 classes",
+        caught_by="test_logits_are_not_probabilities",
+        sample_actions=_seeded,
+    ),
+    Mistake(
+        "as after a sigmoid per class, or two softmaxes",
+        caught_by="test_logits_are_not_probabilities",
+        sample_actions=lambda logits, n: Categorical(logits=logits.softmax(-1)).sample((n,)),
+    ),
+    Mistake(
+        "x has 1 row, so log_prob is (1,)",
+        caught_by="test_a_row_is_one_event",
+        log_prob=lambda mu, sigma, x: Normal(mu, sigma).log_prob(x).sum(-1).squeeze(),
+    ),
+    Mistake(
+        "log_prob changed a tensor that it was given",
+        caught_by="test_a_row_is_one_event",
+        log_prob=lambda mu, sigma, x: Normal(0.0, 1.0).log_prob(x.sub_(mu).div_(sigma)).sum(-1) - sigma.log().sum(),
     ),
     Mistake(
         "you have one number per element",
@@ -158,6 +198,16 @@ MISTAKES = [
         reparam=lambda mu, sigma: mu + sigma.sqrt() * torch.randn_like(mu),
     ),
     Mistake(
+        "68% of normal draws lie within one sigma",
+        caught_by="test_a_sample_has_the_spread_of_its_sigma",
+        reparam=lambda mu, sigma: mu + sigma * (torch.rand_like(mu) - 0.5) * 12**0.5,
+    ),
+    Mistake(
+        "two calls drew the same numbers",
+        caught_by="test_a_sample_has_the_spread_of_its_sigma",
+        reparam=lambda mu, sigma: mu + sigma * torch.randn(mu.shape, generator=torch.Generator()),
+    ),
+    Mistake(
         "sigma is the standard deviation of the draws",
         caught_by="test_a_sample_has_the_spread_of_its_sigma",
         reparam=lambda mu, sigma: mu + sigma * torch.rand_like(mu),
@@ -173,5 +223,3 @@ MISTAKES = [
         reparam=lambda mu, sigma: mu + sigma,
     ),
 ]
-
-KEEP = {"test_logits_are_not_probabilities": "it names the mistakes: negative logits only show that something is wrong"}

@@ -12,6 +12,8 @@ tensor; the tensor then says which it was. Comparing labels with == asks for the
 you want to know.
 """
 
+import functools
+
 import torch
 
 from dojo import Mistake
@@ -45,6 +47,11 @@ def _accelerator_or_nothing():
     return torch.accelerator.current_accelerator(check_available=True)
 
 
+@functools.cache
+def _ask_once():
+    return pick_device()
+
+
 def _none_on_a_cpu_build():
     return torch.accelerator.current_accelerator() if not torch.backends.cuda.is_built() else pick_device()
 
@@ -69,6 +76,7 @@ def _index_alone(x, device):
 
 
 _NAME = "a name is no proof"
+_GPUS = "torch says that this machine has usable GPUs"
 _NO_STRING = "a device is no string"
 _ANY = "== torch.device('cuda:"
 
@@ -96,9 +104,22 @@ MISTAKES = [
         pick_device=lambda: "cuda" if torch.cuda.is_available() else "cpu",
     ),
     Mistake(
-        "this machine has two GPUs, and you picked cpu",
+        f"{_GPUS} (2), and you picked cpu",
         caught_by="test_a_gpu_is_picked_where_there_is_one",
         pick_device=lambda: torch.device("cpu"),
+    ),
+    Mistake(
+        f"{_GPUS} (2), and you picked cpu", caught_by="test_a_gpu_is_picked_where_there_is_one", pick_device=_ask_once
+    ),
+    Mistake(
+        f"{_GPUS} (1), and you picked cpu",
+        caught_by="test_a_gpu_is_picked_where_there_is_one",
+        pick_device=lambda: torch.device("cuda" if torch.cuda.device_count() > 1 else "cpu"),
+    ),
+    Mistake(
+        "the GPUs are counted from 0",
+        caught_by="test_a_gpu_is_picked_where_there_is_one",
+        pick_device=lambda: torch.device("cuda:1" if torch.cuda.is_available() else "cpu"),
     ),
     Mistake(_NO_STRING, caught_by="test_a_device_is_not_a_string", on_device=lambda x, device: x.device == device),
     Mistake(

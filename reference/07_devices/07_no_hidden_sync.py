@@ -51,6 +51,14 @@ def _in_place(g, max):
     return g.mul_(torch.clamp(max / (g.norm() + 1e-6), max=1.0))
 
 
+def _count_row_by_row(logits, y):
+    count = 0
+    for i in range(len(y)):
+        if logits[i].argmax() == y[i]:
+            count += 1
+    return torch.tensor(count)
+
+
 def _zero_in_place(x):
     x[x < 0] = 0
     return x
@@ -124,6 +132,7 @@ MISTAKES = [
         caught_by=_t6,
         n_correct=lambda logits, y: torch.tensor(len(y[logits.argmax(1) == y])),
     ),
+    Mistake(_VALUE, caught_by=_t6, n_correct=_count_row_by_row),
     Mistake(
         "along the classes",
         caught_by=_t6,

@@ -12,6 +12,8 @@ waiting after each run adds the idle gaps. `torch.utils.benchmark.Timer` waits, 
 import time
 from collections.abc import Callable
 
+import torch
+
 from dojo import Mistake
 
 
@@ -121,6 +123,18 @@ def _own_clock(fn, sync, clock, warmup, iters):
     return bench(fn, sync, time.perf_counter, warmup, iters)
 
 
+def _milliseconds(fn, sync, clock, warmup, iters):
+    return 1000 * bench(fn, sync, clock, warmup, iters)
+
+
+def _real_gpu(fn, sync, clock, warmup, iters):
+    return bench(fn, lambda: torch.cuda.synchronize("cuda:99"), clock, warmup, iters)
+
+
+def _one_warm_up_at_least(fn, sync, clock, warmup, iters):
+    return bench(fn, sync, clock, max(1, warmup), iters)
+
+
 _LAUNCH = "you timed the launch, 1 ms, not the work"
 _t1 = "test_a_launch_returns_before_the_work_is_done"
 _t2 = "test_warm_up_runs_come_on_top"
@@ -136,6 +150,9 @@ MISTAKES = [
     Mistake("mean 1.001, not", caught_by=_t1, bench=_best),
     Mistake("bench read the clock it was given 0 times", caught_by=_t1, bench=_own_clock),
     Mistake("and 10 that count are 13", caught_by=_t2, bench=_warm_up_twice_always),
+    Mistake("mean 1.001, not", caught_by=_t1, bench=_milliseconds),
+    Mistake("all it needs are the functions that it is given", caught_by=_t1, bench=_real_gpu),
+    Mistake("and 1 that count are 1", caught_by=_t2, bench=_one_warm_up_at_least),
     Mistake("and 10 that count are 13", caught_by=_t2, bench=_iters_in_all),
     Mistake("the warm-up runs are in your result", caught_by=_t3, bench=_warm_up_on_the_clock),
     Mistake("the warm-up runs are in your result", caught_by=_t3, bench=_sync_only_at_the_end),

@@ -111,6 +111,22 @@ def _zero_the_unused(params, lr):
             p.grad = None
 
 
+def _freeze_the_unused(params, lr):
+    with torch.no_grad():
+        for p in params:
+            if p.grad is None:
+                p.requires_grad_(False)
+            else:
+                p -= lr * p.grad
+                p.grad = None
+
+
+def _count_first(params, lr):
+    if not any(p.grad is not None for p in params):
+        return
+    sgd_step_(params, lr)
+
+
 def _walk_twice(params, lr):
     with torch.no_grad():
         for p in params:
@@ -168,6 +184,29 @@ def _fit_only_w(x, y, lr, steps):
     return w.item(), b.item()
 
 
+def _fit_a_thousand_steps(x, y, lr, steps):
+    return fit_line(x, y, lr, 1000)
+
+
+def _fit_at_a_fixed_rate(x, y, lr, steps):
+    return fit_line(x, y, 0.05, 500)
+
+
+def _fit_least_squares(x, y, lr, steps):
+    w, b = torch.linalg.lstsq(torch.cat([x, torch.ones_like(x)], dim=1), y).solution.flatten().tolist()
+    return w, b
+
+
+def _fit_and_leave_grad_mode_off(x, y, lr, steps):
+    line = fit_line(x, y, lr, steps)
+    torch.set_grad_enabled(False)
+    return line
+
+
+def _fit_x_too(x, y, lr, steps):
+    return fit_line(x.requires_grad_(), y, lr, steps)
+
+
 def _fit_tensors(x, y, lr, steps):
     w, b = fit_line(x, y, lr, steps)
     return torch.tensor(w), torch.tensor(b)
@@ -177,6 +216,7 @@ _LEAF = "test_a_step_changes_the_leaf_itself"
 _OWN = "test_each_step_uses_its_own_gradient"
 _NONE = "test_a_parameter_without_a_gradient_stays_as_it_is"
 _GENERATOR = "test_model_parameters_is_a_generator_which_can_be_walked_once"
+_FAR = "test_lr_and_steps_say_how_far_it_goes"
 _LINE = "test_gradient_descent_by_hand_finds_the_line"
 
 MISTAKES = [
@@ -190,6 +230,8 @@ MISTAKES = [
     Mistake("you probably used .grad where it is None", caught_by=_NONE, sgd_step_=_old_data_idiom),
     Mistake("must not end the step for the rest", caught_by=_NONE, sgd_step_=_stop_at_the_first_none),
     Mistake("a parameter with .grad None must not move", caught_by=_NONE, sgd_step_=_zero_the_unused),
+    Mistake("a parameter with .grad None no longer", caught_by=_NONE, sgd_step_=_freeze_the_unused),
+    Mistake("was the generator used up before the update", caught_by=_GENERATOR, sgd_step_=_count_first),
     Mistake("a second loop over a generator does nothing", caught_by=_GENERATOR, sgd_step_=_walk_twice),
     Mistake("it has no length and no index", caught_by=_GENERATOR, sgd_step_=_by_index),
     Mistake(
@@ -210,6 +252,11 @@ MISTAKES = [
     Mistake("a flat line at the mean of y", caught_by=_LINE, fit_line=_fit_squeezed),
     Mistake("expected w=3.0, b=-1.0", caught_by=_LINE, fit_line=_fit_swapped),
     Mistake("expected w=2.0, b=2.0", caught_by=_LINE, fit_line=_fit_only_w),
+    Mistake("Is steps used", caught_by=_FAR, fit_line=_fit_a_thousand_steps),
+    Mistake("Is lr used", caught_by=_FAR, fit_line=_fit_at_a_fixed_rate),
+    Mistake("is it gradient descent", caught_by=_FAR, fit_line=_fit_least_squares),
+    Mistake("fit_line left grad mode off", caught_by=_LINE, fit_line=_fit_and_leave_grad_mode_off),
+    Mistake("fit_line changed x", caught_by=_LINE, fit_line=_fit_x_too),
     Mistake("w and b should be floats", caught_by=_LINE, fit_line=_fit_tensors),
 ]
 

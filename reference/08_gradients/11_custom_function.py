@@ -135,6 +135,27 @@ class _OnlyOnce(ScaledTanh):
         return grad_output * ctx.k * (1 - torch.tanh(x) ** 2), None
 
 
+class _DetachesTheResult(ScaledTanh):
+    @staticmethod
+    def backward(ctx, grad_output):
+        gradient, nothing = ScaledTanh.backward(ctx, grad_output)
+        return gradient.detach(), nothing
+
+
+class _InPlace(ScaledTanh):
+    @staticmethod
+    def forward(ctx, x, k):
+        ctx.save_for_backward(x)
+        ctx.k = k
+        return x.tanh_() * k
+
+
+class _Nothing(ScaledTanh):
+    @staticmethod
+    def backward(ctx, grad_output):
+        return None, None
+
+
 class _OnesInstead(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
@@ -160,6 +181,9 @@ MISTAKES = [
     Mistake("k is a Python float and has no gradient", caught_by=_t3, ScaledTanh=_GradientForK),
     Mistake("the gradient of k * tanh(x), times grad_output", caught_by=_t3, ScaledTanh=_SlopeOfTheScaled),
     Mistake("backward is not the derivative of forward at k = -0.6", caught_by=_t2, ScaledTanh=_AbsoluteK),
+    Mistake("forward changed x itself", caught_by=_t3, ScaledTanh=_InPlace),
+    Mistake("backward returned no gradient for x", caught_by=_t3, ScaledTanh=_Nothing),
+    Mistake(_HISTORY, caught_by=_t4, ScaledTanh=_DetachesTheResult),
     Mistake(_HISTORY, caught_by=_t4, ScaledTanh=_SavesTheMiddle),
     Mistake(_HISTORY, caught_by=_t4, ScaledTanh=_Attribute),
     Mistake(_HISTORY, caught_by=_t4, ScaledTanh=_Floats),
@@ -170,6 +194,12 @@ MISTAKES = [
     Mistake("holds the rounded values of x", caught_by=_t5, ste_round=lambda x: x + (x.trunc() - x).detach()),
     Mistake(
         "the rounded tensor is cut from x", caught_by=_t5, ste_round=lambda x: x.detach().round().requires_grad_(False)
+    ),
+    Mistake("ste_round failed", caught_by=_t5, ste_round=lambda x: x.round_()),
+    Mistake(
+        "goes on to x unchanged",
+        caught_by=_t5,
+        ste_round=lambda x: 2 * x.round().detach() - x + (x - x.round()).detach(),
     ),
     Mistake("no gradient reached x", caught_by=_t5, ste_round=lambda x: x.detach().round().requires_grad_()),
 ]

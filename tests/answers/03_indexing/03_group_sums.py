@@ -129,7 +129,7 @@ WRONG = [
     Mistake("of each group one row was kept", caught_by="", group_sum=_sum_by_index_copy),
     Mistake("only column 0 is filled", caught_by="", group_sum=_sum_by_column_indices),
     Mistake("an empty group is missing", caught_by="", group_sum=lambda x, g, n: F.one_hot(g).float().t() @ x),
-    Mistake("the zero at the start counts", caught_by="", group_mean=_mean_by_running),
+    Mistake("does the zero at the start count?", caught_by="", group_mean=_mean_by_running),
     Mistake("0/0 is NaN", caught_by="", group_mean=_mean_divided_late),
     Mistake("group 0 has 1 row, group 1 has 4", caught_by="", group_mean=_mean_over_max),
     Mistake(

@@ -147,7 +147,7 @@ WRONG = [
     Mistake("pairs that do not belong together", caught_by="", mse=_mse_of_equal_counts),
     Mistake("3 wrong answers can score 100 %", caught_by="", accuracy=_accuracy_per_row),
     Mistake("3 wrong answers can score 100 %", caught_by="", accuracy=lambda p, t: (p.eq(t)).sum().item() / t.shape[0]),
-    Mistake("// throws away", caught_by="", accuracy=lambda p, t: (p == t).sum() // p.numel()),
+    Mistake("was the share rounded down", caught_by="", accuracy=lambda p, t: (p == t).sum() // p.numel()),
     Mistake("pairs that do not belong together", caught_by="", mse=lambda p, t: F.mse_loss(p.squeeze(), t.squeeze())),
     Mistake("(4 + 16) / 6", caught_by="", mse=lambda p, t: _mse_of_torch(p, t).sqrt()),
     Mistake("which is 0.75", caught_by="", accuracy=lambda p, t: _accuracy_of_lists(p, t) * 100),

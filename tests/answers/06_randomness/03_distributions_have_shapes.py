@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import distributions as D
 
@@ -51,7 +52,17 @@ def _column_by_column(mu, sigma, x):
     return torch.stack([D.Normal(mu[d], sigma[d]).log_prob(x[:, d]) for d in range(len(mu))]).sum(0)
 
 
+def _log_prob_by_numpy(mu, sigma, x):
+    z = (x.numpy() - mu.numpy()) / sigma.numpy()
+    return torch.from_numpy((-0.5 * z**2 - np.log(sigma.numpy()) - 0.5 * np.log(2 * np.pi)).sum(1))
+
+
+def _reparam_by_numpy(mu, sigma):
+    return mu + sigma * torch.from_numpy(np.random.standard_normal(tuple(mu.shape)))
+
+
 RIGHT = [
+    {"log_prob": _log_prob_by_numpy, "reparam": _reparam_by_numpy},
     {"sample_actions": _one_hot, "reparam": _affine, "log_prob": _column_by_column},
     {
         "sample_actions": lambda logits, n: torch.multinomial(logits.softmax(-1), n, replacement=True),
@@ -92,6 +103,11 @@ def _leaf(mu, sigma):
 
 
 WRONG = [
+    Mistake(
+        "two calls drew the same 4000 classes",
+        caught_by="",
+        sample_actions=lambda logits, n: torch.arange(len(logits)).repeat_interleave((logits.softmax(0) * n).long()),
+    ),
     Mistake("no gradient reaches mu", caught_by="", reparam=_leaf),
     Mistake(
         "both rows got the same noise", caught_by="", reparam=lambda mu, sigma: mu + sigma * torch.randn_like(mu[:1])
@@ -122,7 +138,7 @@ WRONG = [
         sample_actions=lambda logits, n: torch.full((n,), int(logits.softmax(0).argmax())),
     ),
     Mistake(
-        "as after a sigmoid per class",
+        "as after a sigmoid per class, or two softmaxes",
         caught_by="",
         sample_actions=lambda logits, n: torch.multinomial(torch.sigmoid(logits), n, replacement=True),
     ),

@@ -82,7 +82,18 @@ def _index_matters_if_given(x, device):
 
 
 WRONG = [
-    Mistake("this machine has two GPUs, and you picked cpu", caught_by="", pick_device=torch.get_default_device),
+    Mistake(
+        "the GPUs are counted from 0",
+        caught_by="",
+        pick_device=lambda: (
+            torch.device("cuda", torch.cuda.device_count()) if torch.cuda.is_available() else torch.device("cpu")
+        ),
+    ),
+    Mistake(
+        "torch says that this machine has usable GPUs (2), and you picked cpu",
+        caught_by="",
+        pick_device=torch.get_default_device,
+    ),
     Mistake("on_device must be able to compare", caught_by="", on_device=lambda x, device: x.to(device) is x),
     Mistake("compare the index", caught_by="", on_device=lambda x, device: str(device).startswith(x.device.type)),
     Mistake("a name is no proof", caught_by="", pick_device=_try_to_name_it),
@@ -91,7 +102,11 @@ WRONG = [
         "so the CPU is left, yet you picked", caught_by="", pick_device=lambda: torch.empty(0, device="meta").device
     ),
     Mistake("pick_device returns a torch.device, yours returned 'cpu'", caught_by="", pick_device=_text),
-    Mistake("this machine has two GPUs, and you picked cpu", caught_by="", pick_device=lambda: torch.tensor(0).device),
+    Mistake(
+        "torch says that this machine has usable GPUs (2), and you picked cpu",
+        caught_by="",
+        pick_device=lambda: torch.tensor(0).device,
+    ),
     Mistake("a device is no string", caught_by="", on_device=lambda x, device: device == x.device),
     Mistake("compare the index", caught_by="", on_device=_index_matters_if_given),
     Mistake("compare the index", caught_by="", on_device=lambda x, device: str(device) in str(x.device)),

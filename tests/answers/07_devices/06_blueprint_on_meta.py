@@ -182,7 +182,11 @@ WRONG = [
         caught_by="",
         output_shape=lambda build, shape: tuple(_skeleton(build)(torch.empty(shape, device="meta")).squeeze().shape),
     ),
-    Mistake("parameters and buffers belong on the cpu", caught_by="", materialise=lambda build, device: _skeleton(build).eval()),
+    Mistake(
+        "parameters and buffers belong on the cpu",
+        caught_by="",
+        materialise=lambda build, device: _skeleton(build).eval(),
+    ),
 ]
 
 

@@ -44,7 +44,34 @@ def _comprehensions(fn, sync, clock, warmup, iters):
     return (now() - begin) / float(iters)
 
 
-RIGHT = [dict(bench=_sync_after_each_run), dict(bench=_one_loop), dict(bench=_comprehensions)]
+def _time_all_and_keep_the_last(fn, sync, clock, warmup, iters):
+    times = []
+    for _ in range(warmup + iters):
+        sync()
+        begin = clock()
+        fn()
+        sync()
+        times.append(clock() - begin)
+    return sum(times[warmup:]) / len(times[warmup:])
+
+
+def _two_phases(fn, sync, clock, warmup, iters):
+    def run(n):
+        for _ in range(n):
+            fn()
+        sync()
+        return clock()
+
+    return -(run(warmup) - run(iters)) / iters
+
+
+RIGHT = [
+    dict(bench=_sync_after_each_run),
+    dict(bench=_one_loop),
+    dict(bench=_comprehensions),
+    dict(bench=_time_all_and_keep_the_last),
+    dict(bench=_two_phases),
+]
 
 
 def _times_of_launches(fn, sync, clock, warmup, iters):
@@ -126,7 +153,28 @@ def _wall(fn, sync, clock, warmup, iters):
     return (time.time() - start) / iters
 
 
+def _one_run(fn, sync, clock, warmup, iters):
+    for _ in range(warmup):
+        fn()
+    sync()
+    start = clock()
+    fn()
+    sync()
+    return clock() - start
+
+
+def _sum_of_times(fn, sync, clock, warmup, iters):
+    return iters * _sync_after_each_run(fn, sync, clock, warmup, iters)
+
+
 WRONG = [
+    Mistake("that is the total of 4 runs", caught_by="", bench=_sum_of_times),
+    Mistake("mean 1.001, not", caught_by="", bench=_one_run),
+    Mistake(
+        "mean 1.001, not",
+        caught_by="",
+        bench=lambda fn, sync, clock, warmup, iters: 1 / _one_loop(fn, sync, clock, warmup, iters),
+    ),
     Mistake("you timed the launch, 1 ms, not the work", caught_by="", bench=_times_of_launches),
     Mistake("and 10 that count are 13", caught_by="", bench=_forget_the_warm_up),
     Mistake("work that was queued before is in your result", caught_by="", bench=_divide_by_all),

@@ -87,7 +87,33 @@ def _fit_one_vector(x, y, lr, steps):
     return tuple(theta.flatten().tolist())
 
 
+def _with_an_optimizer(params, lr):
+    optimizer = torch.optim.SGD(params, lr=lr)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def _fit_half_the_error(x, y, lr, steps):
+    w, b = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
+    for _ in range(steps):
+        (0.5 * (w * x + b - y) ** 2).mean().backward()
+        _with_an_optimizer([w, b], lr)
+    return w.item(), b.item()
+
+
+def _fit_in_python(x, y, lr, steps):
+    points = list(zip(x.flatten().tolist(), y.flatten().tolist(), strict=True))
+    w = b = 0.0
+    for _ in range(steps):
+        gw = sum(2 * (w * u + b - v) * u for u, v in points) / len(points)
+        gb = sum(2 * (w * u + b - v) for u, v in points) / len(points)
+        w, b = w - lr * gw, b - lr * gb
+    return w, b
+
+
 RIGHT = [
+    {"sgd_step_": _with_an_optimizer, "fit_line": _fit_in_python},
+    {"fit_line": _fit_half_the_error},
     {"fit_line": _fit_one_vector},
     {"sgd_step_": _through_data, "fit_line": _fit_with_linear},
     {"sgd_step_": _all_at_once, "fit_line": _fit_with_autograd_grad},
@@ -184,7 +210,27 @@ def _fit_fresh_each_step(x, y, lr, steps):
     return w.item(), b.item()
 
 
+_LINE = torch.zeros(2, requires_grad=True)
+
+
+def _fit_from_the_last_call(x, y, lr, steps):
+    for _ in range(steps):
+        (_LINE[0] * x + _LINE[1] - y).pow(2).mean().backward()
+        _LINE.data -= lr * _LINE.grad
+        _LINE.grad = None
+    return tuple(_LINE.tolist())
+
+
+def _sum_to_see_whether(params, lr):
+    if sum(p.grad is not None for p in params):
+        for p in params:
+            p.data -= lr * p.grad
+            p.grad = None
+
+
 WRONG = [
+    Mistake("is it gradient descent", caught_by="", fit_line=_fit_from_the_last_call),
+    Mistake("was the generator used up before the update", caught_by="", sgd_step_=_sum_to_see_whether),
     Mistake("w should be w - 0.1 * 2w", caught_by="", sgd_step_=_sign_of_the_gradient),
     Mistake("expected w=2.0, b=2.0", caught_by="", fit_line=_fit_fresh_each_step),
     Mistake("rebinding the loop variable makes a new tensor", caught_by="", sgd_step_=_replace_in_the_list),

@@ -67,6 +67,18 @@ class _AttributeX(Function):
         return g * (ctx.k * (1 - t) * (1 + t)), None
 
 
+class _Exponentials(Function):
+    @staticmethod
+    def forward(ctx, x, k):
+        ctx.save_for_backward(x, torch.tensor(k))
+        return k * (2 * torch.sigmoid(2 * x) - 1)
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        x, k = ctx.saved_tensors
+        return (4 * k * grad_output / (x.exp() + x.neg().exp()).square()).to(x.dtype), None
+
+
 class _Round(Function):
     @staticmethod
     def forward(ctx, x):
@@ -99,6 +111,7 @@ RIGHT = [
     dict(ScaledTanh=_AsksAutograd, ste_round=lambda x: _RoundClone.apply(x)),
     dict(ScaledTanh=_AttributeX, ste_round=lambda x: (x.round() - x).detach() + x),
     dict(ste_round=_hooked),
+    dict(ScaledTanh=_Exponentials, ste_round=lambda x: x + (torch.round(x) - x).data),
 ]
 
 
@@ -168,6 +181,14 @@ class _KTwice(_AsksAutograd):
         return grad_output * ctx.k**2 * (1 - torch.tanh(x) ** 2), None
 
 
+class _NoGrad(_AsksAutograd):
+    @staticmethod
+    def backward(ctx, grad_output):
+        with torch.no_grad():
+            (x,) = ctx.saved_tensors
+            return grad_output * ctx.k * (1 - torch.tanh(x) ** 2), None
+
+
 def _round_data(x):
     return torch.round(x.data)
 
@@ -181,6 +202,10 @@ WRONG = [
     Mistake("it computes with a value whose history is lost", caught_by="", ScaledTanh=_Slope),
     Mistake("it computes with a value whose history is lost", caught_by="", ScaledTanh=_Detached),
     Mistake("the gradient of k * tanh(x), times grad_output", caught_by="", ScaledTanh=_KTwice),
+    Mistake("it computes with a value whose history is lost", caught_by="", ScaledTanh=_NoGrad),
+    Mistake(
+        "goes on to x unchanged", caught_by="", ste_round=lambda x: x - (x.round() - x) + 2 * (x.round() - x).detach()
+    ),
     Mistake("the rounded tensor is cut from x", caught_by="", ste_round=_round_data),
     Mistake(
         "the rounded tensor is cut from x",

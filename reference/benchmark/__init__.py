@@ -1,0 +1,1 @@
+"""The CNN's benchmark: CPU against CUDA, believable. See README.md."""

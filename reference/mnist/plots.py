@@ -1,0 +1,114 @@
+"""Pictures of a run: curves, confusion matrix, the worst-classified digits, the filters of the first layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from reference.mnist.data import Split
+from reference.mnist.evaluate import Evaluation
+from reference.mnist.train import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_BLUE, _RED, _GREY = "#1f5fa8", "#b8322a", "#8a8a8a"
+
+
+def draw(folder: Path, run: Run, data: Split, result: Evaluation) -> list[Path]:
+    """Write the four PNGs into `folder`; their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = {
+        "curves": curves(run, result),
+        "confusion": confusion(result),
+        "worst": worst(data, result),
+        "filters": filters(run),
+    }
+    paths = []
+    for name, figure in figures.items():
+        paths.append(folder / f"{name}.png")
+        figure.savefig(paths[-1], dpi=120, bbox_inches="tight")
+    return paths
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure  # no pyplot: no window, no global state
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def curves(run: Run, result: Evaluation) -> Figure:
+    """Loss, accuracy and learning rate over the images seen."""
+    figure = _figure(7, 7)
+    seen = [entry["step"] * run.settings.batch_size for entry in run.history]
+    top, middle, bottom = figure.subplots(3, sharex=True)
+    top.plot(seen, [entry["loss"] for entry in run.history], color=_BLUE, linewidth=1.2)
+    top.set(ylabel="training loss", ylim=(0, None), title=f"{result.accuracy:.2%} on the test images")
+    middle.plot(seen, [100 * entry["accuracy"] for entry in run.history], color=_BLUE, linewidth=1.2, label="batch")
+    middle.axhline(100 * result.accuracy, color=_RED, linestyle="--", linewidth=1, label="test images, at the end")
+    middle.set(ylabel="accuracy, %", ylim=(min(80, *(100 * e["accuracy"] for e in run.history)) - 1, 100.5))
+    middle.legend(loc="lower right", frameon=False)
+    bottom.plot(seen, [entry["lr"] for entry in run.history], color=_GREY, linewidth=1.2)
+    bottom.set(ylabel="learning rate", xlabel="images seen", ylim=(0, None))
+    for axes in (top, middle, bottom):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def confusion(result: Evaluation) -> Figure:
+    """Which digit is read as which. The colour shows mistakes only: the diagonal would outshine them."""
+    figure = _figure(6.2, 5.6)
+    axes = figure.subplots()
+    counts = result.confusion
+    mistakes = counts.clone().fill_diagonal_(0)
+    image = axes.imshow(mistakes.numpy(), cmap="Reds", vmin=0, vmax=max(1, int(mistakes.max())))
+    for row in range(10):
+        for column in range(10):
+            n = int(counts[row, column])
+            dark = row != column and n > 0.6 * int(mistakes.max())
+            colour = "white" if dark else _GREY if row == column else "black"
+            axes.text(column, row, str(n) if n else "", ha="center", va="center", fontsize=8, color=colour)
+    axes.set(xticks=range(10), yticks=range(10), xlabel="read as", ylabel="is")
+    axes.set_title(f"{int(mistakes.sum())} of {len(result.labels):,} read wrong")
+    figure.colorbar(image, ax=axes, shrink=0.8, label="images read wrong")
+    return figure
+
+
+def worst(data: Split, result: Evaluation, rows: int = 4, columns: int = 5) -> Figure:
+    """The images whose label got the smallest probability, each with the net's three best guesses."""
+    figure = _figure(2.1 * columns, 2.5 * rows)
+    for place, index in zip(figure.subplots(rows, columns).flat, result.worst(rows * columns).tolist(), strict=True):
+        place.imshow(data.images[index].cpu().numpy(), cmap="gray_r", vmin=0, vmax=255)
+        best = result.probabilities[index].topk(3)
+        guesses = "  ".join(
+            f"{digit}: {p:.0%}" for p, digit in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        )
+        label = int(result.labels[index])
+        right = int(result.answers[index]) == label
+        place.set_title(f"is {label}, index {index}", fontsize=9, color="black" if right else _RED)
+        place.set_xlabel(guesses, fontsize=8)
+        place.set(xticks=[], yticks=[])
+    figure.suptitle("The digits whose true label got the smallest probability (red: read wrong)")
+    return figure
+
+
+def filters(run: Run) -> Figure:
+    """The 5x5 filters of the first layer: blue takes ink away, red asks for it."""
+    weights = run.model.conv1.weight.detach().float().cpu().squeeze(1)  # (first, 5, 5)
+    columns = 8
+    rows = -(-len(weights) // columns)
+    figure = _figure(columns, 1.05 * rows + 0.7)
+    limit = float(weights.abs().max())
+    blank = torch.zeros(rows * columns - len(weights), 5, 5)
+    places = figure.subplots(rows, columns, squeeze=False).flat
+    for i, (place, weight) in enumerate(zip(places, torch.cat([weights, blank]), strict=True)):
+        if i < len(weights):
+            image = place.imshow(weight.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
+        place.set(xticks=[], yticks=[])
+        place.set_frame_on(i < len(weights))
+    figure.suptitle("Filters of the first layer")
+    figure.colorbar(image, ax=figure.axes, shrink=0.9)
+    return figure

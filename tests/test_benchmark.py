@@ -1,0 +1,129 @@
+"""The CNN's benchmark: its cases, its tables, and a short run end to end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from reference.benchmark import cases, report
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def row(device, batch, milliseconds, **more):
+    info = {"work": "step", "device": device, "size": "teaching", "batch": batch, "variant": "fp32", **more}
+    return {"extra_info": info, "stats": {"median": milliseconds / 1e3, "iqr": milliseconds / 1e4}}
+
+
+def write(path: Path, *rows) -> Path:
+    path.write_text(json.dumps({"benchmarks": rows}))
+    return path
+
+
+def test_two_machines_files_make_one_table(tmp_path, capsys):
+    cpu = write(tmp_path / "cpu.json", row("cpu", 1, 1.0), row("cpu", 64, 20.0), row("cpu", 1024, 300.0))
+    gpu = write(tmp_path / "gpu.json", row("cuda", 1, 2.0), row("cuda", 64, 2.5), row("cuda", 1024, 3.0))
+    assert report.main([str(cpu), str(gpu)]) == 0
+    text = capsys.readouterr().out
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "1 1,000 500 x0.5" in lines
+    assert "64 3,200 25,600 x8.0" in lines
+    assert "1024 3,413 341,333 x100.0" in lines
+    assert "the GPU wins from batch size 64 on" in lines
+
+
+def test_the_best_variant_of_the_gpu_is_compared(tmp_path):
+    rows = report.rows_of([row("cpu", 64, 20.0), row("cuda", 64, 4.0), row("cuda", 64, 2.0, variant="graph")])
+    assert "x10.0" in report.tables(rows)
+
+
+def test_without_gpu_rows_it_says_so():
+    assert "cuda: not run here" in report.tables(report.rows_of([row("cpu", 64, 20.0)]))
+
+
+def test_share_of_peak_and_spread_are_shown():
+    rows = report.rows_of([row("cpu", 64, 10.0, flops=1e9, peak_flops=1e12, bytes=2e8, peak_bytes=1e11)])
+    assert "10% flops 20% bytes" in report.tables(rows)
+    assert "10%" in report.tables(rows)
+
+
+def test_yours_beside_the_references_is_a_ratio():
+    kata = {"work": "kata", "what": "training", "batch": 64}
+    rows = report.rows_of(
+        [
+            {"extra_info": {**kata, "who": "yours"}, "stats": {"median": 3.0, "iqr": 0.1}},
+            {"extra_info": {**kata, "who": "reference"}, "stats": {"median": 2.0, "iqr": 0.1}},
+        ]
+    )
+    assert "training: yours takes 1.5 times the reference's time" in report.tables(rows)
+    assert "the kata is not solved" in report.tables(rows[1:])
+
+
+def test_a_file_that_is_no_benchmark_is_a_usage_error(tmp_path, capsys):
+    bad = tmp_path / "bad.json"
+    bad.write_text("{")
+    with pytest.raises(SystemExit, match="2"):
+        report.main([str(bad)])
+    assert "no JSON of pytest-benchmark" in capsys.readouterr().err
+
+
+def test_plot_is_written(tmp_path):
+    pytest.importorskip("matplotlib")
+    rows = report.rows_of([row("cpu", 1, 1.0), row("cpu", 64, 20.0)])
+    assert report.plot(rows, tmp_path / "new" / "speed.png")
+    assert (tmp_path / "new" / "speed.png").stat().st_size > 5000
+    assert not report.plot([], tmp_path / "none.png")
+
+
+def test_variants_compute_what_fp32_computes_and_a_wrong_one_is_noticed():
+    case = cases.Case("step", "cpu", "teaching", 4, "channels-last")
+    cases.check(cases.Work(case))
+    wrong = cases.Work(case)
+    with torch.no_grad():
+        wrong.net.linear.bias += 1 + torch.arange(10.0)
+    with pytest.raises(AssertionError):
+        cases.check(wrong)
+
+
+def test_flops_and_bytes_are_of_the_right_size():
+    forward, step = (
+        cases.Case("forward", "cpu", "teaching", 8, "fp32"),
+        cases.Case("step", "cpu", "teaching", 8, "fp32"),
+    )
+    by_hand = 8 * 2 * (16 * 12 * 12 * 25 + 48 * 4 * 4 * 16 * 9 + 768 * 10)
+    assert cases.flops(forward) == by_hand
+    assert 2 * by_hand < cases.flops(step) <= 3 * by_hand
+    assert cases.bytes_moved(forward) < cases.bytes_moved(step)
+
+
+def test_inputs_rotate():
+    work = cases.Work(cases.Case("forward", "cpu", "teaching", 2, "fp32"))
+    assert not torch.equal(work(), work())
+
+
+@pytest.mark.slow
+def test_a_short_run_end_to_end(tmp_path):
+    output = tmp_path / "out.json"
+    environment = {**os.environ, "PYTEST_ADDOPTS": ""}
+    command = [sys.executable, "-m", "pytest", "reference/benchmark", "-p", "no:cacheprovider"]
+    result = subprocess.run(
+        [*command, "--benchmark-only", "-k", "teaching-1- or test_kata", f"--benchmark-json={output}", "-rs"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout
+    for said in ("step, teaching net", "cuda: not run here", "the kata is not solved", "needs a GPU"):
+        assert said in result.stdout
+    assert report.read(output)
+    workers = subprocess.run(
+        [*command, "-k", "cpu-teaching-1-", "-n", "2"], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert "benchmarks need one process" in workers.stdout
