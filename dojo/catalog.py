@@ -81,7 +81,8 @@ def find_kata(katas: Iterable[Kata], name: str) -> Kata:
 
 def _names(kata: Kata) -> set[str]:
     path = kata.path.with_suffix("").as_posix()
-    return {kata.slug, kata.path.stem, kata.name, kata.key, f"{kata.root.name}/{kata.key}", path}
+    roots = {kata.root.name, "katas"}  # a learner's own folder has another name
+    return {kata.slug, kata.path.stem, kata.name, kata.key, *(f"{root}/{kata.key}" for root in roots), path}
 
 
 @functools.lru_cache(maxsize=512)

@@ -81,8 +81,11 @@ def refuse_unusable(item: pytest.Item) -> None:
 
 
 def forget_katas(root: Path) -> None:
-    """Drop imported katas from sys.modules: with importlib mode a second session in a process gets the old ones."""
+    """Drop imported katas from sys.modules: with importlib mode a second session in a process gets the old ones.
+
+    `root` is a folder, or the file of one kata.
+    """
+    prefix = str(root)
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file and Path(file).is_relative_to(root):
+        if str(getattr(module, "__file__", None) or "").startswith(prefix):
             del sys.modules[name]

@@ -9,10 +9,14 @@ costs about as much as its tests.
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import functools
 import os
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -108,8 +112,6 @@ def run(kata: Kata, reference_root: Path) -> Runs:
 
 
 def _test_names(kata: Kata) -> list[str]:
-    import ast
-
     tree = parse(kata.path)
     if tree is None:
         return []
@@ -139,11 +141,25 @@ def _run_variants(runs: Runs, variants: list[Variant], reference_root: Path) -> 
         *("-c", os.devnull, "--rootdir", str(runs.kata.root.parent), "--noconftest", "--import-mode=importlib"),
         *("-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:faulthandler"),
         *("-p", "no:randomly", "-p", "no:random_order", "-p", "no:benchmark", "--capture=no"),
+        "--kata-no-xray",
         *("-o", "python_functions=test_*", "-o", "python_files=[0-9][0-9]_*.py"),
         str(runs.kata.path),
     ]
-    pytest.main(arguments, plugins=[dojo.plugin, _RunVariants(runs, variants, reference_root)])
+    with _rewritten_once():
+        pytest.main(arguments, plugins=[dojo.plugin, _RunVariants(runs, variants, reference_root)])
     forget_katas(runs.kata.root)
+
+
+@contextlib.contextmanager
+def _rewritten_once() -> Iterator[None]:
+    """pytest rewrites a kata's assertions once and finds the result again for each variant, in a folder of its own."""
+    before = sys.pycache_prefix, sys.dont_write_bytecode
+    with tempfile.TemporaryDirectory() as folder:
+        sys.pycache_prefix, sys.dont_write_bytecode = folder, False
+        try:
+            yield
+        finally:
+            sys.pycache_prefix, sys.dont_write_bytecode = before
 
 
 class _VariantFile(pytest.File):
@@ -181,6 +197,9 @@ class _RunVariants:
     def __init__(self, runs: Runs, variants: list[Variant], reference_root: Path) -> None:
         self.runs, self.variants, self.reference_root = runs, variants, reference_root
         self.started = 0.0
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.option.tbstyle = "native"  # only the message counts here; drawing tracebacks took most of the time
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pycollect_makemodule(self, module_path: Path, parent: pytest.Collector) -> pytest.Collector:

@@ -1,4 +1,4 @@
-"""A place of one's own: `pytest --kata-start` makes it, each run uses it, `pytest --kata-reset NAME` starts a kata anew."""
+"""A place of one's own: `pytest --kata-start` makes it, each run uses it, `pytest --kata-reset` undoes work in it."""
 
 from __future__ import annotations
 
@@ -67,6 +67,15 @@ def recorded(project: Path) -> Path | None:
     except (OSError, ValueError):
         return None
     return (project / text).resolve() if text else None
+
+
+def update(place: Place) -> list[str]:
+    """Bring what the project has by now into the learner's folder, if it is one; returns what to say."""
+    if not place.is_home:
+        return []
+    home = Home.open(place.katas)
+    home.project = place.project
+    return home.update().lines()
 
 
 def project_of(root: Path) -> Path:

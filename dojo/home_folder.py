@@ -45,7 +45,7 @@ _INI = """\
 pythonpath = {project}
 python_files = [0-9][0-9]_*.py
 python_functions = test_*
-addopts = --import-mode=importlib -rN --tb=short -p no:randomly --benchmark-disable --strict-markers
+addopts = --import-mode=importlib -rN --tb=short -p no:randomly --strict-markers
 norecursedirs = .* build dist __pycache__
 """
 

@@ -37,6 +37,8 @@ class News:
             rows.append(f"brought up to date, as you had not touched them: {listed(refreshed)}")
         if removed := katas_in(self.removed):
             rows.append(f"no longer part of the project, untouched by you, and so removed: {listed(removed)}")
+        if self.taken:
+            rows.append(f"there already, and taken as your versions: {listed(katas_in(self.taken))}")
         rows += [
             f"{shown_name(n)} has another place now, and your version moved along: {self._at(n)}" for n in self.moved
         ]
@@ -48,6 +50,12 @@ class News:
         )
         rows += _few([self._blocked(name) for name in self.blocked], most, "are in the way of shipped files")
         return rows
+
+    def forget(self, name: str) -> None:
+        """That file has just been brought back."""
+        for names in (self.new, self.changed, self.blocked):
+            if name in names:
+                names.remove(name)
 
     def _at(self, name: str) -> str:
         return relative(self.folder / name)

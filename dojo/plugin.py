@@ -20,12 +20,13 @@ from typing import Any
 
 import pytest
 
-from dojo import commands, limits, reports, seam
+from dojo import commands, home, limits, reports, seam
 from dojo.catalog import Kata
 from dojo.collect import LIMITS, BrokenTest, KataModule, refuse_unusable
 from dojo.session import KataSession
 
 _SESSION = "kata-session"
+_PLACE = pytest.StashKey[home.Place]()
 _GUARD = pytest.StashKey[Any]()  # of a dojo.guard.Guard; that module imports torch
 
 
@@ -75,6 +76,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "(default: ./data where it has it, else a cache of yours). The environment variable KATA_DATA does the same",
     )
     add("--kata-download", action="store_true", help="fetch MNIST (12 MB), verify it, and end")
+    add(
+        "--kata-start",
+        nargs="?",
+        const="",
+        metavar="DIR",
+        help="copy the katas into a folder of your own, which is used from then on, or bring it up to date "
+        "(default: ./my_katas). With a DIR, write it with `=`",
+    )
+    add("--kata-reset", metavar="NAME", help="bring back the original of a kata, and keep your version beside it")
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -87,8 +97,29 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     if config.option.kata_watch:
         from dojo import watch
 
-        return watch.main(config)
+        place = _place(config)
+        for line in _update(place):
+            sys.stdout.write(f"{line}\n")
+        return watch.main(config, place)
+    if config.option.kata_start is not None or config.option.kata_reset is not None:
+        return _settle(config)
     return _download(config) if config.option.kata_download else None
+
+
+def _settle(config: pytest.Config) -> int:
+    """--kata-start and --kata-reset: files only, no tests."""
+    asked = config.option.kata_start
+    try:
+        if asked is not None:
+            folder = config.invocation_params.dir / Path(asked).expanduser() if asked else None
+            lines = home.start(home.project_of(config.rootpath), folder)
+        else:
+            lines = home.reset(_place(config), config.option.kata_reset)
+    except home.HomeError as error:
+        raise pytest.UsageError(str(error)) from None
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write("".join(f"{line}\n" for line in lines).encode(encoding, "replace").decode(encoding))
+    return int(pytest.ExitCode.OK)
 
 
 def _download(config: pytest.Config) -> int:
@@ -114,7 +145,9 @@ def _name_data_root(config: pytest.Config) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     _add_markers(config)
     _name_data_root(config)
-    katas, reference = _katas(config), (config.rootpath / "reference").resolve()
+    place = _place(config)
+    news = _use(place, config)
+    katas, reference = place.katas, place.reference
     config.option.kata_solutions = _solution_folders(config)
     _keep_caches_apart(config)
     _set_limits(config, katas)
@@ -123,11 +156,45 @@ def pytest_configure(config: pytest.Config) -> None:
         return  # a worker of pytest-xdist: the controller has the terminal
     command = commands.command_of(config, katas)
     _prepare_for(command, config)
-    config.pluginmanager.register(KataSession(config, katas, reference, command), _SESSION)
+    config.pluginmanager.register(KataSession(config, katas, reference, command, news), _SESSION)
+
+
+def _place(config: pytest.Config) -> home.Place:
+    """Where the katas of this run are: the learner's own folder, or katas/."""
+    if _PLACE not in config.stash:
+        source, given = config.args_source, pytest.Config.ArgsSource
+        paths = [] if source is given.TESTPATHS else [arg.split("::")[0] for arg in config.args]
+        try:
+            config.stash[_PLACE] = home.place_of(
+                config.rootpath,
+                [(config.invocation_params.dir / path).resolve() for path in paths],
+                explicit=source is given.ARGS,
+                other_solutions=bool(config.option.kata_solutions or os.environ.get("KATA_SOLUTIONS")),
+            )
+        except home.HomeError as error:
+            raise pytest.UsageError(str(error)) from None
+    return config.stash[_PLACE]
 
 
 def _katas(config: pytest.Config) -> Path:
-    return (config.rootpath / "katas").resolve()
+    return _place(config).katas
+
+
+def _use(place: home.Place, config: pytest.Config) -> list[str]:
+    """Collect the learner's own folder instead of katas/; returns what is new in it."""
+    if place.is_home and config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        config.args = [str(place.katas)]
+    # Workers leave the files to their controller, and watched runs to the watch.
+    quiet = hasattr(config, "workerinput") or config.option.kata_verdict is not None
+    return [] if quiet else _update(place)
+
+
+def _update(place: home.Place) -> list[str]:
+    """Bring what an update of the project brought. Where that fails, practice goes on with the files as they are."""
+    try:
+        return home.update(place)
+    except home.HomeError as error:
+        return [str(error)]
 
 
 def _add_markers(config: pytest.Config) -> None:

@@ -19,8 +19,11 @@ _CACHE_CURRENT = "kata/current"
 class KataSession:
     """Watches the reports of a session, in the process that owns the terminal."""
 
-    def __init__(self, config: pytest.Config, katas: Path, reference: Path, command: commands.Command) -> None:
+    def __init__(
+        self, config: pytest.Config, katas: Path, reference: Path, command: commands.Command, news: Sequence[str] = ()
+    ) -> None:
         self.config = config
+        self.news = list(news)  # of the learner's own folder
         self.root = katas
         self.reference = reference
         self.command = command
@@ -58,8 +61,9 @@ class KataSession:
 
     def _count(self, node_ids: Sequence[str]) -> None:
         for node_id in node_ids:
-            path = (self.config.rootpath / node_id.split("::")[0]).resolve()
-            kata = next((kata for kata in self.katas if kata.path == path), None)
+            # The ids of tests outside pytest's root directory are relative to what was collected: a learner's folder.
+            paths = [(home / node_id.split("::")[0]).resolve() for home in (self.config.rootpath, self.root)]
+            kata = next((kata for kata in self.katas if kata.path in paths), None)
             if kata is not None:
                 self.results.setdefault(kata.key, Result(kata)).collected += 1
 
@@ -156,8 +160,8 @@ class KataSession:
 
     def _notes(self) -> list[str]:
         if getattr(self.config.option, "numprocesses", None) and _is_bare(self.config, but_workers=True):
-            return ["with -n all katas ran: the stop after the first unfinished one is off"]
-        return []
+            return [*self.news, "with -n all katas ran: the stop after the first unfinished one is off"]
+        return self.news
 
     def current(self) -> Kata | None:
         """The first kata that is not finished."""

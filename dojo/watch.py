@@ -24,6 +24,7 @@ from typing import Any, TextIO
 from dojo import limits
 from dojo.catalog import Kata, doc_sections, find_katas
 from dojo.failures import relative
+from dojo.home import Place
 
 KEYS = "Enter again · h hint · n next · l list · c compare · q quit"
 _MISSED_BY = 2.0  # seconds that a run gets beyond its own limits before it is killed
@@ -113,6 +114,7 @@ class Watch:
         self,
         root: Path,
         katas: Path,
+        reference: Path,
         *,
         options: list[str],
         timeout: float,
@@ -121,7 +123,7 @@ class Watch:
         color: bool,
         out: TextIO,
     ) -> None:
-        self.root, self.katas_root = root, katas
+        self.root, self.katas_root, self.reference = root, katas, reference
         self.options = options
         self.timeout, self.memory_gb, self.poll = timeout, memory_gb, poll
         self.color = color
@@ -270,7 +272,7 @@ class Watch:
         self._fork_ahead()
 
     def _congratulate(self, kata: Kata) -> None:
-        _, why = doc_sections(self.root / "reference" / f"{kata.key}.py")
+        _, why = doc_sections(self.reference / f"{kata.key}.py")
         self._say(f"\n{kata.name} passes.")
         if why:
             self._say(f"  {' '.join(why.split())}")
@@ -469,7 +471,7 @@ def _text(kata: Kata) -> str:
         return ""
 
 
-def main(config: Any) -> int:
+def main(config: Any, place: Place) -> int:
     """The command `pytest --kata-watch`."""
     option = config.option
     timeout = limits.DEFAULT if option.kata_timeout is None else option.kata_timeout
@@ -480,7 +482,8 @@ def main(config: Any) -> int:
         options.append("--kata-no-xray")
     watch = Watch(
         config.rootpath,
-        (config.rootpath / "katas").resolve(),
+        place.katas,
+        place.reference,
         options=options,
         timeout=timeout,
         memory_gb=option.kata_memory,

@@ -13,8 +13,12 @@ ROOT = Path(__file__).resolve().parents[1]
 KATAS = find_katas(ROOT / "katas")
 
 
+# The claims of a kata look at one run of it: with `-n 2 --dist loadgroup` they stay in one worker.
+_PARAMETERS = [pytest.param(kata, id=kata.key, marks=pytest.mark.xdist_group(kata.key)) for kata in KATAS]
+
+
 @pytest.mark.parametrize("claim", gate.CLAIMS.values(), ids=gate.CLAIMS.keys())
-@pytest.mark.parametrize("kata", KATAS, ids=[kata.key for kata in KATAS])
+@pytest.mark.parametrize("kata", _PARAMETERS)
 def test_kata(kata, claim):
     complaints = claim(gate.run(kata, ROOT / "reference"))
     assert not complaints, "\n".join(["", *complaints])

@@ -27,7 +27,7 @@ def broadcast_rows(row: torch.Tensor, n: int) -> torch.Tensor:
 
 
 def editable_rows(row: torch.Tensor, n: int) -> torch.Tensor:
-    """n >= 1 rows (n, D) that begin as `row` (1-D), in its dtype. A write to one reaches no other row, and not `row`."""
+    """n >= 1 rows (n, D) that begin as `row` (1-D), in its dtype. A write to one reaches no other, and not `row`."""
     raise NotImplementedError("return n rows that can be edited one by one")
 
 

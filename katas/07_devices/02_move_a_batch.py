@@ -73,12 +73,13 @@ def test_to_returns_the_moved_tensor():
 def test_tensors_may_lie_deep_and_other_leaves_stay():
     x, y = _tensors()
     other = object()
-    leaves = {"name": "cat", "count": 0, "missing": None, "other": other, "empty": []}
-    got = _moved({"x": x, "inner": {"y": y, "list": [x, {"y": y}]}, **leaves})
+    leaves = {"name": "cat", "count": 0, "missing": None, "other": other, 7: 0.5}
+    got = _moved({"x": x, "inner": {"y": y, "list": [x, {"y": y}]}, "empty": [], **leaves})
     assert isinstance(got, dict), f"a dict stays a dict, yours became {type(got).__name__}"
-    assert list(got) == ["x", "inner", *leaves], f"the keys stay as they were, yours are {list(got)}"
+    assert list(got) == ["x", "inner", "empty", *leaves], f"the keys stay as they were, yours are {list(got)}"
     for key, leaf in leaves.items():
-        assert got[key] == leaf, f"what is no tensor stays as it is: {leaf!r} became {got[key]!r}"
+        assert got[key] is leaf, f"what is no tensor stays as it is: {leaf!r} became {got[key]!r}"
+    assert got["empty"] == [], f"an empty list stays an empty list, yours became {got['empty']!r}"
     _check_moved(got["x"], x, "a tensor in a dict")
     with explain("the inner containers of the batch are no longer what they were"):
         inner, last = got["inner"], got["inner"]["list"]
@@ -138,7 +139,9 @@ def test_a_namedtuple_takes_its_fields_one_by_one():
         got = move([_Sample(image=x, label={"y": y})], "meta")
     assert isinstance(got, list), f"a list stays a list, yours became a {type(got).__name__}"
     assert len(got) == 1, f"the list held one namedtuple, yours holds {len(got)} things"
-    assert isinstance(got[0], _Sample), f"the namedtuple became a {type(got[0]).__name__}: its field names are gone"
+    assert isinstance(got[0], _Sample), (
+        f"the namedtuple became a {type(got[0]).__name__}: it must stay a {_Sample.__name__}, with its fields"
+    )
     _check_moved(got[0].image, x, "a tensor in a namedtuple")
     assert isinstance(got[0].label, dict), f"the dict in the namedtuple became a {type(got[0].label).__name__}"
     _check_moved(got[0].label.get("y"), y, "a tensor in a dict in a namedtuple")

@@ -60,7 +60,11 @@ _MEAN, _STD = (1.0, -2.0, 4.0), (0.5, 2.0, 4.0)
 
 def _scaler(mean=_MEAN, std=_STD):
     with explain("Scaler(mean, std) must be built from two tensors of shape (C,)"):
-        return Scaler(torch.tensor(mean), torch.tensor(std))
+        scaler = Scaler(torch.tensor(mean), torch.tensor(std))
+    assert isinstance(scaler, nn.Module), "Scaler is no nn.Module any more: keep its base class"
+    with explain("Scaler must start as a module does, or it can hold nothing"):
+        scaler.state_dict()
+    return scaler
 
 
 def _inputs():
@@ -114,7 +118,9 @@ def test_a_buffer_is_saved_and_not_trained():
     numbers = [number for value in state.values() for number in value.flatten().tolist()]
     for name, want in (("mean", _MEAN), ("std", _STD)):
         saved = any(tuple(numbers[i : i + 3]) == want for i in range(len(numbers)))
-        assert saved, f"{name} is not in the state_dict, which holds {list(state)}: a checkpoint would lose it"
+        assert saved, (
+            f"the values of {name} are not in the state_dict (its names: {list(state)}): a checkpoint would lose them"
+        )
     x, want = _inputs()
     other = _scaler((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     with explain("the state_dict of one Scaler must fit another one"):
@@ -124,19 +130,25 @@ def test_a_buffer_is_saved_and_not_trained():
 
 
 def test_layers_in_a_python_list_are_lost():
-    with explain("Tower(3) must be built"):
+    with explain("Tower(3) must be built, with layers in tower.layers"):
         tower = Tower(3)
         layers: Any = tower.layers
         n_layers = len(layers)
+        parameters = list(tower.parameters())
     assert n_layers == 3, f"Tower(3).layers holds 3 layers, yours holds {n_layers}"
-    parameters = list(tower.parameters())
+    with explain("tower.layers[0] to tower.layers[2] are the layers"):
+        layers = [layers[i] for i in range(3)]
+    assert len({id(layer) for layer in layers}) == 3, "tower.layers holds the same layer more than once"
     assert parameters, "the tower has no parameters: the module does not know layers that are in a plain Python list"
-    assert len(parameters) != 2, "the tower has one weight and one bias: it holds the same layer three times"
-    assert len(parameters) == 6, f"3 layers have a weight and a bias each, so 6 parameters, yours has {len(parameters)}"
+    assert len(parameters) == 6, f"3 layers have a weight and a bias each, so 6 parameters: the tower knows {len(parameters)}"
     with explain("the tower could not be moved"):
         tower.to("meta")
-    left = [name for name, parameter in tower.named_parameters() if parameter.device.type != "meta"]
-    assert not left, f"{left} of the tower stayed behind"
+        layers = [tower.layers[i] for i in range(3)]
+        left = [i for i, layer in enumerate(layers) for p in layer.parameters() if p.device.type != "meta"]
+    assert not left, f"tower.layers[{left[0]}] stayed behind: the module must know the layers in self.layers themselves"
+    with explain("Tower(2) must be built too"):
+        n_layers = len(Tower(2).layers)
+    assert n_layers == 2, f"Tower(2).layers holds 2 layers, yours holds {n_layers}"
 
 
 def test_a_tensor_made_in_forward_is_born_where_you_say():
@@ -148,5 +160,7 @@ def test_a_tensor_made_in_forward_is_born_where_you_say():
         got, moved = positions(here), positions(there)
     check_tensor(got, torch.tensor([0, 1, 2, 3, 4]), "x is (2, 5): T is dim 1, so the positions are 0 to 4, int64")
     if isinstance(moved, torch.Tensor):
-        assert moved.device == there.device, f"x is on meta, your positions on {moved.device}: no device= was given"
-    check_tensor(moved, torch.empty(5, dtype=torch.int64, device="meta"), "x is (2, 5, 3): T is dim 1, so 5, int64")
+        assert moved.device == there.device, (
+            f"x is on meta, your positions on {moved.device}: they must be born where x is"
+        )
+    check_tensor(moved, torch.empty(5, dtype=torch.int64, device="meta"), "x is (2, 5, 3): T is dim 1, so 5 positions")

@@ -79,8 +79,8 @@ def test_four_derivatives_turn_a_sine_into_itself(x0, n, want):
 
 
 def test_each_sample_has_a_norm_of_its_own():
-    for n in (5, 1):
-        model, x = _critic(), torch.randn(n, 3)
+    for n, d in ((5, 3), (1, 3), (4, 1)):
+        model, x = _critic(d), torch.randn(n, d)
         rows = _gradient_rows(model, x)
         norms = rows.norm(dim=1)
         wrong = {
@@ -90,10 +90,10 @@ def test_each_sample_has_a_norm_of_its_own():
             "that is the mean of the norms, then squared: square the distance of each sample": (norms.mean() - 1) ** 2,
             "that is the sum over the samples, not their mean": _of(norms) * n,
         }
-        with explain("gradient_penalty should take any x of shape (N, D), N = 1 too"):
+        with explain("gradient_penalty should take any x of shape (N, D), N = 1 and D = 1 too"):
             got = gradient_penalty(model, x)
         for mistake, value in wrong.items():
-            same = isinstance(got, torch.Tensor) and n > 1 and torch.allclose(got.detach(), value, rtol=1e-4)
+            same = isinstance(got, torch.Tensor) and n > 1 and torch.allclose(got.detach().float(), value, rtol=1e-4)
             assert not same, f"{mistake} (expected {_of(norms).item():.4f})"
         check_tensor(got, _of(norms), "mean over the samples of (‖gradient of that sample‖ - 1)²", rtol=1e-4, atol=1e-6)
 
@@ -124,19 +124,26 @@ def test_the_penalty_trains_the_weights():
 def test_autograd_grad_writes_into_nobodys_grad():
     model, x = _critic(), torch.randn(5, 3)
     before = x.clone()
+    model.get_parameter("0.weight").grad = torch.full((4, 3), 2.0)
+    model.get_parameter("0.bias").grad = torch.full((4,), 2.0)
     with explain("gradient_penalty should take a model and an x of shape (N, D)"):
         gradient_penalty(model, x)
     assert not x.requires_grad, "the caller's x requires grad now: work on an alias of it"
     assert x.grad is None, "you left a gradient in the caller's x.grad"
     check_tensor(x, before, "you changed the values of x")
-    left = [name for name, p in model.named_parameters() if p.grad is not None]
+    twos = {"0.weight": torch.full((4, 3), 2.0), "0.bias": torch.full((4,), 2.0)}
+    grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    wiped = [name for name in twos if name not in grads or not grads[name].any()]
+    assert not wiped, f"you cleared the .grad of {wiped}: gradients were there before, and somebody needs them"
+    left = [name for name, grad in grads.items() if name not in twos or not torch.equal(grad, twos[name])]
     assert not left, f"you left gradients in {left}: backward() writes into every leaf, and the next step uses that"
     frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
     assert not frozen, f"{frozen} no longer require grad: the model would not train any more"
+    assert model.training, "the model is in eval mode now: dropout and batch norm would stay off in training"
 
 
-def _critic() -> nn.Sequential:
-    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+def _critic(d: int = 3) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(d, 4), nn.Tanh(), nn.Linear(4, 1))
 
 
 def _gradient_rows(model: nn.Module, x: torch.Tensor) -> torch.Tensor:

@@ -47,12 +47,12 @@ under_test(globals())
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_where_x_is_not_positive_the_root_is_zero(dtype):
-    x = torch.tensor([[-1.0, 0.0], [4.0, 9.0], [1e-4, -1e-4]], dtype=dtype)
+    x = torch.tensor([[-1.0, 0.0], [4.0, 9.0], [1e-4, -1e-4], [9e-7, 1.0]], dtype=dtype)
     before = x.clone()
     with explain("safe_sqrt should take any float tensor, of any shape"):
         got = safe_sqrt(x)
     assert not (isinstance(got, torch.Tensor) and got.isnan().any()), "nan: the root of a negative number got through"
-    want = torch.tensor([[0.0, 0.0], [2.0, 3.0], [0.01, 0.0]], dtype=dtype)
+    want = torch.tensor([[0.0, 0.0], [2.0, 3.0], [0.01, 0.0], [9e-7**0.5, 1.0]], dtype=dtype)
     check_tensor(got, want, "the root where x > 0, and 0 elsewhere", atol=1e-5)
     check_tensor(x, before, "you changed x: an in-place operation wrote into the caller's tensor")
 
@@ -86,9 +86,12 @@ def test_each_row_has_one_distance():
     b = torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [2.0, -3.0, 6.0], [0.0, 0.0, 0.0], [1000.0, 1000.0625, 1000]])
     want = torch.tensor([5.0, 0.0, 7.0, 3.0, 0.0625])
     for rows in (slice(0, 5), slice(2, 3)):
+        mine, yours = a[rows].clone(), b[rows].clone()
         with explain("distance should take two tensors of shape (N, D), N = 1 too"):
-            got = distance(a[rows].clone(), b[rows].clone())
+            got = distance(mine, yours)
         check_tensor(got, want[rows], "the root of the sum of squares over D, one number per row", atol=1e-5)
+        check_tensor(mine, a[rows], "you changed a: an in-place operation wrote into the caller's tensor")
+        check_tensor(yours, b[rows], "you changed b: an in-place operation wrote into the caller's tensor")
 
 
 def test_the_norm_has_no_slope_where_two_points_meet():

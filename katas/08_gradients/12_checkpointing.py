@@ -98,9 +98,17 @@ def test_dropout_drops_the_same_places_in_both_runs():
     assert (y == 0).any(), "dropout dropped nothing: the block should run in the mode it is in"
     mask = y.detach().clone()
     torch.rand(3)  # other layers draw random numbers in between
+    generator = torch.get_rng_state()
     _backward(y, torch.ones(8, 16))
+    assert torch.equal(torch.get_rng_state(), generator), (
+        "backward left the random generator where its rerun of the block put it: the next layers would draw old numbers"
+    )
     assert x.grad is not None, "x got no gradient: the graph was cut on the way"
     check_tensor(x.grad, mask, "recomputed with another dropout mask: backward must see the mask of forward")
+    again = _run(block, x)
+    assert not torch.equal(again, mask), "the same mask at every call: it is not yours to seed the random generator"
+    check_tensor(_run(block.eval(), x), torch.ones(8, 16), "in eval mode, dropout should drop nothing")
+    assert not block.training, "the block is in training mode now: leave it in the mode it is in"
 
 
 def test_only_the_input_is_kept():

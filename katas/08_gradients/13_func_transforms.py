@@ -59,7 +59,8 @@ def test_each_sample_has_a_gradient_of_its_own():
     want = _one_by_one(model, F.cross_entropy, x, y)
     got = _call(model, F.cross_entropy, x, y)
     for name, rows in want.items():
-        row = got.get(name)
+        assert name in got, f"there is no {name} in the dict; its keys are {list(got)}"
+        row = got[name]
         assert isinstance(row, torch.Tensor), f"{name}: expected a tensor, got {type(row).__name__}"
         if row.shape == rows.shape:
             _diagnose(name, row.detach(), rows)
@@ -83,7 +84,8 @@ def test_the_mean_over_the_samples_is_the_gradient_of_the_batch():
     want = torch.autograd.grad(F.mse_loss(model(x), y), list(model.parameters()))
     got = _call(model, F.mse_loss, x, y)
     for (name, _), grad in zip(model.named_parameters(), want, strict=True):
-        rows = got.get(name)
+        assert name in got, f"there is no {name} in the dict; its keys are {list(got)}"
+        rows = got[name]
         assert isinstance(rows, torch.Tensor), f"{name}: expected a tensor, got {type(rows).__name__}"
         assert rows.shape[:1] == (6,), f"{name}: expected one row per sample, got the shape {tuple(rows.shape)}"
         check_tensor(
@@ -95,14 +97,19 @@ def test_torch_func_leaves_the_model_alone():
     model = _mlp()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     objects = dict(model.named_parameters())
+    objects["0.weight"].grad = torch.full((6, 3), 2.0)
     _call(model, F.cross_entropy, torch.randn(5, 3), torch.tensor([0, 3, 1, 1, 2]))
     assert all(p is objects.get(name) for name, p in model.named_parameters()), "the model has other parameters now"
-    left = [name for name, p in objects.items() if p.grad is not None]
+    old = objects["0.weight"].grad
+    assert old is not None and old.any(), "you cleared the .grad of 0.weight: it was there before, and somebody needs it"
+    left = [name for name, p in objects.items() if p.grad is not None and name != "0.weight"]
+    left += [] if torch.equal(old, torch.full((6, 3), 2.0)) else ["0.weight"]
     assert not left, f"you left gradients in the .grad of {left}: the next optimizer step uses them"
     frozen = [name for name, p in objects.items() if not p.requires_grad]
     assert not frozen, f"{frozen} no longer require grad: the model would not train any more"
     for name, p in objects.items():
         check_tensor(p, before[name], f"you changed the values of {name}")
+    assert model.training, "the model is in eval mode now: leave it in the mode it is in"
 
 
 @pytest.mark.parametrize("n", [5, 1])
@@ -120,6 +127,7 @@ def test_a_batch_of_jacobians_has_no_pairs_of_samples(n):
     assert shape != (n, 3, 2), f"{shape}: transposed; a Jacobian has a row per output and a column per input"
     check_tensor(got, want, "[i] should be the Jacobian (out, in) of f at row i", rtol=1e-4, atol=1e-6)
     assert not x.requires_grad, "the caller's x requires grad now"
+    assert x.grad is None, "you left a gradient in the caller's x.grad"
     check_tensor(x, before, "you changed x")
 
 

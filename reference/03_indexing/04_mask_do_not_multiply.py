@@ -53,9 +53,9 @@ MISTAKES = [
         fill=lambda x, mask, v: x.masked_fill(mask, v) if mask.any() else x,
     ),
     Mistake(
-        "in the dtype of x and as exact",
+        "in the dtype of x",
         caught_by=_FILL_NAN,
-        fill=lambda x, mask, v: torch.where(mask, torch.tensor(v), x),
+        fill=lambda x, mask, v: torch.where(mask, v, x.float()),
     ),
     Mistake("it is not a number, to be subtracted", caught_by=_BOOL, invert=lambda mask: (1 - mask).bool()),
     Mistake("it is not a number, to be subtracted", caught_by=_BOOL, invert=lambda mask: 1 - mask),
@@ -98,5 +98,3 @@ MISTAKES = [
         fill=lambda x, mask, v: x.masked_fill(mask, 0.0) + v * mask,
     ),
 ]
-
-KEEP = {_MEAN: "the plain case, without NaN: it tells a wrong count from a product with NaN"}

@@ -138,6 +138,10 @@ def _copies_inside(batch, device):
     return batch if isinstance(batch, torch.Tensor) and batch.device == torch.device(device) else _copies(batch, device)
 
 
+def _numbers_become_tensors(batch, device):
+    return _walk(batch, lambda x: torch.as_tensor(x, device=device) if isinstance(x, int | float) else _to(device)(x))
+
+
 _DROPPED = "`.to` returns the moved tensor, x stays; did you drop it?"
 _PLAIN = "what is no tensor stays as it is"
 
@@ -160,6 +164,7 @@ MISTAKES = [
     ),
     Mistake(_PLAIN, caught_by="test_tensors_may_lie_deep_and_other_leaves_stay", move=_strings_are_sequences),
     Mistake(_PLAIN, caught_by="test_tensors_may_lie_deep_and_other_leaves_stay", move=_drops_other_leaves),
+    Mistake(_PLAIN, caught_by="test_tensors_may_lie_deep_and_other_leaves_stay", move=_numbers_become_tensors),
     Mistake(
         "you changed the caller's dict: build a new one",
         caught_by="test_the_batch_belongs_to_the_caller",
@@ -192,7 +197,7 @@ MISTAKES = [
         move=_tuples_in_the_plain_way,
     ),
     Mistake(
-        "the namedtuple became a tuple: its field names are gone",
+        "the namedtuple became a tuple: it must stay",
         caught_by="test_a_namedtuple_takes_its_fields_one_by_one",
         move=_named_become_tuples,
     ),

@@ -155,6 +155,23 @@ class _LastLayerOnlyTower(_ListTower):
             self.layer = layer
 
 
+class _ParametersTower(_ListTower):
+    def __init__(self, n):
+        super().__init__(n)
+        self.known = nn.ParameterList(p for layer in self.layers for p in layer.parameters())
+
+
+class _NamedTower(nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.layers = nn.ModuleDict({str(i): nn.Linear(4, 4) for i in range(n)})
+
+
+class _TowerOfThree(Tower):
+    def __init__(self, n):
+        super().__init__(3)
+
+
 _BEHIND = "did a plain attribute stay behind?"
 _MOVES = "test_to_moves_the_tensors_that_a_module_knows"
 _SAVED = "test_a_buffer_is_saved_and_not_trained"
@@ -177,15 +194,19 @@ MISTAKES = [
         "something kept its own", caught_by="test_to_changes_the_dtype_of_what_a_module_knows", Scaler=_MovedInForward
     ),
     Mistake("something kept its own", caught_by="test_to_changes_the_dtype_of_what_a_module_knows", Scaler=_Float32),
-    Mistake("mean is not in the state_dict", caught_by=_SAVED, Scaler=_MovedInForwardByX),
-    Mistake("mean is not in the state_dict", caught_by=_SAVED, Scaler=_NotPersistent),
-    Mistake("std is not in the state_dict", caught_by=_SAVED, Scaler=_OnlyMeanIsABuffer),
+    Mistake("the values of mean are not in the state_dict", caught_by=_SAVED, Scaler=_MovedInForwardByX),
+    Mistake("the values of mean are not in the state_dict", caught_by=_SAVED, Scaler=_NotPersistent),
+    Mistake("the values of std are not in the state_dict", caught_by=_SAVED, Scaler=_OnlyMeanIsABuffer),
     Mistake(_TRAINED, caught_by=_SAVED, Scaler=_Trained),
     Mistake(_TRAINED, caught_by=_SAVED, Scaler=_Frozen),
     Mistake("but the result does not use them", caught_by=_SAVED, Scaler=_BuffersForShow),
     Mistake("layers that are in a plain Python list", caught_by=_TOWER, Tower=_ListTower),
-    Mistake("the same layer three times", caught_by=_TOWER, Tower=_SameLayerTower),
+    Mistake("the same layer more than once", caught_by=_TOWER, Tower=_SameLayerTower),
     Mistake("a weight and a bias each, so 6 parameters", caught_by=_TOWER, Tower=_NoBiasTower),
+    Mistake("so 6 parameters: the tower knows 2", caught_by=_TOWER, Tower=_LastLayerOnlyTower),
+    Mistake("tower.layers[0] stayed behind", caught_by=_TOWER, Tower=_ParametersTower),
+    Mistake("tower.layers[0] to tower.layers[2] are the layers", caught_by=_TOWER, Tower=_NamedTower),
+    Mistake("Tower(2).layers holds 2 layers", caught_by=_TOWER, Tower=_TowerOfThree),
     Mistake(_NO_DEVICE, caught_by=_BORN, positions=lambda x: torch.arange(x.size(1))),
     Mistake(_NO_DEVICE, caught_by=_BORN, positions=lambda x: torch.tensor(range(x.size(1)))),
     Mistake(

@@ -169,6 +169,18 @@ _NOBODY = "test_autograd_grad_writes_into_nobodys_grad"
 
 _RETAIN = "retain_graph keeps the old graph, it does not record backward"
 
+def _backward_and_wipe(model, x):
+    leaf = x.clone().requires_grad_()
+    model(leaf).sum().backward(create_graph=True)
+    model.zero_grad()
+    return (leaf.grad.norm(dim=1) - 1).square().mean()
+
+
+def _in_eval_mode(model, x):
+    model.eval()
+    return gradient_penalty(model, x)
+
+
 MISTAKES = [
     Mistake(_RETAIN, caught_by=_AGAIN, nth_derivative=_derivative),
     Mistake(_RETAIN, caught_by=_AGAIN, nth_derivative=lambda f, x0, n: _derivative(f, x0, n, retain_graph=True)),
@@ -197,6 +209,8 @@ MISTAKES = [
     Mistake(_RETAIN, caught_by=_WEIGHTS, gradient_penalty=_retained_only),
     Mistake("the caller's x requires grad now", caught_by=_NOBODY, gradient_penalty=_callers_x),
     Mistake("backward() writes into every leaf", caught_by=_NOBODY, gradient_penalty=_through_backward),
+    Mistake("you cleared the .grad of", caught_by=_NOBODY, gradient_penalty=_backward_and_wipe),
+    Mistake("the model is in eval mode now", caught_by=_NOBODY, gradient_penalty=_in_eval_mode),
     Mistake("the model would not train any more", caught_by=_NOBODY, gradient_penalty=_freeze_the_weights),
 ]
 

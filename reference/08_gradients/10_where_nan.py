@@ -36,6 +36,17 @@ def _shift_in_place(x):
     return safe_sqrt(x)
 
 
+def _zero_below_a_millionth(x):
+    mask = x > 1e-6
+    return torch.where(mask, torch.where(mask, x, 1.0).sqrt(), 0.0)
+
+
+def _difference_in_place(a, b):
+    with torch.no_grad():
+        a -= b
+    return a.norm(dim=1)
+
+
 def _expanded_square(a, b):
     square = (a * a).sum(1) + (b * b).sum(1) - 2 * (a * b).sum(1)
     return safe_sqrt(square)
@@ -70,6 +81,7 @@ MISTAKES = [
     Mistake("the root of a negative number got through", caught_by=_VALUE, safe_sqrt=lambda x: x.sqrt() * (x > 0)),
     Mistake("and 0 elsewhere", caught_by=_VALUE, safe_sqrt=lambda x: x.abs().sqrt()),
     Mistake("and 0 elsewhere", caught_by=_VALUE, safe_sqrt=lambda x: torch.where(x > 0, x, 1.0).sqrt()),
+    Mistake("and 0 elsewhere", caught_by=_VALUE, safe_sqrt=_zero_below_a_millionth),
     Mistake("you changed x", caught_by=_VALUE, safe_sqrt=_shift_in_place),
     Mistake(
         "the slope should be 0",
@@ -92,6 +104,7 @@ MISTAKES = [
     Mistake("one number per row", caught_by=_ROW, distance=lambda a, b: (a - b).norm(dim=1).squeeze()),
     Mistake("one number per row", caught_by=_ROW, distance=_expanded_square),
     Mistake("one number per row", caught_by=_ROW, distance=lambda a, b: (a - b).norm()),
+    Mistake("you changed a", caught_by=_ROW, distance=_difference_in_place),
     Mistake("one number per row", caught_by=_ROW, distance=lambda a, b: (a - b).norm(dim=0)),
     Mistake("one number per row", caught_by=_ROW, distance=lambda a, b: torch.cdist(a, b)),
     Mistake("one number per row", caught_by=_ROW, distance=lambda a, b: (a - b).pow(2).sum(1)),

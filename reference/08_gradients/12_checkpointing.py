@@ -41,6 +41,30 @@ def _in_eval_mode(block, x):
     return checkpoint(block, x, use_reentrant=False)
 
 
+def _in_training_mode(block, x):
+    return checkpoint(block.train(), x, use_reentrant=False)
+
+
+def _seed_both_runs(block, x):
+    def seeded(x):
+        torch.manual_seed(0)
+        return block(x)
+
+    return checkpoint(seeded, x, use_reentrant=False)
+
+
+def _rewind_the_generator(block, x):
+    state, runs = torch.get_rng_state(), []
+
+    def run(x):
+        if runs:
+            torch.set_rng_state(state)
+        runs.append(1)
+        return block(x)
+
+    return checkpoint(run, x, use_reentrant=False, preserve_rng_state=False)
+
+
 def _on_the_cpu(block, x):
     with torch.autograd.graph.save_on_cpu():
         return block(x)
@@ -94,6 +118,9 @@ MISTAKES = [
         caught_by=_DROPOUT,
         checkpointed=lambda block, x: checkpoint(block, x, use_reentrant=False, preserve_rng_state=False),
     ),
+    Mistake("in eval mode, dropout should drop nothing", caught_by=_DROPOUT, checkpointed=_in_training_mode),
+    Mistake("the same mask at every call", caught_by=_DROPOUT, checkpointed=_seed_both_runs),
+    Mistake("backward left the random generator", caught_by=_DROPOUT, checkpointed=_rewind_the_generator),
     Mistake("dropout dropped nothing", caught_by=_DROPOUT, checkpointed=_in_eval_mode),
     Mistake("requires_grad: expected True, got False", caught_by=_SAME, checkpointed=_under_no_grad),
     Mistake("x got no gradient: the graph was cut", caught_by=_SAME, checkpointed=_detached_input),

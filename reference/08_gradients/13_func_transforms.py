@@ -91,6 +91,15 @@ def _left_in_grad(model, loss_fn, x, y):
     return _backward_each(model, loss_fn, x, y, nn.Module.zero_grad, torch.clone)
 
 
+def _cleared(model, loss_fn, x, y):
+    model.zero_grad()
+    return per_sample_grads(model, loss_fn, x, y)
+
+
+def _in_eval_mode(model, loss_fn, x, y):
+    return per_sample_grads(model.eval(), loss_fn, x, y)
+
+
 def _a_step_on_the_way(model, loss_fn, x, y):
     grads = per_sample_grads(model, loss_fn, x, y)
     with torch.no_grad():
@@ -132,6 +141,16 @@ def _outputs_added(f, x):
     return vmap(grad(lambda row: f(row).sum()))(x)
 
 
+def _through_the_callers_x(f, x):
+    rows = []
+    for k in range(f(x).shape[1]):
+        f(x.requires_grad_())[:, k].sum().backward()
+        rows.append(x.grad.clone())
+        x.grad.zero_()
+    x.requires_grad_(False)
+    return torch.stack(rows, dim=1)
+
+
 def _callers_x(f, x):
     x.requires_grad_()
     y = f(x)
@@ -157,6 +176,8 @@ MISTAKES = [
     Mistake("returns a dict of tensors by name", caught_by=_ROWS, per_sample_grads=_a_tuple),
     Mistake("the gradient of loss_fn's mean", caught_by=_MEAN, per_sample_grads=_own_loss),
     Mistake("you left gradients in the .grad", caught_by=_ALONE, per_sample_grads=_left_in_grad),
+    Mistake("you cleared the .grad of", caught_by=_ALONE, per_sample_grads=_cleared),
+    Mistake("the model is in eval mode now", caught_by=_ALONE, per_sample_grads=_in_eval_mode),
     Mistake("you changed the values of", caught_by=_ALONE, per_sample_grads=_a_step_on_the_way),
     Mistake("the model would not train any more", caught_by=_ALONE, per_sample_grads=_frozen),
     Mistake("every output by every input", caught_by=_JACOBIAN, batch_jacobian=lambda f, x: jacrev(f)(x)),
@@ -164,5 +185,6 @@ MISTAKES = [
     Mistake("transposed", caught_by=_JACOBIAN, batch_jacobian=lambda f, x: batch_jacobian(f, x).mT),
     Mistake("the Jacobian (out, in) of f at row i", caught_by=_JACOBIAN, batch_jacobian=_one_row),
     Mistake("the Jacobian (out, in) of f at row i", caught_by=_JACOBIAN, batch_jacobian=_squeezed_jacobians),
+    Mistake("in the caller's x.grad", caught_by=_JACOBIAN, batch_jacobian=_through_the_callers_x),
     Mistake("the caller's x requires grad now", caught_by=_JACOBIAN, batch_jacobian=_callers_x),
 ]

@@ -1,5 +1,6 @@
 """Answers that people give to the_silent_outer_product, right ones and wrong ones."""
 
+import warnings
 from itertools import zip_longest
 
 import numpy as np
@@ -121,7 +122,20 @@ def _shape_that_gives_up(a, b):
         return None
 
 
+def _mse_that_makes_warnings_errors(pred, target):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return torch.nn.functional.mse_loss(pred, target)
+
+
+def _accuracy_with_a_bare_exception(pred, target):
+    if pred.shape != target.shape:
+        raise Exception("unequal shapes")
+    return (pred == target).double().mean().item()
+
+
 RIGHT = [
+    dict(mse=_mse_that_makes_warnings_errors, accuracy=_accuracy_with_a_bare_exception),
     dict(broadcast_shape=_shape_with_a_loop, mse=_mse_of_torch, accuracy=_accuracy_with_assert),
     dict(broadcast_shape=np.broadcast_shapes, mse=_mse_with_assert, accuracy=_accuracy_of_lists),
     dict(broadcast_shape=_shape_by_torch),

@@ -162,7 +162,7 @@ def _named_become_dicts(batch, device):
 
 WRONG = [
     Mistake("what is no tensor stays as it is", caught_by="", move=_forgets_the_last_return),
-    Mistake("the namedtuple became a tuple: its field names are gone", caught_by="", move=_named_become_dicts),
+    Mistake("the namedtuple became a tuple: it must stay", caught_by="", move=_named_become_dicts),
     Mistake(
         "`.to` returns the moved tensor, x stays; did you drop it?", caught_by="", move=lambda batch, device: batch
     ),
@@ -174,6 +174,6 @@ WRONG = [
     Mistake("you changed the caller's dict: build a new one", caught_by="", move=_update),
     Mistake("you changed the caller's list: build a new one", caught_by="", move=_by_index),
     Mistake("a tuple stays a tuple, yours became a list", caught_by="", move=_sequences_become_lists),
-    Mistake("the namedtuple became a tuple: its field names are gone", caught_by="", move=_sequences_become_tuples),
+    Mistake("the namedtuple became a tuple: it must stay", caught_by="", move=_sequences_become_tuples),
     Mistake("must work for this batch", caught_by="", move=_floats_only),
 ]

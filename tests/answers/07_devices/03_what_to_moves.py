@@ -177,19 +177,27 @@ class _OneBiasMissingTower(nn.Module):
         self.layers = nn.ModuleList([nn.Linear(4, 4, bias=i > 0) for i in range(n)])
 
 
+class _TwiceMadeTower(nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.layers = [nn.Linear(4, 4) for _ in range(n)]
+        self.known = nn.ModuleList(nn.Linear(4, 4) for _ in range(n))
+
+
 WRONG = [
+    Mistake("tower.layers[0] stayed behind", caught_by="", Tower=_TwiceMadeTower),
     Mistake("mean and std are not trained", caught_by="", Scaler=_HalfParameters),
     Mistake("a weight and a bias each, so 6 parameters", caught_by="", Tower=_OneBiasMissingTower),
     Mistake("x is (2, 5): T is dim 1", caught_by="", positions=lambda x: torch.arange(5.0, device=x.device)),
     Mistake("did a plain attribute stay behind?", caught_by="", Scaler=_InADict),
     Mistake("it does not call a `to` that you wrote", caught_by="", Scaler=_OwnCuda),
     Mistake("mean and std are not trained", caught_by="", Scaler=_FrozenLater),
-    Mistake("mean is not in the state_dict", caught_by="", Scaler=_OnlyStdSaved),
+    Mistake("the values of mean are not in the state_dict", caught_by="", Scaler=_OnlyStdSaved),
     Mistake("something kept its own", caught_by="", Scaler=_MadeFresh),
     Mistake("Scaler computes (x - mean) / std", caught_by="", Scaler=_Variance),
     Mistake("layers that are in a plain Python list", caught_by="", Tower=_DictTower),
     Mistake("layers that are in a plain Python list", caught_by="", Tower=_TupleTower),
-    Mistake("the same layer three times", caught_by="", Tower=_RepeatedTower),
+    Mistake("the same layer more than once", caught_by="", Tower=_RepeatedTower),
     Mistake(
         "x is on meta, your positions on cpu", caught_by="", positions=lambda x: torch.as_tensor([*range(x.size(1))])
     ),

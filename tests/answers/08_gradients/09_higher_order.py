@@ -181,7 +181,21 @@ def _absolute(model, x):
 
 _RETAIN = "retain_graph keeps the old graph, it does not record backward"
 
+def _squeezed_norms(model, x):
+    return (_leaf_penalty(model, x).squeeze().norm(dim=-1) - 1).square().mean()
+
+
+def _gradients_set_to_none(model, x):
+    x = x.detach().clone().requires_grad_()
+    model(x).sum().backward(create_graph=True)
+    for p in model.parameters():
+        p.grad = None
+    return (x.grad.norm(dim=1) - 1).square().mean()
+
+
 WRONG = [
+    Mistake("you took one norm over the whole batch", caught_by="", gradient_penalty=_squeezed_norms),
+    Mistake("you cleared the .grad of", caught_by="", gradient_penalty=_gradients_set_to_none),
     Mistake("‖gradient of that sample‖ - 1", caught_by="", gradient_penalty=_absolute),
     Mistake(_RETAIN, caught_by="", nth_derivative=_float_last),
     Mistake(_RETAIN, caught_by="", nth_derivative=_detach_and_go_on),

@@ -113,7 +113,22 @@ def _eval_for_a_while(block, x):
     return out
 
 
+def _seed_before(block, x):
+    torch.manual_seed(0)
+    return checkpoint(block, x, use_reentrant=False)
+
+
+def _train_inside(block, x):
+    def run(x):
+        block.train()
+        return block(x)
+
+    return checkpoint(run, x, use_reentrant=False)
+
+
 WRONG = [
+    Mistake("the same mask at every call", caught_by="", checkpointed=_seed_before),
+    Mistake("in eval mode, dropout should drop nothing", caught_by="", checkpointed=_train_inside),
     Mistake("the block should run once in forward", caught_by="", checkpointed=_a_copy),
     Mistake("dropout dropped nothing", caught_by="", checkpointed=_eval_for_a_while),
     Mistake("nothing was recomputed", caught_by="", checkpointed=_each_layer),

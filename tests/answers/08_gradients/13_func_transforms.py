@@ -149,7 +149,19 @@ def _backwards_sum(f, x):
     return torch.autograd.grad(f(x).sum(), x)[0]
 
 
+def _backward_and_forget(model, loss_fn, x, y):
+    rows = {name: [] for name, _ in model.named_parameters()}
+    for i in range(len(x)):
+        model.zero_grad()
+        loss_fn(model(x[i : i + 1]), y[i : i + 1]).backward()
+        for name, p in model.named_parameters():
+            rows[name].append(p.grad)
+    model.zero_grad()
+    return {name: torch.stack(grads) for name, grads in rows.items()}
+
+
 WRONG = [
+    Mistake("you cleared the .grad of", caught_by="", per_sample_grads=_backward_and_forget),
     Mistake(
         "row i should be the gradient of sample i alone",
         caught_by="",
