@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 import pytest
+from _pytest._code.code import ExceptionRepr
 
 from dojo.collect import Broken, Unsolved
 from dojo.failures import is_stub_error, relative, safe_str
@@ -59,7 +60,7 @@ def annotate(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo
         where = _line_in(item.path, call.excinfo)
         says = _sentence(report, call)
         tensors = xray(error)
-        if tensors and hasattr(report.longrepr, "addsection"):
+        if tensors and isinstance(report.longrepr, ExceptionRepr):
             # For editors and JUnit files; on the terminal the verdict shows it.
             report.longrepr.addsection(XRAY, "\n".join(tensors))
     fact = Fact(kata=key, test=item.name, kind=kind, where=where, says=says, left=[], xray=tensors)

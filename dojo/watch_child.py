@@ -12,7 +12,6 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,7 @@ def run(arguments: list[str], fd: int, memory_gb: float) -> int:
         # pytest's own faulthandler plugin would write crashes to the screen instead.
         return int(pytest.main(["-p", "no:faulthandler", *arguments], plugins=[messages]))
     finally:
-        os._exit = really_exit  # type: ignore[assignment]
+        os._exit = really_exit
 
 
 def _limit_memory(gigabytes: float) -> None:
@@ -62,16 +61,16 @@ def _limit_memory(gigabytes: float) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
-def _report_hard_exits(messages: Messages) -> Callable[[int], Any]:
+def _report_hard_exits(messages: Messages) -> Any:
     """os._exit leaves no trace; tell the parent who called it. Returns the real one."""
-    real: Callable[[int], Any] = os._exit
+    real: Any = os._exit
 
     def told(status: int) -> Any:
         frame = sys._getframe(1)
         messages.tell(exit=status, at=f"{frame.f_code.co_filename}:{frame.f_lineno}")
         return real(status)
 
-    os._exit = told  # type: ignore[assignment]
+    os._exit = told
     return real
 
 

@@ -84,7 +84,7 @@ def _rows(error: BaseException, is_kata_code: Callable[[str], bool]) -> list[Row
 
 def _frames(error: BaseException, is_kata_code: Callable[[str], bool]) -> list[Any]:
     """The last frames of kata code, innermost first, over the chain of causes."""
-    frames = []
+    frames: list[Any] = []
     seen: BaseException | None = error
     while seen is not None and len(frames) < 8:
         trace = seen.__traceback__

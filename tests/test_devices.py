@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -253,7 +254,7 @@ def test_a_map_that_misses_the_tag_does_not_help() -> None:
         torch.load(file, map_location={"cuda:1": "cpu"})
 
 
-def test_a_checkpoint_is_forged_into_a_file_too(tmp_path) -> None:
+def test_a_checkpoint_is_forged_into_a_file_too(tmp_path: Path) -> None:
     forge_gpu_checkpoint({"w": torch.arange(3.0)}, tmp_path / "gpu.pt")
     assert torch.load(tmp_path / "gpu.pt", map_location="cpu")["w"].tolist() == [0.0, 1.0, 2.0]
 

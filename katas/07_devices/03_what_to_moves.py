@@ -140,7 +140,9 @@ def test_layers_in_a_python_list_are_lost():
         layers = [layers[i] for i in range(3)]
     assert len({id(layer) for layer in layers}) == 3, "tower.layers holds the same layer more than once"
     assert parameters, "the tower has no parameters: the module does not know layers that are in a plain Python list"
-    assert len(parameters) == 6, f"3 layers have a weight and a bias each, so 6 parameters: the tower knows {len(parameters)}"
+    assert len(parameters) == 6, (
+        f"3 layers have a weight and a bias each, so 6 parameters: the tower knows {len(parameters)}"
+    )
     with explain("the tower could not be moved"):
         tower.to("meta")
         layers = [tower.layers[i] for i in range(3)]

@@ -149,12 +149,12 @@ def test_memory_is_not_yet_a_model():
         low, high = layer.weight.min().item(), layer.weight.max().item()
         fits = -bound <= low < -bound / 2 and bound / 2 < high <= bound
         said = "the layer did not initialise its weights"
-        assert fits, f"{said}: they go from {low:.3g} to {high:.3g}, not from -{bound:.3g} to {bound:.3g}"
+        assert fits, f"{said}\nthey go from {low:.3g} to {high:.3g}, not from -{bound:.3g} to {bound:.3g}"
         assert layer.weight.requires_grad, "the weights of the model must require a gradient"
     with torch.no_grad():
         spread = model[2].bias.std().item()
     assert 0.01 < spread < 0.15, (
-        f"the layer did not initialise its biases: their standard deviation is {spread:.3g}, not 0.08"
+        f"the layer did not initialise its biases\ntheir standard deviation is {spread:.3g}, not 0.08"
     )
 
 

@@ -72,7 +72,7 @@ class Work:
         self.device = torch.device(case.device)
         self.layout = torch.channels_last if "channels-last" in self.parts else torch.contiguous_format
         self.batches = itertools.cycle(inputs(case.batch, self.device, self.layout))
-        self.net = net_of(case.size).to(self.device, memory_format=self.layout)
+        self.net = net_of(case.size).to(self.device).to(memory_format=self.layout)
         self.forward: Callable[[torch.Tensor], torch.Tensor] = (
             torch.compile(self.net) if "compile" in self.parts else self.net
         )
