@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import linecache
 import os
+import re
 import traceback
 from pathlib import Path
 from types import TracebackType
 
 _STUB_LINE = "raise NotImplementedError"
+_INSTALLED = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
 
 
 def is_stub_error(error: BaseException | None) -> bool:
-    """Did a stub raise this? torch raises NotImplementedError too, so the raising line itself is looked at."""
+    """Did a stub raise this? torch raises NotImplementedError too, in C++ and in Python: look where, and in which line."""
     if type(error) is not NotImplementedError or error.__traceback__ is None:
         return False
     frame = _last(error.__traceback__)
-    line = linecache.getline(frame.tb_frame.f_code.co_filename, frame.tb_lineno)
-    return line.strip().startswith(_STUB_LINE)
+    file = frame.tb_frame.f_code.co_filename
+    if file.startswith("<") or _INSTALLED.search(file):
+        return False
+    return linecache.getline(file, frame.tb_lineno).strip().startswith(_STUB_LINE)
 
 
 def _last(tb: TracebackType) -> TracebackType:

@@ -124,6 +124,13 @@ def test_torchs_own_not_implemented_error_is_no_todo(project):
     assert "1 failed, 1 todo" in result.outlines[-1]
 
 
+def test_an_error_that_torch_raises_in_python_is_no_todo(project):
+    project.body("alpha", 'return torch.nn.Linear(1, 1, device="meta").to("cpu")')
+    result = project.run()
+    assert "1 failed, 1 todo" in result.outlines[-1]
+    assert "Cannot copy out of meta tensor" in screen(result)
+
+
 def test_an_endless_loop_is_stopped_with_its_line(project):
     project.body("alpha", "while True:\n        x = x + 0")
     result = project.run("--kata-timeout=0.5")

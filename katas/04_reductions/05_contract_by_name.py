@@ -11,7 +11,8 @@ Transposing is the next trap. `k.T` of a 4-D tensor reverses *all* dimensions (i
 `torch.einsum` names the dimensions instead: a letter that is missing on the right side is summed over. Write the arrow
 always: without it the letters of the result come in alphabetical order, so `einsum("ba", x)` silently transposes x.
 
-What is asked here: `scores` are attention's raw scores, no softmax. Inputs are float32 or float64 and stay as they are.
+What is asked here: `scores` are attention's raw scores, no softmax. Inputs are float32 or float64 and stay as they are;
+the result has their dtype.
 
 https://docs.pytorch.org/docs/stable/generated/torch.einsum.html
 """
@@ -96,7 +97,9 @@ def test_each_matrix_meets_its_own_vector(batch, dtype):
     with explain(f"the shapes do not fit for A (B, N, M) = ({batch}, 3, 4): M of A has to meet M of v, for each b"):
         got = batch_matvec(*given)
     shape = tuple(getattr(got, "shape", ()))
-    assert shape not in [(3,), (3, 1)], "a batch of one is still a batch: squeeze only the dimension that you added"
+    squeezed = batch == 1 and shape in [(3,), (3, 1)]
+    assert not squeezed, "a batch of one is still a batch: squeeze only the dimension that you added"
+    assert shape != (3,), "the batch is gone, its results were summed: each b keeps a row of its own"
     assert shape != (batch, 3, 1), "one dimension too many: a product with a column is a column, drop that dimension"
     assert shape != (batch, 3, 4), "you multiplied value by value, or did not sum over M: the sum over M is missing"
     check_tensor(got, want, "row b of the result is matrix b times vector b", **_CLOSE)

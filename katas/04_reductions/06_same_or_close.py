@@ -98,6 +98,8 @@ def test_rounding_makes_equal_sums_differ():
     assert _says(close, x, x * (1 + 1e-6)) is True, "a relative difference of 1e-6 is close"
     assert _says(close, x, x * 1.01) is False, "a difference of 1 % is not close"
     assert _says(close, x, torch.tensor([[1.0, -2.0, 5.0]])) is False, "one value differs: close is about all of them"
+    big = torch.tensor([1e5, 3e5])
+    assert _says(close, big, big * 2) is False, "100000 and 200000 are not close (float16 makes inf of both)"
     assert _says(close, x, -x) is False, "1 and -1 are not close: compare the size of the difference"
 
 

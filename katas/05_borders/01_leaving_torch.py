@@ -64,11 +64,11 @@ def test_json_knows_numbers_and_lists_no_tensors(preds):
     assert not isinstance(row["preds"], torch.Tensor), "preds are a tensor still: JSON wants a list"
     tensors = [x for x in row["preds"] if isinstance(x, torch.Tensor)] if isinstance(row["preds"], list) else []
     assert not tensors, "your list holds tensors: list(t) unrolls one dimension and stops there"
-    with explain("JSON refuses something in your row: numpy's numbers and arrays are no plain numbers either"):
+    with explain("JSON refuses something in your row: it knows no tensors, no sets, no arrays or numbers of NumPy's"):
         text = json.dumps(row)
     assert json.loads(text)["step"] == 12, "the row says which step it is: 12"
     assert json.loads(text)["preds"] == preds, (
-        f"preds {preds} became {row['preds']}: numbers are wanted, in their order"
+        f"preds {preds} became {row['preds']!r}: numbers are wanted, in their order"
     )
     assert loss.requires_grad, "you changed the loss: it has lost its graph, and training would stop"
 
@@ -97,6 +97,9 @@ def test_in_and_index_want_one_truth_value():
     with explain("find returns -1 for a tensor that is not there, it does not raise"):
         absent = [find(tensors, torch.tensor([4, 3])), find(tensors, torch.tensor([1, 5])), find([], torch.tensor([1]))]
     assert absent == [-1, -1, -1], f"find returns -1 for a tensor that is not there: got {absent}"
+    with explain("find takes float tensors too"):
+        alike = find([torch.tensor([0.12341]), torch.tensor([0.12344])], torch.tensor([0.12344]))
+    assert alike == 1, f"0.12341 and 0.12344 print alike, but they are two values: expected the index 1, got {alike!r}"
 
 
 def test_comparing_different_shapes_broadcasts_or_fails():
@@ -108,11 +111,11 @@ def test_comparing_different_shapes_broadcasts_or_fails():
     assert absent == -1, "no tensor of shape (2,) is in the list: another shape is another tensor"
 
 
-@pytest.mark.parametrize("values", [[3, 1, 3, 3, 2, 1], [0.5, 0.25, 0.5]], ids=["int", "float"])
+@pytest.mark.parametrize("values", [[3, 1, 3, 3, 2, 1], [0.5, 0.25, 0.5, 0.5001220703125]], ids=["int", "float"])
 def test_a_set_of_tensors_goes_by_identity(values):
     with explain("distinct makes a set of the values of tensors of shape ()"):
         got = distinct([torch.tensor(v) for v in values])
-    assert isinstance(got, set), f"distinct returns a set, you returned {type(got).__name__}"
+    assert isinstance(got, (set, frozenset)), f"distinct returns a set, you returned {type(got).__name__}"
     tensors = [x for x in got if isinstance(x, torch.Tensor)]
     assert not (tensors and len(got) == len(values)), "your set kept equal tensors: a tensor's hash is its identity"
     assert not tensors, "your set holds tensors: `1 in got` would be False, make them plain numbers"

@@ -102,8 +102,9 @@ def test_torch_knows_no_negative_strides(flipped, monkeypatch):
         "columns": (base[:, ::-1], [[2.0, 1, 0], [5, 4, 3]]),
         "one row": (base[:1][::-1], [[0.0, 1, 2]]),  # NumPy calls this contiguous, its stride is negative all the same
     }[flipped]
+    already = "; ascontiguousarray takes one row for contiguous and copies nothing" if flipped == "one row" else ""
     with explain(
-        f"{flipped} flipped: torch refuses negative strides, so let NumPy write the values out in order first"
+        f"{flipped} flipped: torch refuses negative strides, so let NumPy write the values out in order first{already}"
     ):
         t = own(view)
     check_tensor(t, torch.tensor(want), f"own gives the values of the flipped array in its order ({flipped} flipped)")
@@ -147,6 +148,18 @@ def test_plus_equals_an_array_is_not_in_place():
     assert row.tolist() == [5, 7, 9], "a view of t still shows the old values: you gave t new memory"
     assert out is t, "add_array_ returns t itself"
     assert a.tolist() == [[0.5, 0.5, 0.5], [1, 2, 3]], "you changed the array"
+
+
+def test_in_place_means_the_memory_of_t_whatever_its_strides_and_dtype():
+    base = torch.tensor([[1.0, 4], [2, 5], [3, 6]], dtype=torch.float64)
+    t = base.t()
+    with explain("add_array_ takes a transposed tensor, float64 or float32, and an array of another float dtype"):
+        out = add_array_(t, np.array([[0.5, 0.5, 0.5], [1, 2, 3]], dtype=np.float32))
+    moved = "t is a transposed view, and the tensor behind it did not change: you added to a copy of t"
+    assert base.tolist() != [[1, 4], [2, 5], [3, 6]], moved
+    want = torch.tensor([[1.5, 5], [2.5, 7], [3.5, 9]], dtype=torch.float64)
+    check_tensor(base, want, "the tensor behind a transposed t holds the sum afterwards, in float64")
+    assert out is t, "add_array_ returns t itself, transposed and float64 too"
 
 
 def _check_array(got, want, what):

@@ -49,35 +49,39 @@ under_test(globals())
 
 
 def test_a_minus_sign_makes_a_new_tensor_minus_equals_does_not():
-    x = torch.tensor([1.0, 2.0, 6.0])
+    x = torch.tensor([1.0, 2.0, 4.5])
     alias = x
     with explain("centered takes any float tensor of shape (N,)"):
         y = centered(x)
-    assert alias.tolist() == [1.0, 2.0, 6.0], (
+    assert alias.tolist() == [1.0, 2.0, 4.5], (
         "you changed the caller's x: its memory was written, whatever name you used"
     )
-    check_tensor(y, torch.tensor([-2.0, -1.0, 3.0]), "centered(x) is x minus the mean of x, which is 3")
+    check_tensor(y, torch.tensor([-1.5, -0.5, 2.0]), "centered(x) is x minus the mean of x, which is 2.5")
     assert not shares_memory(y, x), "the result lives in the memory of x: a later write to one changes the other"
 
 
 def test_an_in_place_function_changes_the_tensor_it_was_given():
-    x = torch.tensor([1.0, 2.0, 6.0, 7.0])
+    x = torch.tensor([1.0, 2.0, 6.0, 9.0])
     alias = x
     with explain("center_ takes any float tensor without grad"):
         out = center_(x)
-    assert alias.tolist() != [1.0, 2.0, 6.0, 7.0], "x did not change: you computed a new tensor and left x as it was"
+    assert alias.tolist() != [1.0, 2.0, 6.0, 9.0], "x did not change: you computed a new tensor and left x as it was"
     check_tensor(
-        alias, torch.tensor([-3.0, -2.0, 2.0, 3.0]), "center_ subtracts the mean that x had before, which is 4"
+        alias, torch.tensor([-3.5, -2.5, 1.5, 4.5]), "center_ subtracts the mean that x had before, which is 4.5"
     )
     assert out is x, "center_ returns x itself, the same object"
 
 
 def test_an_in_place_change_through_a_row_reaches_the_matrix():
     base = torch.tensor([[1.0, 2.0, 6.0], [10.0, 20.0, 60.0]])
-    with explain("center_ takes a row of a matrix, which is a view, and its columns too"):
+    with explain("center_ takes a row of a matrix, which is a view"):
         center_(base[1])
     assert base[1].tolist() != [10.0, 20.0, 60.0], "the matrix did not change: you gave the row new memory of its own"
     check_tensor(base, torch.tensor([[1.0, 2.0, 6.0], [-20.0, -10.0, 30.0]]), "center_(base[1]) changes row 1 of base")
+    with explain("center_ takes a column of a matrix, a view with gaps"):
+        center_(base[:, 1])
+    assert base[:, 1].tolist() != [2.0, -10.0], "the matrix did not change: contiguous() made a copy of the column"
+    check_tensor(base, torch.tensor([[1.0, 6.0, 6.0], [-20.0, -6.0, 30.0]]), "center_(base[:, 1]) changes column 1")
 
 
 @pytest.mark.myth(
@@ -119,11 +123,12 @@ def test_clone_keeps_the_graph():
 def test_a_multiplied_list_holds_one_tensor(n, k):
     with explain("make_buffers takes any two sizes"):
         buffers = make_buffers(n, k)
+    assert not isinstance(buffers, torch.Tensor), f"make_buffers({n}, {k}) is a list of {n} tensors, not one tensor"
     with explain(f"make_buffers({n}, {k}) is a list of {n} tensors"):
         buffers = list(buffers)
     assert len(buffers) == n, f"make_buffers({n}, {k}) is a list of {n} tensors, got {len(buffers)}"
     for buffer in buffers:
-        check_tensor(buffer, torch.zeros(k), f"each buffer is a float32 tensor of {k} zeros")
+        check_tensor(buffer, torch.zeros(k), f"each buffer is a float32 tensor of {k} zeros", requires_grad=False)
     with explain("a buffer must be writable: in an expanded tensor many places are one"):
         buffers[0][1] = 5.0
     want = [0.0] * k
@@ -134,3 +139,6 @@ def test_a_multiplied_list_holds_one_tensor(n, k):
     assert buffers[0].tolist() == want, (
         "a write to one place of a buffer shows in its other places: they are one memory"
     )
+    with explain("make_buffers can be called again"):
+        again = [b.tolist() for b in make_buffers(n, k)]
+    assert again == [[0.0] * k] * n, "a second call handed out the first call's buffers again: make new ones each time"

@@ -66,9 +66,9 @@ MISTAKES = [
     ),
     Mistake("B scalars become a vector", caught_by=_SCALARS, collate=lambda samples: torch.vstack(samples)),
     Mistake("in the samples' own dtype", caught_by=_SCALARS, collate=lambda samples: torch.stack(samples).float()),
-    Mistake("you built a tensor from numbers: the graph is cut", caught_by=_GRAPH, collate=_numbers),
+    Mistake("the graph is cut", caught_by=_GRAPH, collate=_numbers),
     Mistake(
-        "you built a tensor from numbers: the graph is cut",
+        "the graph is cut",
         caught_by=_GRAPH,
         collate=lambda samples: torch.tensor(samples) if samples[0].dim() == 0 else torch.stack(samples),
     ),

@@ -169,6 +169,7 @@ _NOBODY = "test_autograd_grad_writes_into_nobodys_grad"
 
 _RETAIN = "retain_graph keeps the old graph, it does not record backward"
 
+
 def _backward_and_wipe(model, x):
     leaf = x.clone().requires_grad_()
     model(leaf).sum().backward(create_graph=True)

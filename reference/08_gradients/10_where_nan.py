@@ -47,6 +47,13 @@ def _difference_in_place(a, b):
     return a.norm(dim=1)
 
 
+def _clip_the_slope(x):
+    alias = x.view_as(x)
+    if alias.requires_grad:
+        alias.register_hook(lambda grad: grad.clamp(-10, 10))
+    return safe_sqrt(alias)
+
+
 def _expanded_square(a, b):
     square = (a * a).sum(1) + (b * b).sum(1) - 2 * (a * b).sum(1)
     return safe_sqrt(square)
@@ -91,6 +98,7 @@ MISTAKES = [
     Mistake("no gradient", caught_by=_BOTH, safe_sqrt=_with_numbers),
     Mistake("the upstream weight times the slope", caught_by=_UPSTREAM, safe_sqrt=_IgnoresUpstream.apply),
     Mistake("flattens the slope at small x", caught_by=_SMALL, safe_sqrt=lambda x: x.relu().add(1e-6).sqrt() - 1e-3),
+    Mistake("flattens the slope at small x", caught_by=_SMALL, safe_sqrt=_clip_the_slope),
     Mistake(
         "flattens the slope at small x",
         caught_by=_SMALL,

@@ -1,5 +1,6 @@
 """Answers that people give to cat_or_stack, right ones and wrong ones."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -91,9 +92,9 @@ WRONG = [
         caught_by="",
         collate=lambda s: torch.Tensor([x.item() for x in s]) if s[0].dim() == 0 else torch.stack(s),
     ),
-    Mistake("you built a tensor from numbers: the graph is cut", caught_by="", collate=_fill_without_graph),
+    Mistake("the graph is cut", caught_by="", collate=_fill_without_graph),
     Mistake(
-        "you built a tensor from numbers: the graph is cut",
+        "the graph is cut",
         caught_by="",
         collate=lambda s: torch.stack([x.detach() for x in s]),
     ),
@@ -102,4 +103,5 @@ WRONG = [
     Mistake("has 6 rows", caught_by="", append_rows=lambda a, b: [a, b]),
     Mistake("nothing is to be padded, cut or repeated", caught_by="", collate=_fill_with_broadcast),
     Mistake("nothing is to be padded, cut or repeated", caught_by="", collate=_pad_by_hand),
+    Mistake("expected a tensor, got ndarray", caught_by="", append_rows=lambda a, b: np.concatenate([a, b])),
 ]

@@ -130,4 +130,5 @@ WRONG = [
     Mistake("the sum went to a new tensor, not to t", caught_by="", add_array_=lambda t, a: t + a),
     Mistake("you gave t new memory", caught_by="", add_array_=_set_data),
     Mistake("add_array_ returns t itself", caught_by="", add_array_=lambda t, a: t.add_(torch.from_numpy(a)).clone()),
+    Mistake("you added to a copy of t", caught_by="", add_array_=lambda t, a: t.float().add_(torch.from_numpy(a))),
 ]

@@ -181,6 +181,7 @@ def _absolute(model, x):
 
 _RETAIN = "retain_graph keeps the old graph, it does not record backward"
 
+
 def _squeezed_norms(model, x):
     return (_leaf_penalty(model, x).squeeze().norm(dim=-1) - 1).square().mean()
 
