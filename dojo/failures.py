@@ -14,7 +14,7 @@ _INSTALLED = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
 
 
 def is_stub_error(error: BaseException | None) -> bool:
-    """Did a stub raise this? torch raises NotImplementedError too, in C++ and in Python: look where, and in which line."""
+    """Did a stub raise this? torch raises NotImplementedError too, in C++ and in Python: look where it came from."""
     if type(error) is not NotImplementedError or error.__traceback__ is None:
         return False
     frame = _last(error.__traceback__)

@@ -189,8 +189,9 @@ def main(arguments: list[str]) -> None:
     data = json.loads(file.read_text(encoding="utf-8")) if names and file.is_file() else {}
     for kata in chosen:
         data[kata.key] = [p.as_json() for p in patterns_of(gate.run(kata, project / "reference"))]
-    file.write_text(json.dumps(data, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
-    sys.stdout.write(f"wrote reference/{FILE}\n")
+        file.write_text(json.dumps(data, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+        sys.stdout.write(f"{kata.key}: {len(data[kata.key])} patterns\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

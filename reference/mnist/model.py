@@ -29,4 +29,6 @@ class DigitNet(nn.Module):
         x = self.norm1(x).relu()
         x = self.conv2(x)  # (N, second, 4, 4)
         x = self.norm2(x).relu()
-        return self.linear(x.flatten(1))  # (N, second * 16) -> (N, 10)
+        # Channels last, as they lie in memory: flattened the other way they would be copied, and their gradients too.
+        x = x.permute(0, 2, 3, 1).flatten(1)  # (N, 4, 4, second) -> (N, 16 * second)
+        return self.linear(x)  # (N, 10)
