@@ -186,11 +186,14 @@ def main(arguments: list[str]) -> None:
         sys.stdout.write(f"{total}\n")
         return
     file = project / "reference" / FILE
-    data = json.loads(file.read_text(encoding="utf-8")) if names and file.is_file() else {}
+    if not names:
+        file.write_text("{}\n", encoding="utf-8")
     for kata in chosen:
-        data[kata.key] = [p.as_json() for p in patterns_of(gate.run(kata, project / "reference"))]
+        patterns = [pattern.as_json() for pattern in patterns_of(gate.run(kata, project / "reference"))]
+        data = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        data[kata.key] = patterns
         file.write_text(json.dumps(data, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
-        sys.stdout.write(f"{kata.key}: {len(data[kata.key])} patterns\n")
+        sys.stdout.write(f"{kata.key}: {len(patterns)} patterns\n")
         sys.stdout.flush()
 
 

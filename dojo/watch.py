@@ -411,7 +411,7 @@ class Watch:
         return subprocess.Popen(
             [sys.executable, "-m", "dojo.watch_files", *poll, str(self.katas_root)],
             stdout=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             start_new_session=True,
         )
 

@@ -6,7 +6,9 @@ A process of its own, because the watch must stay at one thread to be forked saf
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
 
 from watchfiles import DefaultFilter, watch
 
@@ -30,7 +32,14 @@ def main(arguments: list[str]) -> None:
         print(json.dumps({"changed": sorted({path for _, path in batch})}), flush=True)
 
 
+def _end_with_the_parent() -> None:
+    """The parent holds the other end of stdin: when it is gone, however it went, so is this process."""
+    sys.stdin.read()
+    os._exit(0)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     try:
         main(sys.argv[1:])
     except (KeyboardInterrupt, BrokenPipeError):

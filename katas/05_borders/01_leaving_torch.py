@@ -64,7 +64,7 @@ def test_json_knows_numbers_and_lists_no_tensors(preds):
     assert not isinstance(row["preds"], torch.Tensor), "preds are a tensor still: JSON wants a list"
     tensors = [x for x in row["preds"] if isinstance(x, torch.Tensor)] if isinstance(row["preds"], list) else []
     assert not tensors, "your list holds tensors: list(t) unrolls one dimension and stops there"
-    with explain("JSON refuses something in your row: it knows no tensors, no sets, no arrays or numbers of NumPy's"):
+    with explain("JSON refuses something in your row: no tensors, no sets, none of numpy's numbers and arrays"):
         text = json.dumps(row)
     assert json.loads(text)["step"] == 12, "the row says which step it is: 12"
     assert json.loads(text)["preds"] == preds, (

@@ -148,9 +148,6 @@ def test_plus_equals_an_array_is_not_in_place():
     assert row.tolist() == [5, 7, 9], "a view of t still shows the old values: you gave t new memory"
     assert out is t, "add_array_ returns t itself"
     assert a.tolist() == [[0.5, 0.5, 0.5], [1, 2, 3]], "you changed the array"
-
-
-def test_in_place_means_the_memory_of_t_whatever_its_strides_and_dtype():
     base = torch.tensor([[1.0, 4], [2, 5], [3, 6]], dtype=torch.float64)
     t = base.t()
     with explain("add_array_ takes a transposed tensor, float64 or float32, and an array of another float dtype"):

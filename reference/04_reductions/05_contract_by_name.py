@@ -75,4 +75,5 @@ MISTAKES = [
     Mistake(
         "you summed over the rows of A", caught_by=_MATRIX, batch_matvec=lambda A, v: torch.einsum("bmn,bm->bn", A, v)
     ),
+    Mistake("the batch is gone", caught_by=_MATVEC, batch_matvec=lambda A, v: torch.einsum("bnm,bm", A, v)),
 ]

@@ -143,4 +143,9 @@ MISTAKES = [
         caught_by=_BROADCAST,
         close=lambda a, b: a.shape == b.shape and torch.allclose(a.double().nan_to_num(), b.double().nan_to_num()),
     ),
+    Mistake(
+        "100000 and 200000 are not close",
+        caught_by=_CLOSE,
+        close=lambda a, b: a.shape == b.shape and torch.allclose(a.half(), b.half(), equal_nan=True),
+    ),
 ]

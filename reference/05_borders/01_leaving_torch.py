@@ -114,4 +114,9 @@ MISTAKES = [
     Mistake("distinct returns a set", caught_by=_SET, distinct=lambda scalars: torch.stack(scalars).unique().tolist()),
     Mistake("expected {", caught_by=_SET, distinct=lambda scalars: {int(s) for s in scalars}),
     Mistake("of the values of tensors", caught_by=_SET, distinct=lambda scalars: {s.tolist()[0] for s in scalars}),
+    Mistake(
+        "print alike, but they are two values",
+        caught_by=_INDEX,
+        find=lambda ts, t: next((i for i, x in enumerate(ts) if str(x) == str(t)), -1),
+    ),
 ]

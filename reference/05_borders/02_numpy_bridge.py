@@ -122,7 +122,7 @@ MISTAKES = [
     Mistake("add_array_ returns t itself", caught_by=_IN_PLACE, add_array_=_add_and_return_nothing),
     Mistake(
         "you added to a copy of t",
-        caught_by="test_in_place_means_the_memory_of_t_whatever_its_strides_and_dtype",
+        caught_by=_IN_PLACE,
         add_array_=lambda t, a: t.contiguous().add_(torch.from_numpy(a)),
     ),
 ]

@@ -69,6 +69,16 @@ def _record_and_detach_x(history, x):
     history.append(x.detach_().clone())
 
 
+_handed_out: dict[tuple[int, int], list[torch.Tensor]] = {}
+
+
+def _buffers_of_the_last_call(n, k):
+    if (n, k) in _handed_out:
+        return _handed_out.pop((n, k))  # once only, so that every run of the tests sees the same
+    _handed_out[n, k] = make_buffers(n, k)
+    return _handed_out[n, k]
+
+
 _PURE = "test_a_minus_sign_makes_a_new_tensor_minus_equals_does_not"
 _IN_PLACE = "test_an_in_place_function_changes_the_tensor_it_was_given"
 _ROW = "test_an_in_place_change_through_a_row_reaches_the_matrix"
@@ -105,5 +115,22 @@ MISTAKES = [
         "shows in its other places",
         caught_by=_BUFFERS,
         make_buffers=lambda n, k: [torch.zeros(1).expand(k) for _ in range(n)],
+    ),
+    Mistake(
+        "contiguous() made a copy of the column",
+        caught_by=_ROW,
+        center_=lambda x: (x.contiguous().sub_(x.mean()), x)[1],
+    ),
+    Mistake("not one tensor", caught_by=_BUFFERS, make_buffers=lambda n, k: torch.zeros(n, k)),
+    Mistake(
+        "handed out the first call's buffers again",
+        caught_by=_BUFFERS,
+        make_buffers=_buffers_of_the_last_call,
+    ),
+    Mistake("centered(x) is x minus the mean", caught_by=_PURE, centered=lambda x: x - x.mean().round()),
+    Mistake(
+        "each buffer is a float32 tensor",
+        caught_by=_BUFFERS,
+        make_buffers=lambda n, k: [torch.zeros(k, requires_grad=True) for _ in range(n)],
     ),
 ]

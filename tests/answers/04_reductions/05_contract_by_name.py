@@ -87,5 +87,4 @@ WRONG = [
         "every matrix met every vector", caught_by="", batch_matvec=lambda A, v: torch.tensordot(A, v, dims=([2], [1]))
     ),
     Mistake("you summed over the rows of A", caught_by="", batch_matvec=lambda A, v: (v[:, None] @ A)[:, 0]),
-    Mistake("the batch is gone", caught_by="", batch_matvec=lambda A, v: torch.einsum("bnm,bm", A, v)),
 ]

@@ -156,10 +156,5 @@ WRONG = [
     Mistake("a tensor's hash is its identity", caught_by="", distinct=lambda s: set(torch.stack(s))),
     Mistake("a tensor's hash is its identity", caught_by="", distinct=lambda s: set(dict.fromkeys(s))),
     Mistake("distinct returns a set", caught_by="", distinct=lambda s: torch.unique(torch.stack(s))),
-    Mistake(
-        "print alike, but they are two values",
-        caught_by="",
-        find=lambda ts, t: next((i for i, x in enumerate(ts) if str(x) == str(t)), -1),
-    ),
-    Mistake("expected {0.", caught_by="", distinct=lambda s: {round(x.item(), 2) for x in s}),
+    Mistake("expected {", caught_by="", distinct=lambda s: {round(x.item(), 2) for x in s}),
 ]
