@@ -51,6 +51,14 @@ class Variant:
     sources: tuple[seam.Source, ...] = ()
     backwards: bool = False
     only: str | None = None
+    # Tests marked slow are run by every solution that should pass, and by the mistakes that they are there for.
+    slow: bool | str = True
+
+    def leaves_out(self, item: pytest.Item) -> bool:
+        """Is the item a slow test that says nothing about this variant?"""
+        if self.slow is True or not item.get_closest_marker("slow"):
+            return False
+        return function_of(item.name) != self.slow
 
 
 @dataclass
@@ -101,14 +109,20 @@ def run(kata: Kata, reference_root: Path) -> Runs:
         runs.right, runs.wrong = written.get("RIGHT", []), written.get("WRONG", [])
     variants += [Variant(f"right-{i}", (seam.Overlay(kata.key, right), solved)) for i, right in enumerate(runs.right)]
     variants += [
-        Variant(f"wrong-{i}", (seam.Overlay(kata.key, wrong.functions), solved)) for i, wrong in enumerate(runs.wrong)
+        Variant(f"wrong-{i}", (seam.Overlay(kata.key, wrong.functions), solved), slow=_caught_by(wrong, runs.mistakes))
+        for i, wrong in enumerate(runs.wrong)
     ]
     variants += [
-        Variant(f"mistake-{i}", (seam.Overlay(kata.key, mistake.functions), solved))
+        Variant(f"mistake-{i}", (seam.Overlay(kata.key, mistake.functions), solved), slow=mistake.caught_by)
         for i, mistake in enumerate(runs.mistakes)
     ]
     _run_variants(runs, variants, reference_root)
     return runs
+
+
+def _caught_by(wrong: Mistake, mistakes: list[Mistake]) -> str:
+    """The test of the known mistake that a wrong answer writes in another way."""
+    return next((mistake.caught_by for mistake in mistakes if mistake.says == wrong.says), "")
 
 
 def _test_names(kata: Kata) -> list[str]:
@@ -188,6 +202,7 @@ class _VariantModule(KataModule):
             items = list(super().collect())
         if self.variant.only:
             items = [item for item in items if function_of(item.name) == self.variant.only]
+        items = [item for item in items if not (isinstance(item, pytest.Item) and self.variant.leaves_out(item))]
         return items[::-1] if self.variant.backwards else items
 
 

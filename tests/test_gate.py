@@ -14,7 +14,15 @@ KATAS = find_katas(ROOT / "katas")
 
 
 # The claims of a kata look at one run of it: with `-n 2 --dist loadgroup` they stay in one worker.
-_PARAMETERS = [pytest.param(kata, id=kata.key, marks=pytest.mark.xdist_group(kata.key)) for kata in KATAS]
+# A kata that trains takes minutes in sixty variants: that is for `-m slow`.
+_PARAMETERS = [
+    pytest.param(
+        kata,
+        id=kata.key,
+        marks=[pytest.mark.xdist_group(kata.key), *([pytest.mark.slow] if "training" in kata.chapter else [])],
+    )
+    for kata in KATAS
+]
 
 
 @pytest.mark.parametrize("claim", gate.CLAIMS.values(), ids=gate.CLAIMS.keys())
