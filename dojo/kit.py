@@ -99,6 +99,8 @@ def _difference(
 ) -> str:
     if not isinstance(got, torch.Tensor):
         return f"expected a tensor, got {type(got).__name__}" + ("" if got is not None else " (is a return missing?)")
+    if got.is_nested:
+        return "expected a plain tensor, got a nested one, whose rows have shapes of their own"
     for aspect, is_, should in (
         ("shape", tuple(got.shape), tuple(want.shape)),
         ("dtype", got.dtype, want.dtype),
