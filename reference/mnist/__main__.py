@@ -11,8 +11,8 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-# Before torch is imported. One thread is the fastest that always holds: two are hardly faster on a net this small, and
-# thirty times slower as soon as another program uses the second core.
+# Before torch is imported. One thread: a second one helps a net this small little, and makes the training many times
+# slower as soon as another program uses its core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
