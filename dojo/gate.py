@@ -51,7 +51,7 @@ class Variant:
     sources: tuple[seam.Source, ...] = ()
     backwards: bool = False
     only: str | None = None
-    # Tests marked slow are run by every solution that should pass, and by the mistakes that they are there for.
+    # Tests marked slow are run by the reference, the right answers, and the mistakes that they are there for.
     slow: bool | str = True
 
     def leaves_out(self, item: pytest.Item) -> bool:
@@ -100,8 +100,12 @@ def run(kata: Kata, reference_root: Path) -> Runs:
     runs = Runs(kata, reference, list(module.get("MISTAKES", [])))
     public = {name: module[name] for name in definitions(parse(reference)) if name in module}  # type: ignore[arg-type]
     solved = seam.Overlay(kata.key, public)
-    variants = [Variant("stubs"), Variant("reference", (solved,)), Variant("backwards", (solved,), backwards=True)]
-    variants += [Variant(f"alone-{name}", (solved,), only=name) for name in _test_names(kata)]
+    variants = [
+        Variant("stubs"),
+        Variant("reference", (solved,)),
+        Variant("backwards", (solved,), backwards=True, slow=""),
+    ]
+    variants += [Variant(f"alone-{name}", (solved,), only=name, slow=name) for name in _test_names(kata)]
     answers = kata.root.parent / "tests" / "answers" / f"{kata.key}.py"
     runs.has_answers = answers.is_file()
     if runs.has_answers:

@@ -8,6 +8,7 @@ them up. `python -m dojo.naming --score` says how well that names mistakes that 
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import re
@@ -175,10 +176,14 @@ def main(arguments: list[str]) -> None:
     from dojo.catalog import find_kata, find_katas
 
     project = Path(__file__).resolve().parents[1]
-    names = [argument for argument in arguments if not argument.startswith("--")]
+    parser = argparse.ArgumentParser(prog="python -m dojo.naming", description=main.__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--score", action="store_true")
+    options = parser.parse_args(arguments)
+    names = options.names
     katas = find_katas(project / "katas")
     chosen = [find_kata(katas, name) for name in names] or katas
-    if "--score" in arguments:
+    if options.score:
         total = Score()
         for kata in chosen:
             lines = score(gate.run(kata, project / "reference"), total)
