@@ -71,8 +71,8 @@ def test_each_sample_has_a_gradient_of_its_own():
 def test_there_is_one_row_per_sample_and_one_entry_per_parameter(n):
     model = _mlp()
     got = _call(model, F.cross_entropy, torch.randn(n, 3), torch.arange(n) % 4)
-    names = {name for name, _ in model.named_parameters()}
-    assert set(got) == names, f"the keys should be the names of the model's parameters {names}, got {set(got)}"
+    names = sorted(name for name, _ in model.named_parameters())
+    assert sorted(got) == names, f"the keys should be the names of the model's parameters, {names}, got {sorted(got)}"
     for name, p in model.named_parameters():
         shape = tuple(getattr(got[name], "shape", ()))
         assert shape == (n, *p.shape), f"{name}: expected the shape {(n, *p.shape)}, one row per sample, got {shape}"
