@@ -109,7 +109,10 @@ class Guard:
     def seed() -> None:
         random.seed(SEED)
         np.random.seed(SEED)
-        torch.manual_seed(SEED)
+        # torch.manual_seed() would format the call stack for each kind of device that is not in use yet.
+        torch.default_generator.manual_seed(SEED)
+        if torch.cuda.is_initialized():
+            torch.cuda.manual_seed_all(SEED)
 
     def restore(self) -> list[str]:
         """Put everything back; returns the names of what had been left changed (random numbers drawn aside)."""

@@ -9,6 +9,7 @@ them up. `python -m dojo.naming --score` says how well that names mistakes that 
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import json
 import re
@@ -66,10 +67,22 @@ class Pattern:
 def load(reference: Path, key: str) -> list[Pattern]:
     """The patterns of one kata's known mistakes; none where the file is missing or unreadable."""
     try:
-        data = json.loads((reference / FILE).read_text(encoding="utf-8"))
-        return [Pattern.from_json(entry) for entry in data.get(key, [])]
-    except (OSError, ValueError, KeyError, TypeError):
+        return [Pattern.from_json(entry) for entry in read(reference).get(key, [])]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
+
+
+def read(reference: Path) -> dict[str, Any]:
+    """The whole file, as it is in JSON; kept, so that the watch reads it once, before it forks."""
+    file = reference / FILE
+    status = file.stat()
+    return _read(file, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=1)
+def _read(file: Path, _mtime_ns: int, _size: int) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return data
 
 
 def name_mistake(patterns: Iterable[Pattern], failed: Mapping[str, str], uses: Mapping[str, set[str]]) -> str | None:

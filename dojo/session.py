@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,12 +61,13 @@ class KataSession:
             self._count(ids)
 
     def _count(self, node_ids: Sequence[str]) -> None:
-        for node_id in node_ids:
+        by_path = {kata.path: kata for kata in self.katas}
+        for file, tests in Counter(node_id.split("::")[0] for node_id in node_ids).items():
             # The ids of tests outside pytest's root directory are relative to what was collected: a learner's folder.
-            paths = [(home / node_id.split("::")[0]).resolve() for home in (self.config.rootpath, self.root)]
-            kata = next((kata for kata in self.katas if kata.path in paths), None)
+            paths = [(home / file).resolve() for home in (self.config.rootpath, self.root)]
+            kata = next((by_path[path] for path in paths if path in by_path), None)
             if kata is not None:
-                self.results.setdefault(kata.key, Result(kata)).collected += 1
+                self.results.setdefault(kata.key, Result(kata)).collected += tests
 
     # ── running ──
 

@@ -1,18 +1,20 @@
 """`pytest --kata-watch`: stays open, and shows the verdict on the current kata at each save.
 
 Three kinds of process. This one, the parent, owns the terminal; it imports torch once, runs no learner code, never
-initialises CUDA and stays at one thread, so that it can be forked at any time. A child, forked ahead and warmed up,
-waits to run one kata under limits of time and memory; whatever the learner's code does ends with it. A third
-(dojo/watch_files.py) tells of changed files. Where fork is not safe, each run is a plain subprocess.
+initialises CUDA and stays at one thread, so that it can be forked at any time. A child, forked ahead, its session
+ready to collect, waits to run one kata under limits of time and memory; whatever the learner's code does ends with
+it. A third (dojo/watch_files.py) tells of changed files. Where fork is not safe, each run is a plain subprocess.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,9 +38,10 @@ class Run:
 
     def __init__(self, process: subprocess.Popen[bytes] | int, orders: int | None, output: int, messages: int) -> None:
         self.process = process
-        self.orders = orders  # write end: the arguments go here; None once started
+        self.orders = orders  # write end: the word to begin goes here; None once begun
         self.output = output  # read end: what goes to the screen
         self.messages = messages  # read end: JSON lines
+        self.arguments: list[str] = []
         self.kata: Kata | None = None
         self.test = ""
         self.exit: tuple[int, str] | None = None
@@ -120,13 +123,11 @@ class Watch:
         timeout: float,
         memory_gb: float,
         poll: bool,
-        color: bool,
         out: TextIO,
     ) -> None:
         self.root, self.katas_root, self.reference = root, katas, reference
         self.options = options
         self.timeout, self.memory_gb, self.poll = timeout, memory_gb, poll
-        self.color = color
         self.out = out
         self.forks = sys.platform == "linux"
         self.current: str | None = None
@@ -145,6 +146,7 @@ class Watch:
                 how = "polling for changes" if self.poll else "waiting for a save"
                 self._say(f"watching {relative(self.katas_root)}/, {how}. Ctrl-C ends it.")
                 self._start("walk")
+                self._warm_up()  # while the first run goes on
                 self._loop(watcher, keyboard, interrupts)
         except KeyboardInterrupt:
             pass
@@ -230,7 +232,17 @@ class Watch:
         if self.running is not None:
             self.running.kill()
             self.running.close()
-        kata = next((k for k in find_katas(self.katas_root) if k.key == self.current), None)
+        kata = self._current_kata()
+        arguments = self._arguments(purpose, kata)
+        self.purpose = purpose
+        self._clear()
+        run = self._begin(arguments, kata) if self._may_fork(kata) else self._subprocess(arguments)
+        run.kata = kata
+        run.deadline = time.monotonic() + self._seconds(run)
+        self.running = run
+
+    def _arguments(self, purpose: str, kata: Kata | None) -> list[str]:
+        """What pytest is told for a purpose."""
         arguments = {
             "walk": ["--kata-verdict="],
             "verdict": [f"--kata-verdict={self.current}"],
@@ -238,13 +250,13 @@ class Watch:
             "list": ["--kata-list"],
             "compare": [f"--kata-compare={self.current}"],
         }[purpose]
-        arguments += [f"--color={'yes' if self.color else 'no'}", *self.options]
-        self.purpose = purpose
-        self._clear()
-        run = self._send_to_child(arguments, kata) if self._may_fork(kata) else self._subprocess(arguments)
-        run.kata = kata
-        run.deadline = time.monotonic() + self._seconds(run)
-        self.running = run
+        if purpose == "verdict" and kata is not None and "caplog" not in _text(kata):
+            # Its handlers go to each of torch's loggers, three times a test: a fifth of a short kata's time.
+            arguments += ["-p", "no:logging"]
+        return arguments + self.options
+
+    def _current_kata(self) -> Kata | None:
+        return next((kata for kata in find_katas(self.katas_root) if kata.key == self.current), None)
 
     def _seconds(self, run: Run) -> float:
         """How long a run may be silent: its own limits come first, then the parent's patience ends."""
@@ -309,15 +321,43 @@ class Watch:
 
             dojo.guard.prepare_torch()
 
-    def _send_to_child(self, arguments: list[str], kata: Kata | None) -> Run:
-        """Give the waiting child its orders."""
+    def _warm_up(self) -> None:
+        if self.forks:
+            from dojo import naming, watch_child
+
+            watch_child.warm_up()
+            naming.read(self.reference)
+            gc.collect()
+            gc.freeze()  # a child's collections leave these objects alone, and so the memory shared with the parent
+
+    def _begin(self, arguments: list[str], kata: Kata | None) -> Run:
+        """Let the waiting child go; where it waits for something else, or has died, fork one that need not wait."""
+        run, self.spare = self.spare, None
+        if run is not None and run.arguments == arguments and self._let_go(run):
+            return run
+        if run is not None:
+            run.kill()
+            run.close()
         self._import_what_it_needs(kata)
-        run, self.spare = self.spare or self._fork(), None
-        assert run.orders is not None
-        os.write(run.orders, (json.dumps(arguments) + "\n").encode())
-        os.close(run.orders)
-        run.orders = None
+        run = self._fork(arguments)
+        self._let_go(run)
         return run
+
+    def _let_go(self, run: Run) -> bool:
+        assert run.orders is not None
+        orders, run.orders = run.orders, None
+        try:
+            os.write(orders, (json.dumps(self._screen()) + "\n").encode())
+        except BrokenPipeError:
+            return False
+        finally:
+            os.close(orders)
+        return True
+
+    @staticmethod
+    def _screen() -> dict[str, str]:
+        """Environment variables that tell a child, whose output is a pipe, how wide the terminal is now."""
+        return {"COLUMNS": str(shutil.get_terminal_size().columns)}
 
     def _may_fork(self, kata: Kata | None) -> bool:
         if not self.forks:
@@ -331,19 +371,19 @@ class Watch:
     def _import_what_it_needs(self, kata: Kata | None) -> None:
         """torchvision, and the 900 modules behind the first optimizer: once, here, instead of at each save."""
         text = _text(kata) if kata is not None else ""
-        wanted = [name for word, name in _LAZY.items() if word in text and name not in sys.modules]
-        for name in wanted:
-            __import__(name)
-        if wanted and self.spare is not None:  # it was forked without them
-            self.spare.kill()
-            self.spare.close()
-            self.spare = None
+        for word, name in _LAZY.items():
+            if word in text and name not in sys.modules:
+                __import__(name)
 
     def _fork_ahead(self) -> None:
-        if self.forks and self.spare is None:
-            self.spare = self._fork()
+        """Have a child ready for what comes next most often: a save of the current kata."""
+        kata = self._current_kata()
+        if self.spare is None and self._may_fork(kata):
+            self._import_what_it_needs(kata)
+            self.spare = self._fork(self._arguments("verdict" if self.current else "walk", kata))
 
-    def _fork(self) -> Run:
+    def _fork(self, arguments: list[str]) -> Run:
+        """A child whose session is configured, and waits for a line in its `orders`."""
         orders_read, orders = os.pipe()
         output, output_write = os.pipe()
         messages, messages_write = os.pipe()
@@ -352,42 +392,34 @@ class Watch:
         if pid:
             for fd in (orders_read, output_write, messages_write):
                 os.close(fd)
-            return Run(pid, orders, output, messages)
+            run = Run(pid, orders, output, messages)
+            run.arguments = arguments
+            return run
         try:
             os.setsid()
             for fd in (orders, output, messages):
                 os.close(fd)
-            self._be_the_child(orders_read, output_write, messages_write)
+            self._be_the_child(arguments, orders_read, output_write, messages_write)
         except BaseException as error:
             os.write(output_write, f"the run could not start: {error!r}\n".encode())
         finally:
             os._exit(1)
 
-    def _be_the_child(self, orders: int, output: int, messages: int) -> None:
+    def _be_the_child(self, arguments: list[str], orders: int, output: int, messages: int) -> None:
         from dojo import watch_child
 
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         nothing = os.open(os.devnull, os.O_RDWR)
         os.dup2(nothing, 0)
-        os.dup2(nothing, 1)
-        os.dup2(nothing, 2)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.close(nothing)
+        os.close(output)
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stdout = open(1, "w", encoding=self.out.encoding or "utf-8", errors="replace", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", encoding=self.out.encoding or "utf-8", errors="replace", closefd=False)  # noqa: SIM115
-        watch_child.warm_up()
-        line = b""
-        while not line.endswith(b"\n"):
-            part = os.read(orders, 65536)
-            if not part:
-                os._exit(0)  # the parent is gone
-            line += part
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        os.close(output)
-        status = watch_child.run(json.loads(line), messages, self.memory_gb)
+        status = watch_child.run(arguments, messages, self.memory_gb, watch_child.Wait(orders))
         sys.stdout.flush()
         os._exit(status)
 
@@ -396,6 +428,7 @@ class Watch:
         process = subprocess.Popen(
             [sys.executable, "-m", "dojo.watch_child", str(messages_write), str(self.memory_gb), *arguments],
             cwd=self.root,
+            env=os.environ | self._screen(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -475,7 +508,9 @@ def main(config: Any, place: Place) -> int:
     """The command `pytest --kata-watch`."""
     option = config.option
     timeout = limits.DEFAULT if option.kata_timeout is None else option.kata_timeout
-    options = [f"--kata-solutions={folder}" for folder in option.kata_solutions]
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    options = [f"--color={'yes' if colour else 'no'}"]
+    options += [f"--kata-solutions={folder}" for folder in option.kata_solutions]
     if option.kata_timeout is not None:
         options.append(f"--kata-timeout={option.kata_timeout}")
     if option.kata_no_xray:
@@ -488,7 +523,6 @@ def main(config: Any, place: Place) -> int:
         timeout=timeout,
         memory_gb=option.kata_memory,
         poll=option.kata_poll,
-        color=sys.stdout.isatty() and "NO_COLOR" not in os.environ,
         out=sys.stdout,
     )
     capture = config.pluginmanager.get_plugin("capturemanager")
