@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 
 import contextlib
+import functools
 import hashlib
 import shutil
 import sys
@@ -230,6 +231,7 @@ def _keep_caches_apart(config: pytest.Config) -> None:
 def _set_limits(config: pytest.Config, katas: Path) -> None:
     homes = [katas, *((config.invocation_params.dir / folder).resolve() for folder in config.option.kata_solutions)]
 
+    @functools.lru_cache(maxsize=1024)  # asked of every frame of every failure's traceback
     def is_learner_code(file: str) -> bool:
         return any(Path(file).is_relative_to(home) for home in homes)
 

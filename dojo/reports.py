@@ -84,7 +84,7 @@ def _line_in(path: Path, excinfo: pytest.ExceptionInfo[BaseException] | None) ->
     if excinfo is None:
         return ""
     for entry in excinfo.traceback:
-        if Path(entry.path) == path:
+        if entry.frame.code.raw.co_filename == str(path):  # entry.path would ask the file system, frame by frame
             return f"{relative(path)}:{entry.lineno + 1}"
     return relative(path)
 
