@@ -326,7 +326,7 @@ class Watch:
             from dojo import naming, watch_child
 
             watch_child.warm_up()
-            naming.read(self.reference)
+            naming.load(self.reference, "")  # the file, where there is one, is read once
             gc.collect()
             gc.freeze()  # a child's collections leave these objects alone, and so the memory shared with the parent
 

@@ -147,7 +147,7 @@ def test_hostile_code_ends_alone_and_the_watch_goes_on(project, watch, name):
     statement, sentence = HOSTILE[name]
     session = watch("--kata-timeout=1", "--kata-memory=2")
     session.wait_for("hint  pytest")
-    for _ in range(3):
+    for _ in range(10):
         body(project, statement)
         session.wait_for(sentence)
         body(project, "return x * 2")
