@@ -42,6 +42,11 @@ class Limits:
         with contextlib.suppress(OSError, ValueError):
             self._stderr = os.fdopen(os.dup(sys.stderr.fileno()), "w")
 
+    def dump_to(self, fd: int) -> None:
+        """Let the second tier write to that file descriptor instead of stderr."""
+        self.close()
+        self._stderr = os.fdopen(os.dup(fd), "w")
+
     def close(self) -> None:
         if self._stderr is not None:
             self._stderr.close()

@@ -222,6 +222,8 @@ def _solution_folders(config: pytest.Config) -> list[str]:
 def _keep_caches_apart(config: pytest.Config) -> None:
     """Another tree's failures must not become the learner's `--lf`: give each set of trees a cache of its own."""
     folders = config.option.kata_solutions
+    if not config.pluginmanager.hasplugin("cacheprovider"):
+        return  # -p no:cacheprovider: nothing is kept
     if folders and config.getini("cache_dir") == ".pytest_cache":
         digest = hashlib.sha256("\n".join(folders).encode()).hexdigest()[:8]
         # pytest has no public setter for an ini value after the command line is parsed.

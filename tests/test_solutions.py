@@ -171,3 +171,8 @@ def test_a_folder_that_is_not_there_is_a_usage_error(project):
     result = project.run("--kata-solutions=nowhere", "katas")
     assert result.ret == 4
     assert "nowhere: there is no such folder" in result.stderr.str()
+
+
+def test_it_works_without_pytests_cache(project):
+    result = project.run("--kata-solutions=reference", "-p", "no:cacheprovider", "katas")
+    result.assert_outcomes(passed=6)

@@ -124,7 +124,7 @@ HOSTILE = {
     "an endless loop": ("while True: pass", "did not end in 1 s; the code was at"),
     "a loop that swallows everything": (
         "import time\n    while True:\n        try: time.sleep(60)\n        except BaseException: pass",
-        "stopped, it did not end in time",
+        "stopped, it did not end in time, at katas/01_first/01_alpha.py:",
     ),
     "a segmentation fault": (
         "import ctypes; ctypes.string_at(0)",
