@@ -190,6 +190,8 @@ def test_ctrl_c_ends_with_pytests_code_and_the_katas_so_far(project):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # A shell's background job is started deaf to Ctrl-C, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert process.stdout is not None
     lines = []

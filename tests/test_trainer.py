@@ -228,6 +228,7 @@ def test_a_checkpoint_that_cannot_be_finished_leaves_the_old_one(splits, tmp_pat
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT to another process")
 @needs_mnist
+@pytest.mark.slow
 def test_ctrl_c_on_the_command_line_and_resume_is_equal_to_the_bit(tmp_path):
     """In a process of its own: Ctrl-C, exit 130, a checkpoint; resumed, the end is that of a run without."""
     command = [sys.executable, "-m", "reference.mnist", "--images", str(64 * 200), "--device", "cpu", "--quiet"]
@@ -416,6 +417,7 @@ def _torchrun(*options: str, processes: int = 2) -> subprocess.CompletedProcess[
 
 @needs_mnist
 @pytest.mark.skipif(os.name == "nt", reason="torchrun needs libuv on Windows")
+@pytest.mark.slow
 def test_two_processes_are_as_good_as_one(tmp_path):
     ended = _torchrun("--json", "--quiet", "--checkpoint", str(tmp_path / "two.pt"))
     assert ended.returncode == 0, ended.stderr
@@ -428,6 +430,7 @@ def test_two_processes_are_as_good_as_one(tmp_path):
 
 @needs_mnist
 @pytest.mark.skipif(os.name == "nt", reason="torchrun needs libuv on Windows")
+@pytest.mark.slow
 def test_a_batch_that_two_processes_cannot_share_is_a_bad_option():
     ended = _torchrun("--batch-size", "63")
     assert ended.returncode != 0
