@@ -29,6 +29,7 @@ from dojo.failures import relative
 from dojo.home import Place
 
 KEYS = "Enter again · h hint · n next · l list · c compare · q quit"
+FORK_IS_SAFE = sys.platform == "linux"  # macOS has fork too, and libraries that do not survive it
 _MISSED_BY = 2.0  # seconds that a run gets beyond its own limits before it is killed
 _AFTERLIFE = 2.0  # seconds that a child may go on after its verdict
 
@@ -129,7 +130,7 @@ class Watch:
         self.options = options
         self.timeout, self.memory_gb, self.poll = timeout, memory_gb, poll
         self.out = out
-        self.forks = sys.platform == "linux"
+        self.forks = FORK_IS_SAFE
         self.current: str | None = None
         self.spare: Run | None = None
         self.running: Run | None = None

@@ -23,11 +23,14 @@ KEYS = "Enter again"
 class Session:
     """A watch on the fixture project, with or without a terminal."""
 
-    def __init__(self, project, *arguments: str, terminal: bool = False) -> None:
+    def __init__(self, project, *arguments: str, terminal: bool = False, forks: bool = True) -> None:
         self.project = project
         self.text = ""
         self.seen = 0
         command = [sys.executable, "-m", "pytest", "--kata-watch", *arguments]
+        if not forks:
+            code = "import sys, pytest, dojo.watch as w; w.FORK_IS_SAFE = False; sys.exit(pytest.main(sys.argv[1:]))"
+            command = [sys.executable, "-c", code, "--kata-watch", *arguments]
         environment = {**os.environ, "COLUMNS": "80", "TERM": "xterm"}
         if terminal:
             self.fd, inner = os.openpty()
@@ -77,8 +80,8 @@ class Session:
 def watch(project):
     sessions: list[Session] = []
 
-    def start(*arguments: str, terminal: bool = False) -> Session:
-        sessions.append(Session(project, *arguments, terminal=terminal))
+    def start(*arguments: str, terminal: bool = False, forks: bool = True) -> Session:
+        sessions.append(Session(project, *arguments, terminal=terminal, forks=forks))
         return sessions[-1]
 
     yield start
@@ -156,8 +159,23 @@ def test_hostile_code_ends_alone_and_the_watch_goes_on(project, watch, name):
     assert session.close() == 0
 
 
-def test_a_new_save_stops_the_run(project, watch):
-    session = watch()
+@pytest.mark.parametrize("name", ["an endless loop", "a segmentation fault", "os._exit"])
+def test_where_fork_is_not_safe_a_plain_process_does_the_same(project, watch, name):
+    statement, sentence = HOSTILE[name]
+    session = watch("--kata-timeout=1", forks=False)
+    session.wait_for("hint  pytest")
+    body(project, statement)
+    session.wait_for(sentence)
+    body(project, "return x * 2")
+    session.wait_for("first/alpha · 1 of 2 tests pass")
+    project.solve("alpha")
+    session.wait_for("first/alpha passes.")
+    assert session.close() == 0
+
+
+@pytest.mark.parametrize("forks", [True, False])
+def test_a_new_save_stops_the_run(project, watch, forks):
+    session = watch(forks=forks)
     session.wait_for("hint  pytest")
     body(project, "import time; time.sleep(50)")
     time.sleep(1.5)
