@@ -381,9 +381,9 @@ class Watch:
         kata = self._current_kata()
         if self.spare is None and self._may_fork(kata):
             self._import_what_it_needs(kata)
-            self.spare = self._fork(self._arguments("verdict" if self.current else "walk", kata))
+            self.spare = self._fork(self._arguments("verdict" if self.current else "walk", kata), ahead=True)
 
-    def _fork(self, arguments: list[str]) -> Run:
+    def _fork(self, arguments: list[str], ahead: bool = False) -> Run:
         """A child whose session is configured, and waits for a line in its `orders`."""
         orders_read, orders = os.pipe()
         output, output_write = os.pipe()
@@ -400,6 +400,10 @@ class Watch:
             os.setsid()
             for fd in (orders, output, messages):
                 os.close(fd)
+            if ahead:
+                # Once more, in the child: it writes to the pages of memory that a run writes to, so that they are
+                # its own before the learner saves.
+                self._warm_up()
             self._be_the_child(arguments, orders_read, output_write, messages_write)
         except BaseException as error:
             os.write(output_write, f"the run could not start: {error!r}\n".encode())

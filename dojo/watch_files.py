@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> None:
     print(json.dumps({"ready": True}), flush=True)
     # Short steps: the defaults wait 50 ms for more changes before the first is told.
     changes = watch(
-        *folders, watch_filter=KataFilter(), debounce=50, step=5, force_polling=poll or None, poll_delay_ms=100
+        *folders, watch_filter=KataFilter(), debounce=50, step=2, force_polling=poll or None, poll_delay_ms=100
     )
     for batch in changes:
         print(json.dumps({"changed": sorted({path for _, path in batch})}), flush=True)

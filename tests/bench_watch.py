@@ -63,7 +63,7 @@ def measure(copy: Path, watch: subprocess.Popen[bytes], saves: int) -> None:
             file.write_text(f"{wrong if i % 2 else text}\n# save {i}\n", encoding="utf-8")
             wait_for_verdict(watch)
             warm.append(time.perf_counter() - started)
-            time.sleep(0.7)  # the learner reads; the next child is forked and warmed
+            time.sleep(2)  # the learner reads; the next child is forked and warmed
             if i % 8 in (0, 3):  # each state now and then
                 started = time.perf_counter()
                 subprocess.run([sys.executable, "-m", "pytest", "-q", str(file)], cwd=copy, capture_output=True)
