@@ -46,6 +46,9 @@ def neighbour_sum(A: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 # ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
 under_test(globals())
 
+# torch 2.11 says so at the first sparse tensor of a process.
+pytestmark = pytest.mark.filterwarnings("ignore:Sparse invariant checks")
+
 _ORDER = "indices are (2, nnz), a row of sources and a row of targets; your edges are (nnz, 2)"
 _COUNTS = "entry [i, j] counts the edges from i to j"
 _REFUSE = "A may be uncoalesced: .indices() and .values() refuse to answer then"
