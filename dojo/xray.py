@@ -250,7 +250,7 @@ def _table(rows: list[Row], width: int, total: int) -> list[str]:
     kept = [i for i in range(len(heads)) if i == 0 or any(cells[i] for cells in lines)]
     notes = [row.note for row in rows]
     same_device = [4] * (len({row.device for row in rows}) == 1)
-    for drop in (5, *same_device, 8, 4, 7, 2):  # what a narrow screen does without, least telling first
+    for drop in (5, *same_device, 8, 4, 2, 7):  # what a narrow screen does without, least telling first
         if _width(lines, kept, heads, notes) <= width - 1:
             break
         kept = [i for i in kept if i != drop]
