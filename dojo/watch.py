@@ -30,7 +30,8 @@ from dojo.home import Place
 
 KEYS = "Enter again · h hint · n next · l list · c compare · q quit"
 FORK_IS_SAFE = sys.platform == "linux"  # macOS has fork too, and libraries that do not survive it
-_MISSED_BY = 2.0  # seconds that a run gets beyond its own limits before it is killed
+_STARTS_IN = 120.0  # seconds that a process may take to import torch and configure pytest, on the slowest of disks
+_MISSED_BY = 5.0  # seconds that a run gets beyond its own limits before it is killed
 _AFTERLIFE = 2.0  # seconds that a child may go on after its verdict
 
 
@@ -49,6 +50,7 @@ class Run:
         self.crash: list[str] = []
         self.states: dict[str, str] = {}
         self.current: str | None = None
+        self.ready = False  # it has begun to collect: from now on its own limits hold
         self.told = False
         self.deadline: float | None = None
         self.status: int | None = None
@@ -71,7 +73,9 @@ class Run:
         except ValueError:
             self.crash.append(line)  # faulthandler writes plain lines
             return
-        if "test" in message:
+        if "ready" in message:
+            self.ready = True
+        elif "test" in message:
             self.test = message["test"]
         elif "exit" in message:
             self.exit = (message["exit"], message["at"])
@@ -264,7 +268,9 @@ class Watch:
         longest = max(self.timeout, 900.0) if run.kata is not None and "time_limit" in _text(run.kata) else self.timeout
         if self.purpose in ("walk", "list"):
             longest = max(longest, 900.0)
-        return float("inf") if self.timeout <= 0 else longest * 1.5 + _MISSED_BY
+        if self.timeout <= 0:
+            return float("inf")
+        return longest * 1.5 + (_MISSED_BY if run.ready else _STARTS_IN)
 
     def _ended(self, run: Run, status: int | None) -> None:
         """The child is gone: say what its verdict could not, offer the keys, and fork the next one ahead."""
@@ -293,7 +299,7 @@ class Watch:
 
     def _obituary(self, run: Run, status: int | None) -> str:
         """Why a run ended without a verdict, and at which line the code was."""
-        test = run.test.split("::")[-1] or "the import"
+        test = run.test.split("::")[-1] or ("the import" if run.ready else "the start")
         place = next(
             (found for row in run.crash if (found := _CRASH_LINE.search(row)) and self._is_kata(found[1])), None
         )

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from dojo.collect import LIMITS, forget_katas
+from dojo.collect import LIMITS, KataModule, forget_katas
 
 
 class Messages:
@@ -35,6 +35,11 @@ class Messages:
 
     def pytest_configure(self, config: pytest.Config) -> None:
         config.stash[LIMITS].dump_to(self.fd)  # fifty lines of traceback: the parent picks out the learner's
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collectstart(self, collector: pytest.Collector) -> None:
+        if isinstance(collector, KataModule):
+            self.tell(ready=True)  # torch is imported; what is slow from here on is the kata
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self.tell(test=nodeid)

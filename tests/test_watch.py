@@ -173,6 +173,17 @@ def test_where_fork_is_not_safe_a_plain_process_does_the_same(project, watch, na
     assert session.close() == 0
 
 
+def test_a_slow_start_is_not_taken_for_an_endless_loop(project, watch):
+    """A plain process imports torch at each save; on a busy machine that alone takes longer than a short limit."""
+    with (project.path / "conftest.py").open("a") as conftest:
+        conftest.write("\nimport time\n\ntime.sleep(8)\n")
+    session = watch("--kata-timeout=1", forks=False)
+    session.wait_for("hint  pytest")
+    body(project, "return x")
+    assert "you did not double it" in session.wait_for("hint  pytest")
+    session.close()
+
+
 @pytest.mark.parametrize("forks", [True, False])
 def test_a_new_save_stops_the_run(project, watch, forks):
     session = watch(forks=forks)
