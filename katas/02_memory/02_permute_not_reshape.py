@@ -53,10 +53,11 @@ def _is(out: object, shape: tuple[int, ...], numbers: list[float]) -> bool:
     today="view and reshape keep the numbers in reading order; only permute and transpose reorder dimensions.",
 )
 def test_view_gives_the_right_shape_and_scrambled_pixels():
-    img = _numbered(2, 3, 4)
+    img, kept = _numbered(2, 3, 4), _numbered(2, 3, 4)
     with explain("an image (2, 3, 4) becomes (4, 2, 3)"):
         out = to_chw(img)
-    scrambled = _is(out, (4, 2, 3), img.flatten().tolist())
+    check_tensor(img, kept, "to_chw changed img itself: return a view of it, the caller's image stays (H, W, C)")
+    scrambled = _is(out, (4, 2, 3), kept.flatten().tolist())
     assert not scrambled, "right shape, scrambled pixels: you put other brackets round the same row of numbers"
     mirrored = isinstance(out, torch.Tensor) and out.shape == (4, 3, 2)
     assert not mirrored, "(4, 3, 2) is (C, W, H): rows and columns changed places too, the image lies on its side"
@@ -65,12 +66,12 @@ def test_view_gives_the_right_shape_and_scrambled_pixels():
 
 
 def test_the_shape_of_a_square_image_proves_nothing():
-    img = _numbered(3, 3, 3)
+    img, kept = _numbered(3, 3, 3), _numbered(3, 3, 3)
     with explain("an image (3, 3, 3) becomes (3, 3, 3)"):
         out = to_chw(img)
     mirrored = _is(out, (3, 3, 3), [float(r * 9 + c * 3 + k) for k in range(3) for c in range(3) for r in range(3)])
     assert not mirrored, "rows and columns changed places too: you reversed all dimensions, and the shape cannot tell"
-    unmoved = _is(out, (3, 3, 3), img.flatten().tolist())
+    unmoved = _is(out, (3, 3, 3), kept.flatten().tolist())
     assert not unmoved, "nothing moved: an image of 3 x 3 pixels and 3 colours has the right shape from the start"
     want = torch.stack([torch.tensor([[0.0, 3, 6], [9, 12, 15], [18, 21, 24]]) + c for c in range(3)])
     check_tensor(out, want, "pixel (1, 2) of img is (15, 16, 17), and that is what out[:, 1, 2] should be")
@@ -78,10 +79,11 @@ def test_the_shape_of_a_square_image_proves_nothing():
 
 @pytest.mark.parametrize("image", ["whole", "cropped"])
 def test_permute_is_free(image):
-    img = _numbered(4, 5, 3) if image == "whole" else _numbered(6, 7, 3)[1:5, 2:]
+    img = _numbered(4, 5, 3).byte() if image == "whole" else _numbered(6, 7, 3)[1:5, 2:]
+    want = torch.stack([img[:, :, c] for c in range(3)])
     with explain("no copy is needed, whatever the strides of the image"):
         out = to_chw(img)
-    check_tensor(out, torch.stack([img[:, :, c] for c in range(3)]), f"a {image} image (4, 5, 3) becomes (3, 4, 5)")
+    check_tensor(out, want, f"a {image} image (4, 5, 3) becomes (3, 4, 5)")
     assert shares_memory(out, img), "you copied the image: moving dimensions needs other strides, not other memory"
 
 
@@ -112,12 +114,13 @@ def test_a_token_is_split_before_the_heads_move():
     assert not unmoved, "(2, 4, 3, 5) is (B, T, H, D): the heads are split, but they did not move before the tokens"
     want = torch.stack([kept[:, :, :5], kept[:, :, 5:10], kept[:, :, 10:]], dim=1)
     check_tensor(out, want, "(2, 4, 15) becomes (2, 3, 4, 5); head 1 of token 0 is 5, 6, 7, 8, 9")
+    check_tensor(x, kept, "split_heads changed x")
 
 
 @pytest.mark.parametrize("heads", [2, 3, 6])
 def test_merge_undoes_split(heads):
     """As many heads as tokens: for 3 heads no shape can tell (B, H, T, D) from (B, T, H, D)."""
-    x = _numbered(2, 3, 6)
+    x = _numbered(2, 3, 6).double()
     with explain(f"6 numbers split into {heads} heads and merge again"):
         split = split_heads(x.clone(), heads)
         check_tensor(split, torch.stack(x.chunk(heads, dim=-1), dim=1), f"split_heads(x, {heads}) of (2, 3, 6)")

@@ -55,7 +55,8 @@ def _check_place(x: torch.Tensor, index: tuple[int, ...], want: int) -> None:
         place = offset(x, *index)
     assert isinstance(place, numbers.Integral), f"expected an int, got {place!r}"
     where = (
-        f"x {tuple(x.shape)} with strides {x.stride()} and offset {x.storage_offset()}: x{list(index)} lies at {want}"
+        f"x {tuple(x.shape)} of {x.dtype} with strides {x.stride()} and offset {x.storage_offset()}: "
+        f"x{list(index)} lies at {want}"
     )
     row_major = 0
     for i, size in zip(index, x.shape, strict=True):
@@ -77,22 +78,24 @@ def test_strides_and_not_the_shape_say_where_an_element_lies():
 
 
 def test_a_slice_begins_somewhere_in_the_storage_of_the_whole():
-    x = _primes(4, 6)
+    x = _primes(4, 6).double()
     _check_place(x[1:, 2:], (2, 1), 21)
     _check_place(x[1::2, 1::3].t(), (1, 1), 22)
-    _check_place(x[2], (3,), 15)
+    _check_place(torch.ones(4, 6)[2], (3,), 15)
 
 
 @pytest.mark.parametrize("k", [1, 3, 6])
 def test_windows_overlap_in_the_same_memory(k):
-    x = _primes(24)[:6].clone()
+    x, kept = _primes(24)[:6].clone(), _primes(24)[:6]
     want = torch.tensor([[x[i + j].item() for j in range(k)] for i in range(7 - k)])
     with explain(f"6 numbers have {7 - k} windows of {k}"):
         out = windows(x, k)
-    rows = out.shape[0] if isinstance(out, torch.Tensor) and out.dim() else None
-    side_by_side = rows == 6 // k != 7 - k
+    check_tensor(x, kept, "windows changed x itself: return another view of its memory")
+    rows = out.tolist() if isinstance(out, torch.Tensor) else None
+    side_by_side = k > 1 and rows == want[::k].tolist() != want.tolist()
     assert not side_by_side, f"your windows stand side by side: from one to the next is one step, not {k}"
-    assert rows != 6 - k, f"a window is missing: 6 - {k} + 1 windows, the last one ends with the last number"
+    missing = rows == want[:-1].tolist()
+    assert not missing, f"a window is missing: 6 - {k} + 1 windows, the last one ends with the last number"
     check_tensor(out, want, f"6 numbers have {7 - k} windows of {k}")
     assert shares_memory(out, x), "you copied the windows: all of them can be seen in the memory of x"
 
@@ -108,10 +111,18 @@ def test_windows_of_a_slice_step_as_the_slice_steps():
     assert shares_memory(out, base), "you copied the slice before you cut the windows"
 
 
+def _behind(x: torch.Tensor) -> tuple[object, ...]:
+    block = x.untyped_storage()
+    return block.data_ptr(), block.nbytes(), x.shape, x.stride(), x.storage_offset()
+
+
 def _check_compact(x: torch.Tensor, name: str) -> None:
     want, size = torch.tensor(x.tolist(), dtype=x.dtype), x.numel() * x.element_size()
+    before = _behind(x)
     with explain(f"compact takes {name}"):
         out = compact(x)
+    unchanged = _behind(x) == before
+    assert unchanged, f"compact changed {name} itself: it and the block behind it stay, the copy is another tensor"
     check_tensor(out, want, f"compact({name}) has the values of {name}")
     kept = f"{name} shows {size} bytes"
     held = out.untyped_storage().nbytes()
@@ -136,4 +147,4 @@ def test_a_column_is_spread_over_the_whole_block():
 
 
 def test_a_copy_is_a_copy_even_if_nothing_can_be_saved():
-    _check_compact(torch.arange(6).view(2, 3), "a whole tensor (int64)")
+    _check_compact(torch.tensor([[0, 1, 2], [3, 4, 5]]), "a whole tensor (int64)")

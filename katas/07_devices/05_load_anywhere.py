@@ -18,6 +18,7 @@ https://docs.pytorch.org/docs/stable/notes/serialization.html
 """
 
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -54,14 +55,36 @@ def _net():
 
 def _saved_by(model, file):
     """What save_weights wrote, and how many bytes."""
-    with explain("save_weights failed: save the tensors by name, not the module"):
+    names = list(model.state_dict())
+    with explain("save_weights failed on a model on the CPU"):
         save_weights(model, file)
     written = file.is_file()
     assert written, f"save_weights wrote nothing to {file.name}"
-    with explain("torch.load refuses your file by default: save the tensors by name, not the module"):
+    with explain(
+        "torch.load refuses your file by default: it takes a dict from names to tensors, no module, no arrays"
+    ):
         saved = torch.load(file, weights_only=True)
     assert isinstance(saved, dict), f"the file holds a {type(saved).__name__}, not a dict from names to tensors"
+    assert set(saved) == set(names), f"the names are those of the state_dict, {names}; the file has {list(saved)}"
     return saved, file.stat().st_size
+
+
+def _devices_in_the_file(model, file):
+    """From meta nothing can be brought to the CPU: to try is an error, and here that is what we want to see."""
+    # torch.load(map_location="cpu") of what was saved to memory is a way to the CPU too, and would leave meta as it is.
+    loading = mock.patch.object(torch, "load", side_effect=NotImplementedError("no way to the CPU from meta"))
+    try:
+        with loading:
+            save_weights(model, file)
+    except Exception:
+        return set()
+    return {value.device.type for value in torch.load(file, weights_only=True).values()}
+
+
+def _tensors_of(model):
+    """What must not change when the model is saved: the tensors, their memory, flags and gradients."""
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return {key: (id(t), t.data_ptr(), t.requires_grad, t.grad is None) for key, t in tensors.items()}
 
 
 def _copy(state):
@@ -79,11 +102,14 @@ def test_a_checkpoint_from_a_gpu_loads_where_there_is_none(tmp_path):
     forge_gpu_checkpoint(want, tmp_path / "gpu.pt")
     model = _net()
     model[1].reset_running_stats()
-    with (
-        pretend_machine(cuda=False),
-        explain("the file comes from a GPU machine: tell torch.load where tensors go here"),
-    ):
-        load_into(model, tmp_path / "gpu.pt")
+    with pretend_machine(cuda=False), explain("load_into failed on the state_dict of such a model"):
+        try:
+            load_into(model, tmp_path / "gpu.pt")
+        except RuntimeError as error:
+            if "Attempting to deserialize" not in str(error):
+                raise
+            says = "the file comes from a GPU machine: tell torch.load where tensors go here"
+            raise AssertionError(f"{says}\n{error}") from error
     _check_state(model, want, "load_into brings the values in the file into the model")
 
 
@@ -95,20 +121,24 @@ def test_an_optimizer_made_before_still_moves_the_loaded_weights(tmp_path):
         model[0].weight.zero_()
     with explain("load_into failed on a file that was saved here, on the CPU"):
         load_into(model, tmp_path / "w.pt")
-    for name, after in [*model.named_parameters(), *model.named_buffers()]:
-        assert after is tensors[name], (
-            f"you replaced {name} by another tensor: an optimizer made before keeps the old one"
-        )
+    for name, after in model.named_parameters():
+        same = after is tensors[name]
+        assert same, f"you replaced {name} by another tensor: an optimizer made before keeps the old one"
+    for name, after in model.named_buffers():
+        same = after is tensors[name]
+        assert same, f"you replaced the buffer {name} by another tensor: load into the one that the model has"
     assert all(p.requires_grad for p in model.parameters()), "the loaded parameters no longer require a gradient"
 
 
-@pytest.mark.parametrize("keys", ["one missing", "one too many"])
+@pytest.mark.parametrize("keys", ["one missing", "one too many", "one of another name"])
 def test_a_checkpoint_of_another_model_is_refused(tmp_path, keys):
     state = _copy(_net().state_dict())
     if keys == "one missing":
         del state["0.bias"]
-    else:
+    elif keys == "one too many":
         state["head.weight"] = torch.ones(2, 2)
+    else:
+        state = {key.replace("0.bias", "0.offset"): value for key, value in state.items()}
     torch.save(state, tmp_path / "other.pt")
     with raises(Exception, f"the file has other keys than the model ({keys}), and you loaded it without a word"):
         load_into(_net(), tmp_path / "other.pt")
@@ -117,11 +147,17 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path, keys):
 def test_a_saved_file_is_a_plain_state_dict(tmp_path):
     model = _net()
     model[0].weight.grad = torch.ones(4, 3)
-    want = _copy(model.state_dict())
+    want, before = _copy(model.state_dict()), _tensors_of(model)
     saved, _ = _saved_by(model, tmp_path / "w.pt")
-    assert set(saved) == set(want), f"the names are those of the state_dict, {list(want)}; the file has {list(saved)}"
     for key, value in want.items():
         check_tensor(saved[key], value, f"{key}: the file holds the model's values, and no graph", requires_grad=False)
+    _check_state(model, want, "save_weights changed the model: it stays as it is, the file gets copies")
+    changed = [key for key, now in _tensors_of(model).items() if now != before[key]]
+    assert not changed, f"save_weights changed {', '.join(changed)} of the model: it stays as it is"
+    assert model.training, "save_weights left the model in eval mode: it stays as it is"
+    devices = _devices_in_the_file(_net().to("meta"), tmp_path / "meta.pt")
+    away = devices - {"cpu"}
+    assert not away, "the model was on another device, and what you saved is still there: bring it to the CPU"
 
 
 def test_a_small_view_takes_its_big_storage_into_the_file(tmp_path):
@@ -129,12 +165,13 @@ def test_a_small_view_takes_its_big_storage_into_the_file(tmp_path):
     big = torch.arange(400_000.0).view(1000, 400)
     model = nn.Module()
     model.rows, model.part = nn.Parameter(big[1:3]), nn.Parameter(big[5:8, 2:4])
+    model.register_buffer("seen", big[9, :7])
     want = _copy(model.state_dict())
     saved, size = _saved_by(model, tmp_path / "w.pt")
     values, limit = sum(value.nbytes for value in want.values()), big.nbytes // 20
     assert size < limit, f"the values take {values} bytes, the file {size}: you saved the storage under the views"
     for key in want:
-        check_tensor(saved.get(key), want[key], f"{key}: the file holds the model's values")
+        check_tensor(saved[key], want[key], f"{key}: the file holds the model's values")
 
 
 @pytest.mark.gpu

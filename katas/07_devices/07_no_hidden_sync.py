@@ -8,8 +8,8 @@ on the device needs no waiting: `where`, `clamp`, `minimum`, `argmax`, `masked_f
 want to take is a number that you can multiply by.
 
 On meta tensors, which have no values, the asking fails: "Tensor.item() cannot be called on meta tensors". So what works
-on meta does not wait on a GPU, with two blind spots: `x[mask] = v` and printing. On a real GPU,
-`torch.cuda.set_sync_debug_mode("warn")` finds those too.
+on meta does not wait on a GPU, with a few blind spots: `x[mask] = v`, printing, and a list of tensors in
+`torch.tensor(..., device=...)`. On a real GPU, `torch.cuda.set_sync_debug_mode("warn")` finds those too.
 
 What is asked: each result is a tensor on the device of the arguments, found without reading a value; the arguments stay
 as they are.
@@ -22,6 +22,7 @@ import re
 
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from dojo import under_test
 from dojo.kit import check_tensor, explain
@@ -58,32 +59,61 @@ def _losses(device="cpu"):
     return [x * 1.0 for x in w]
 
 
+_VALUE = "your code asks for a value here: on a GPU, Python would wait until the queue is done"
+
+
+class _ReadsLists(TorchFunctionMode):
+    """A blind spot of meta: `torch.tensor([...], device="meta")` takes tensors without reading them; a GPU would."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        lists = [x for x in (*args, *kwargs.values()) if isinstance(x, list | tuple)]
+        makes = func in (torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_tensor)
+        if makes and any(isinstance(x, torch.Tensor) for values in lists for x in values):
+            raise AssertionError(f"{_VALUE}\n{func.__name__} reads every tensor in its list, one by one")
+        return func(*args, **kwargs)
+
+
 def _without_values(call):
     """Run the call, whose arguments are on meta, and say in the lesson's words what failed."""
-    with explain("what works on the CPU failed on tensors without values"):
+    with explain("the call failed on meta tensors, which have a shape but no values"):
         try:
-            return call()
+            with _ReadsLists():
+                return call()
         except Exception as error:
             if re.search("same device|not on the expected device", str(error)):
                 raise AssertionError(f"you mixed in a tensor that is on the CPU\n{error}") from error
             if "meta" in str(error).lower():
-                said = "your code asks for a value here: on a GPU, Python would wait until the queue is done"
-                raise AssertionError(f"{said}\n{type(error).__name__}: {str(error)[:100]}") from error
+                raise AssertionError(f"{_VALUE}\n{type(error).__name__}: {str(error)[:100]}") from error
             raise
 
 
+def _mean(losses):
+    with explain("mean_loss failed on a list of losses, each with a graph"):
+        return mean_loss(losses)
+
+
 def test_a_mean_of_losses_is_a_tensor():
-    got = mean_loss(_losses())
+    got = _mean(_losses())
     assert not isinstance(got, float), "you return a float: to get it, Python waits for the GPU; return the tensor"
-    check_tensor(got, torch.tensor(3.0), "the mean of 1, 2.5, 4, 0.5 and 7 is 3", atol=1e-6, requires_grad=None)
+    check_tensor(got, torch.tensor(3.0), "the mean of 1, 2.5, 4, 0.5 and 7 is 3", atol=1e-6)
+    check_tensor(
+        _mean(_losses()[1:2]).detach(), torch.tensor(2.5), "the mean of one loss, 2.5, is that loss", atol=1e-6
+    )
 
 
 def test_a_loss_for_the_log_keeps_no_graph():
     losses = _losses()
-    got = mean_loss(losses)
+    before, values = list(losses), [x.detach().clone() for x in losses]
+    got = _mean(losses)
     assert isinstance(got, torch.Tensor), f"mean_loss returns a tensor, not {type(got).__name__}"
     assert not got.requires_grad, "the mean still has a graph: every loss that you log keeps its batch in memory"
-    assert all(x.requires_grad for x in losses), "you cut the losses themselves from their graph: training needs it"
+    cut = [i for i, x in enumerate(before) if not x.requires_grad]
+    assert not cut, "you cut the losses themselves from their graph: training needs it"
+    same = len(losses) == len(before) and all(a is b for a, b in zip(losses, before, strict=True))
+    assert same, "mean_loss changed the list that it was given: the caller still needs its losses"
+    for x, value in zip(before, values, strict=True):
+        check_tensor(x.detach(), value, "mean_loss changed a loss itself: detach() shares memory with it")
 
 
 def test_a_mean_needs_no_value_in_python():
@@ -91,14 +121,21 @@ def test_a_mean_needs_no_value_in_python():
     check_tensor(got, torch.empty((), device="meta"), "the mean is a tensor on the device of the losses")
 
 
+def _clip(g, max):
+    with explain(f"clip_norm failed on a g of shape {tuple(g.shape)}"):
+        return clip_norm(g, max)
+
+
 def test_a_norm_is_clipped_by_a_factor_not_by_a_branch():
     g = torch.tensor([[3.0, 0.0, -6.0], [0.0, 2.0, 0.0]])  # norm 7; as a matrix, its largest singular value is 6.7
     before = g.clone()
-    got = clip_norm(g, 3.5)
+    got = _clip(g, 3.5)
     check_tensor(g, before, "clip_norm changed its argument: the result is a new tensor")
     check_tensor(got, before / 2, "a norm of 7, over all values, is scaled down to 3.5 by one factor", rtol=1e-4)
-    check_tensor(clip_norm(g, 10.0), before, "a norm of 7 is below the maximum of 10: the values stay", rtol=1e-4)
-    check_tensor(clip_norm(torch.zeros(4), 1.0), torch.zeros(4), "a gradient of zeros stays zero: 0/0 is NaN")
+    check_tensor(_clip(g, 10.0), before, "a norm of 7 is below the maximum of 10: the values stay", rtol=1e-4)
+    got = _clip(g / 100, 0.035)
+    check_tensor(got, before / 200, "a norm of 0.07 is scaled down to 0.035: a maximum below 1 is one too", rtol=1e-3)
+    check_tensor(_clip(torch.zeros(4), 1.0), torch.zeros(4), "a gradient of zeros stays zero: 0/0 is NaN")
 
 
 def test_a_comparison_stays_on_the_device_until_if_asks_for_it():
@@ -108,7 +145,7 @@ def test_a_comparison_stays_on_the_device_until_if_asks_for_it():
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_a_count_needs_no_selection(device):
-    logits = torch.tensor([[0.1, 0.9, 0.0], [2.0, 1.0, 0.5], [0.0, 0.2, 0.3], [5.0, 6.0, 1.0], [1.0, 0.0, 9.0]])
+    logits = torch.tensor([[0.1, 0.9, 0.0], [2.0, 1.0, 0.5], [0.0, 2.2, 2.3], [5.0, 6.0, 1.0], [1.0, 0.0, 9.0]])
     y = torch.tensor([1, 0, 1, 1, 2])
     with explain("the maximum of a row, along the classes, is compared with its y"):
         if device == "meta":
@@ -132,5 +169,7 @@ def test_a_mask_needs_no_indexing(device):
         check_tensor(got, want.to("meta"), "the result is where x is")
     else:
         before = x.clone()
-        check_tensor(zero_negative(x), want, "negative values become 0, the others stay")
+        with explain("zero_negative failed on a float64 tensor of shape (2, 3)"):
+            got = zero_negative(x)
+        check_tensor(got, want, "negative values become 0, the others stay")
         check_tensor(x, before, "zero_negative changed its argument: the result is a new tensor")

@@ -60,16 +60,24 @@ def _x():
     return torch.tensor([[-1.2, 0.3, 0.8], [0.1, 1.5, -0.4]], dtype=torch.float64, requires_grad=True)
 
 
+def _apply(x, k):
+    its_own = isinstance(ScaledTanh, type) and issubclass(ScaledTanh, torch.autograd.Function)
+    assert its_own, "ScaledTanh is a subclass of torch.autograd.Function, which calls your backward; yours is not"
+    with explain(f"ScaledTanh.apply(x, {k}) failed"):
+        return ScaledTanh.apply(x, k)
+
+
 def _gradient(x, k, upstream):
     """What reaches x, with an explanation of what autograd refuses."""
     before, x = x.detach(), x.detach().clone().requires_grad_()
+    y = _apply(x, k)
+    assert isinstance(y, torch.Tensor), f"forward returns a tensor, not {type(y).__name__}"
+    assert torch.equal(before, x.detach()), "forward changed x itself: an in-place operation there is at work"
+    assert y.requires_grad, "the result of forward is cut from x: nothing will call your backward"
+    given = upstream.clone()
     with explain("backward failed"):
-        y = ScaledTanh.apply(x, k)
-        assert isinstance(y, torch.Tensor), f"forward returns a tensor, not {type(y).__name__}"
-        assert torch.equal(before, x.detach()), "forward changed x itself: an in-place operation there is at work"
-        assert y.requires_grad, "the result of forward is cut from x: nothing will call your backward"
         try:
-            y.backward(upstream)
+            y.backward(given)
         except RuntimeError as error:
             if "incorrect number of gradients" in str(error):
                 said = "backward returns one gradient for each input of forward, and forward has two inputs"
@@ -78,6 +86,7 @@ def _gradient(x, k, upstream):
             else:
                 raise
             raise AssertionError(f"{said}\n{error}") from error
+    assert torch.equal(given, upstream), "backward changed grad_output itself: others may need it, so make a new tensor"
     assert x.grad is not None, "backward returned no gradient for x"
     return x.grad
 
@@ -86,7 +95,7 @@ def test_forward_computes_the_value():
     for dtype in (torch.float32, torch.float64):
         x = torch.tensor([[0.0, 0.5, -2.0]], dtype=dtype)
         want = torch.tensor([[0.0, 0.6931757358008, -1.4460413872661]], dtype=dtype)
-        check_tensor(ScaledTanh.apply(x, 1.5), want, "ScaledTanh.apply(x, 1.5) is 1.5 * tanh(x)", rtol=1e-5)
+        check_tensor(_apply(x, 1.5), want, "ScaledTanh.apply(x, 1.5) is 1.5 * tanh(x)", rtol=1e-5)
 
 
 def test_backward_multiplies_by_what_comes_from_above():
@@ -96,6 +105,13 @@ def test_backward_multiplies_by_what_comes_from_above():
     alone = got.shape == slope.shape and torch.allclose(got, slope, rtol=1e-4)
     assert not alone, "backward ignores grad_output: weights of 0, 1, 2, 3 on the values must show in the gradients"
     check_tensor(got, upstream * slope, "the gradient of k * tanh(x), times grad_output", rtol=1e-4)
+    one, other = x.clone().requires_grad_(), (2 * x).requires_grad_()
+    y = _apply(one, 2.5)
+    _apply(other, -4.0)
+    with explain("backward failed"):
+        y.backward(upstream)
+    said = "after another call, backward computed with that call's x or k: ctx is there for what belongs to one call"
+    check_tensor(one.grad, upstream * slope, said, rtol=1e-4)
 
 
 def test_gradcheck_compares_backward_with_differences_of_forward():
@@ -132,3 +148,12 @@ def test_rounding_stops_the_gradient_unless_you_let_it_through():
     check_tensor(
         x.grad, torch.tensor([3.0, 5.0, 7.0]), "what comes from above, 3, 5, 7, goes on to x unchanged", atol=1e-5
     )
+    values, rounded = [[0.5, 1.5], [-2.5, 2.0**24 + 1.3]], [[0.0, 2.0], [-2.0, 2.0**24 + 1]]
+    x = torch.tensor(values, dtype=torch.float64, requires_grad=True)
+    want, upstream = torch.tensor(rounded, dtype=torch.float64), torch.tensor([[0.3, -2.6], [1.5, 0.25]]).double()
+    with explain("ste_round failed on a float64 tensor of shape (2, 2)"):
+        y = ste_round(x)
+    check_tensor(y, want, "halves go to the even number, as in torch.round, and float64 stays exact", atol=1e-6)
+    with explain("no gradient came back through ste_round"):
+        (y * upstream).sum().backward()
+    check_tensor(x.grad, upstream, "what comes from above goes on to x unchanged, fractions too", atol=1e-6)

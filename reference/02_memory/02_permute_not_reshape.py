@@ -38,6 +38,14 @@ def _only_if_needed(img):
     return img if img.shape[0] == 3 else img.permute(2, 0, 1)
 
 
+def _merge_into_zeros(x):
+    """Of the default dtype, whatever the dtype of x."""
+    out = torch.zeros(x.shape[0], x.shape[2], x.shape[1] * x.shape[3])
+    for head, part in enumerate(x.unbind(1)):
+        out[:, :, head * x.shape[3] : (head + 1) * x.shape[3]] = part
+    return out
+
+
 _SHAPE = "test_view_gives_the_right_shape_and_scrambled_pixels"
 _SQUARE = "test_the_shape_of_a_square_image_proves_nothing"
 _FREE = "test_permute_is_free"
@@ -97,9 +105,16 @@ MISTAKES = [
             (img.shape[2], *img.shape[:2]), (1, img.shape[1] * img.shape[2], img.shape[2])
         ),
     ),
+    Mistake(
+        "to_chw changed img itself",
+        caught_by=_SHAPE,
+        to_chw=lambda img: img.transpose_(0, 2).transpose_(1, 2),
+    ),
+    Mistake("expected torch.uint8", caught_by=_FREE, to_chw=lambda img: img.permute(2, 0, 1).float()),
+    Mistake("expected torch.float64, got torch.float32", caught_by=_TRIP, merge_heads=_merge_into_zeros),
+    Mistake(
+        "split_heads changed x",
+        caught_by=_SPLIT,
+        split_heads=lambda x, h: x.resize_(*x.shape[:2], h, x.shape[2] // h).transpose(1, 2),
+    ),
 ]
-
-KEEP = {
-    _SHAPE: "it is the fact itself, in the plainest case",
-    _SPLIT: "it tells the ways of splitting wrongly apart; the round trip only sees that something is wrong",
-}

@@ -43,6 +43,11 @@ def _span(x):
     return block.as_strided(x.shape, x.stride())
 
 
+def _find_the_value(x, *index):
+    block = torch.empty(0, dtype=x.dtype).set_(x.untyped_storage())
+    return block.tolist().index(x[index].item())
+
+
 _STRIDES = "test_strides_and_not_the_shape_say_where_an_element_lies"
 _BEGINS = "test_a_slice_begins_somewhere_in_the_storage_of_the_whole"
 _OVERLAP = "test_windows_overlap_in_the_same_memory"
@@ -106,11 +111,24 @@ MISTAKES = [
         caught_by=_STEPS,
         windows=lambda x, k: x.as_strided((len(x) - k + 1, k), x.stride() * 2, 0),
     ),
+    Mistake(
+        "x[2, 1] lies at 21",
+        caught_by=_BEGINS,
+        offset=lambda x, *i: (x[i].data_ptr() - x.untyped_storage().data_ptr()) // 4,
+    ),
+    Mistake("x[3] lies at 15", caught_by=_BEGINS, offset=_find_the_value),
+    Mistake(
+        "windows changed x itself",
+        caught_by=_OVERLAP,
+        windows=lambda x, k: x.as_strided_((len(x) - k + 1, k), x.stride() * 2),
+    ),
+    Mistake("6 numbers have 4 windows of 3", caught_by=_OVERLAP, windows=lambda x, k: x.unfold(0, len(x) - k + 1, 1)),
+    Mistake("compact changed big[:2]", caught_by=_ROWS, compact=lambda x: x.set_(x.clone())),
+    Mistake("you returned the memory of x", caught_by=_COPY, compact=lambda x: x.clone() if x._base is not None else x),
     Mistake("but your copy holds", caught_by=_ROWS, compact=lambda x: torch.cat([x, x])[: len(x)]),
 ]
 
 KEEP = {
     _STRIDES: "it is the fact itself, in the plainest case",
-    _OVERLAP: "windows of a plain row come before windows of a slice; it tells the ways to go wrong apart",
     _ROWS: "it is the fact itself: the two rows that weigh 4 MB",
 }

@@ -70,6 +70,22 @@ def _compare_neighbours_with_the_first(*tensors):
     return tensors[0].device
 
 
+def _compare_the_types(*tensors):
+    left = [t for t in tensors if t.dim() > 0 or t.device.type != "cpu"]
+    _one_device({t.device.type for t in left})
+    return left[0].device if left else torch.device("cpu")
+
+
+def _nothing_to_compare(*tensors):
+    if len(tensors) < 2:
+        raise RuntimeError("give two tensors or more")
+    return common_device(*tensors)
+
+
+def _two_dimensions_of_ids(table, ids):
+    return torch.stack([torch.stack([table[i] for i in row]) for row in ids])
+
+
 _MIXED = "the two tensors met on two devices"
 _LEFT = "something left the device of the first tensor"
 _NUMBER = "a 0-dim CPU tensor is a plain number"
@@ -120,6 +136,11 @@ MISTAKES = [
         ),
     ),
     Mistake(
+        "keep the index",
+        caught_by="test_tensors_on_two_devices_have_none",
+        common_device=_compare_the_types,
+    ),
+    Mistake(
         "common_device returns a torch.device",
         caught_by="test_tensors_on_one_device_have_it_in_common",
         common_device=lambda *ts: str(common_device(*ts)),
@@ -128,6 +149,11 @@ MISTAKES = [
         "they are all on one device",
         caught_by="test_tensors_on_one_device_have_it_in_common",
         common_device=lambda *ts: sum(ts[1:], ts[0]).device,
+    ),
+    Mistake(
+        "they are all on one device",
+        caught_by="test_tensors_on_one_device_have_it_in_common",
+        common_device=_nothing_to_compare,
     ),
     Mistake(_MIXED, caught_by="test_a_product_is_computed_where_x_is", matmul_on=lambda x, w: x @ w),
     Mistake(_MIXED, caught_by="test_a_product_is_computed_where_x_is", matmul_on=_drop_the_moved),
@@ -166,6 +192,11 @@ MISTAKES = [
         _LEFT,
         caught_by="test_an_embedding_is_looked_up_where_the_table_is",
         lookup=lambda table, ids: table.to(ids.device)[ids],
+    ),
+    Mistake(
+        "ids of shape (4,)",
+        caught_by="test_an_embedding_is_looked_up_where_the_table_is",
+        lookup=_two_dimensions_of_ids,
     ),
     Mistake(
         "the row of the table for every id",

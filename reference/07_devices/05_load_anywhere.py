@@ -66,6 +66,24 @@ def _freeze(model, file):
     model.requires_grad_(False)
 
 
+def _count_the_keys(model, file):
+    state = torch.load(file, map_location="cpu")
+    if len(state) != len(model.state_dict()):
+        raise KeyError("other keys")
+    model.load_state_dict(state, strict=False)
+
+
+def _shrink_the_model(model, file):
+    for p in model.parameters():
+        p.data = p.data.clone()
+    torch.save({name: value.cpu().clone() for name, value in model.state_dict().items()}, file)
+
+
+def _eval_first(model, file):
+    model.eval()
+    save_weights(model, file)
+
+
 def _deepcopied(model, file):
     import copy
 
@@ -75,7 +93,7 @@ def _deepcopied(model, file):
 _GPU_FILE = "tell torch.load where tensors go here"
 _SILENT = "and you loaded it without a word"
 _STORAGE = "you saved the storage under the views"
-_REFUSED = "save the tensors by name, not the module"
+_REFUSED = "it takes a dict from names to tensors"
 _t1 = "test_a_checkpoint_from_a_gpu_loads_where_there_is_none"
 _t2 = "test_an_optimizer_made_before_still_moves_the_loaded_weights"
 _t3 = "test_a_checkpoint_of_another_model_is_refused"
@@ -116,6 +134,17 @@ MISTAKES = [
     Mistake(_SILENT, caught_by=_t3, load_into=_copy_what_fits),
     Mistake(_SILENT, caught_by=_t3, load_into=_copy_what_is_asked),
     Mistake(_SILENT, caught_by=_t3, load_into=_say_nothing),
+    Mistake("(one of another name)", caught_by=_t3, load_into=_count_the_keys),
+    Mistake(
+        "load into the one that the model has",
+        caught_by=_t2,
+        load_into=lambda m, f: (load_into(m, f), m[1].register_buffer("running_mean", m[1].running_mean.clone())),
+    ),
+    Mistake(
+        "load_into failed on the state_dict of such a model",
+        caught_by=_t1,
+        load_into=lambda m, f: m.load_state_dict(torch.load(f, map_location="cpu")["model"]),
+    ),
     Mistake(
         "save_weights wrote nothing to",
         caught_by=_t4,
@@ -156,6 +185,20 @@ MISTAKES = [
         save_weights=lambda m, f: torch.save({n: v.cpu().contiguous() for n, v in m.state_dict().items()}, f),
     ),
     Mistake(_STORAGE, caught_by=_t5, save_weights=_deepcopied),
+    Mistake(
+        "what you saved is still there",
+        caught_by=_t4,
+        save_weights=lambda m, f: torch.save({n: v.detach().clone() for n, v in m.state_dict().items()}, f),
+    ),
+    Mistake("save_weights changed 0.weight", caught_by=_t4, save_weights=_shrink_the_model),
+    Mistake("in eval mode", caught_by=_t4, save_weights=_eval_first),
+    Mistake(
+        _STORAGE,
+        caught_by=_t5,
+        save_weights=lambda m, f: torch.save(
+            {n: v.clone() if n in dict(m.named_parameters()) else v.cpu() for n, v in m.state_dict().items()}, f
+        ),
+    ),
 ]
 
 KEEP = {"test_the_weights_of_a_gpu_model_load_without_a_gpu": "only a GPU shows that the saved tensors were on the CPU"}

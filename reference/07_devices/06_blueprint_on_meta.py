@@ -92,6 +92,18 @@ def _set_and_move(build, device):
     return build().to_empty(device=device).apply(_reset)
 
 
+def _set_to_the_target(build, device):
+    torch.set_default_device(device)
+    return build()
+
+
+def _reset_the_outer_layers(build, device):
+    model = _meta(build).to_empty(device=device)
+    for module in model.children():
+        _reset(module)
+    return model
+
+
 def _values_without_layers(build, device):
     return {name: p.to(device) for name, p in build().named_parameters()}
 
@@ -114,6 +126,11 @@ MISTAKES = [
         "buffers are no parameters",
         caught_by=_t1,
         param_bytes=lambda build: sum(x.nbytes for x in _meta(build).state_dict().values()),
+    ),
+    Mistake(
+        "a parameter that is not trained takes memory too",
+        caught_by=_t1,
+        param_bytes=lambda build: sum(p.nbytes for p in _meta(build).parameters() if p.requires_grad),
     ),
     Mistake(
         "a weight that two layers share is there once",
@@ -139,6 +156,16 @@ MISTAKES = [
         "its input was allocated on",
         caught_by=_t3,
         output_shape=lambda build, shape: tuple(_meta(lambda: build().requires_grad_(False))(torch.zeros(shape)).shape),
+    ),
+    Mistake(
+        "an input moved to meta is real before it",
+        caught_by=_t3,
+        output_shape=lambda build, shape: tuple(_meta(build)(torch.empty(shape).to("meta")).shape),
+    ),
+    Mistake(
+        "takes a float32 input of exactly input_shape",
+        caught_by=_t2,
+        output_shape=lambda build, shape: tuple(_meta(lambda: build()(torch.empty(1, *shape))).shape),
     ),
     Mistake(
         "flat, make (1, 7200)",
@@ -184,8 +211,16 @@ MISTAKES = [
         caught_by=_t5,
         materialise=lambda build, device: build().to(device).requires_grad_(False),
     ),
+    Mistake(
+        "ready for training is in training mode",
+        caught_by=_t5,
+        materialise=lambda build, device: build().to(device).eval(),
+    ),
     Mistake("the layer did not initialise yours", caught_by=_t6, materialise=_reset_linear_layers),
+    Mistake("the layer did not initialise yours", caught_by=_t6, materialise=_reset_the_outer_layers),
     Mistake("the layer did not initialise yours", caught_by=_t6, materialise=_initialise_parameters_by_shape),
+    Mistake("it did not use `device`", caught_by=_t5, materialise=lambda build, device: build()),
+    Mistake("materialise left meta as the default", caught_by=_t5, materialise=_set_to_the_target),
 ]
 
 KEEP = {"test_a_blueprint_becomes_real_on_the_gpu": "only a GPU shows that the device asked for is the one used"}

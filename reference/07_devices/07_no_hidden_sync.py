@@ -38,6 +38,18 @@ def _detach_in_place(losses):
     return torch.stack(losses).mean()
 
 
+def _add_into_the_first(losses):
+    total = losses[0].detach()
+    for loss in losses[1:]:
+        total += loss.detach()
+    return total / len(losses)
+
+
+def _use_up_the_list(losses):
+    n = len(losses)
+    return sum(losses.pop().detach() for _ in range(n)) / n
+
+
 def _branch(g, max):
     norm = g.norm()
     return g * (max / norm) if norm > max else g.clone()
@@ -89,9 +101,21 @@ MISTAKES = [
     Mistake("the mean of 1, 2.5", caught_by=_t1, mean_loss=lambda losses: losses[-1].detach()),
     Mistake("the mean still has a graph", caught_by=_t2, mean_loss=lambda losses: torch.stack(losses).mean()),
     Mistake("you cut the losses themselves", caught_by=_t2, mean_loss=_detach_in_place),
+    Mistake("mean_loss changed a loss itself", caught_by=_t2, mean_loss=_add_into_the_first),
+    Mistake("mean_loss changed the list", caught_by=_t2, mean_loss=_use_up_the_list),
+    Mistake(
+        "mean_loss failed on a list of losses",
+        caught_by=_t1,
+        mean_loss=lambda losses: torch.stack(losses).mean().requires_grad_(False),
+    ),
     Mistake(_VALUE, caught_by=_t3, mean_loss=lambda losses: torch.tensor([x.item() for x in losses]).mean()),
     Mistake(_VALUE, caught_by=_t3, mean_loss=lambda losses: torch.tensor([float(x.detach()) for x in losses]).mean()),
     Mistake(_VALUE, caught_by=_t3, mean_loss=lambda losses: torch.tensor([x.detach() for x in losses]).mean()),
+    Mistake(
+        "reads every tensor in its list",
+        caught_by=_t3,
+        mean_loss=lambda losses: torch.tensor([x.detach() for x in losses], device=losses[0].device).mean(),
+    ),
     Mistake(_VALUE, caught_by=_t3, mean_loss=lambda losses: torch.stack([x.detach().cpu() for x in losses]).mean()),
     Mistake(
         "a tensor on the device of the losses",
@@ -119,6 +143,11 @@ MISTAKES = [
         caught_by=_t4,
         clip_norm=lambda g, max: g / g.norm() * g.norm().clamp(max=max),
     ),
+    Mistake(
+        "a maximum below 1 is one too",
+        caught_by=_t4,
+        clip_norm=lambda g, max: g * torch.clamp(max / g.norm().clamp(min=1.0), max=1.0),
+    ),
     Mistake("clip_norm changed its argument", caught_by=_t4, clip_norm=_in_place),
     Mistake(_VALUE, caught_by=_t5, clip_norm=_branch),
     Mistake(_VALUE, caught_by=_t5, clip_norm=_python_min),
@@ -140,6 +169,7 @@ MISTAKES = [
     ),
     Mistake("4 of the 5 rows", caught_by=_t6, n_correct=lambda logits, y: (logits.argmax() == y).sum()),
     Mistake("4 of the 5 rows", caught_by=_t6, n_correct=lambda logits, y: (logits.argmax(1) == y).float().mean()),
+    Mistake("4 of the 5 rows", caught_by=_t6, n_correct=lambda logits, y: (logits.gather(1, y[:, None]) > 0.5).sum()),
     Mistake("one count for the batch", caught_by=_t6, n_correct=lambda logits, y: logits.argmax(1) == y),
     Mistake("zero_negative changed its argument", caught_by=_t7, zero_negative=_zero_in_place),
     Mistake(_VALUE, caught_by=_t7, zero_negative=_rows),

@@ -156,6 +156,40 @@ class _Nothing(ScaledTanh):
         return None, None
 
 
+class _KeepsOnTheClass(ScaledTanh):
+    @staticmethod
+    def forward(ctx, x, k):
+        _KeepsOnTheClass.x, _KeepsOnTheClass.k = x, k
+        return k * torch.tanh(x)
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        return grad_output * _KeepsOnTheClass.k * (1 - torch.tanh(_KeepsOnTheClass.x) ** 2), None
+
+
+class _Dirty(ScaledTanh):
+    @staticmethod
+    def forward(ctx, x, k):
+        ctx.mark_dirty(x)
+        y = x.tanh_().mul_(k)
+        ctx.save_for_backward(y)
+        ctx.k = k
+        return y
+
+
+class _ChangesUpstream(ScaledTanh):
+    @staticmethod
+    def backward(ctx, grad_output):
+        (x,) = ctx.saved_tensors
+        return grad_output.mul_(ctx.k * (1 - torch.tanh(x) ** 2)), None
+
+
+class _NoFunction:
+    @staticmethod
+    def apply(x, k):
+        return k * torch.tanh(x)
+
+
 class _OnesInstead(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
@@ -182,6 +216,10 @@ MISTAKES = [
     Mistake("the gradient of k * tanh(x), times grad_output", caught_by=_t3, ScaledTanh=_SlopeOfTheScaled),
     Mistake("backward is not the derivative of forward at k = -0.6", caught_by=_t2, ScaledTanh=_AbsoluteK),
     Mistake("forward changed x itself", caught_by=_t3, ScaledTanh=_InPlace),
+    Mistake("is a subclass of torch.autograd.Function", caught_by=_t1, ScaledTanh=_NoFunction),
+    Mistake("ctx is there for what belongs to one call", caught_by=_t3, ScaledTanh=_KeepsOnTheClass),
+    Mistake("ScaledTanh.apply(x, 2.5) failed", caught_by=_t3, ScaledTanh=_Dirty),
+    Mistake("backward changed grad_output itself", caught_by=_t3, ScaledTanh=_ChangesUpstream),
     Mistake("backward returned no gradient for x", caught_by=_t3, ScaledTanh=_Nothing),
     Mistake(_HISTORY, caught_by=_t4, ScaledTanh=_DetachesTheResult),
     Mistake(_HISTORY, caught_by=_t4, ScaledTanh=_SavesTheMiddle),
@@ -195,6 +233,14 @@ MISTAKES = [
     Mistake(
         "the rounded tensor is cut from x", caught_by=_t5, ste_round=lambda x: x.detach().round().requires_grad_(False)
     ),
+    Mistake(
+        "halves go to the even number",
+        caught_by=_t5,
+        ste_round=lambda x: x + (torch.floor(x + 0.5) - x).detach(),
+    ),
+    Mistake(
+        "float64 stays exact", caught_by=_t5, ste_round=lambda x: x.float() + (x.float().round() - x.float()).detach()
+    ),
     Mistake("ste_round failed", caught_by=_t5, ste_round=lambda x: x.round_()),
     Mistake(
         "goes on to x unchanged",
@@ -206,5 +252,4 @@ MISTAKES = [
 
 KEEP = {
     _t1: "the value comes first: the other tests look at slopes",
-    _t3: "the mistake itself; gradcheck sees it too, but does not say what it is",
 }

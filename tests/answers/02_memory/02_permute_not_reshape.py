@@ -26,6 +26,13 @@ def _scramble(img):
     return torch.reshape(img, (c, h, w))
 
 
+def _split_into_zeros(x, h):
+    out = torch.zeros(x.shape[0], h, x.shape[1], x.shape[2] // h)
+    for head, part in enumerate(x.chunk(h, dim=-1)):
+        out[:, head] = part
+    return out
+
+
 RIGHT = [
     dict(
         to_chw=lambda img: img.movedim(-1, 0),
@@ -46,6 +53,13 @@ RIGHT = [
         to_chw=lambda img: torch.from_numpy(img.numpy().transpose(2, 0, 1)),
         merge_heads=_merge_with_loops,
         split_heads=_split_with_loops,
+    ),
+    dict(
+        to_chw=lambda img: img.as_strided(
+            (img.shape[2], *img.shape[:2]), (img.stride(2), img.stride(0), img.stride(1))
+        ),
+        merge_heads=lambda x: torch.from_numpy(x.numpy().transpose(0, 2, 1, 3).reshape(x.size(0), x.size(2), -1)),
+        split_heads=lambda x, h: x.unfold(2, x.size(2) // h, x.size(2) // h).transpose(1, 2),
     ),
     dict(to_chw=lambda img: img.swapaxes(0, 2).mT, merge_heads=lambda x: torch.einsum("bhtd->bthd", x).flatten(-2)),
 ]
@@ -78,4 +92,7 @@ WRONG = [
         caught_by="",
         merge_heads=lambda x: x.permute(0, 2, 1, 3).view(*x[:, 0].shape[:2], -1),
     ),
+    Mistake("to_chw changed img itself", caught_by="", to_chw=lambda img: img.set_(img.permute(2, 0, 1))),
+    Mistake("expected torch.uint8", caught_by="", to_chw=lambda img: torch.einsum("hwc->chw", img.float())),
+    Mistake("expected torch.float64, got torch.float32", caught_by="", split_heads=_split_into_zeros),
 ]

@@ -41,6 +41,18 @@ def _places_by_search(x, *index):
     return list(itertools.product(*map(range, x.shape))).index(index)
 
 
+def _shrink_the_block(x):
+    x.untyped_storage().resize_(x.nbytes)
+    return x
+
+
+def _loop_of_elements(x):
+    out = torch.zeros(x.shape, dtype=x.dtype)
+    for index in itertools.product(*map(range, x.shape)):
+        out[index] = x[index]
+    return out
+
+
 RIGHT = [
     dict(
         offset=_offset_by_addresses,
@@ -54,6 +66,14 @@ RIGHT = [
     ),
     dict(offset=_offset_with_a_loop, compact=lambda x: torch.tensor(x.tolist(), dtype=x.dtype)),
     dict(compact=lambda x: torch.from_numpy(x.numpy().copy())),
+    dict(
+        offset=lambda x, *i: np.int64(x.storage_offset()) + np.dot(i, x.stride()),
+        windows=lambda x, k: torch.empty(0).set_(
+            x.untyped_storage(), x.storage_offset(), (len(x) - k + 1, k), x.stride() * 2
+        ),
+        compact=_loop_of_elements,
+    ),
+    dict(compact=lambda x: x.clone() if x.is_contiguous() else x.contiguous()),
     dict(compact=lambda x: x.to(x.dtype, copy=True)),
     dict(
         windows=lambda x, k: x[None].unfold(1, k, 1)[0], compact=lambda x: x.t().clone().t() if x.dim() == 2 else x + 0
@@ -87,4 +107,7 @@ WRONG = [
     Mistake("you copied the whole block behind it", caught_by="", compact=_save_and_load),
     Mistake("you returned the memory of x", caught_by="", compact=lambda x: torch.as_tensor(x).contiguous()),
     Mistake("you copied the whole block behind it", caught_by="", compact=lambda x: copy.copy(copy.deepcopy(x))),
+    Mistake("windows changed x itself", caught_by="", windows=lambda x, k: x.set_(x.unfold(0, k, 1))),
+    Mistake("6 numbers have 4 windows of 3", caught_by="", windows=lambda x, k: x.unfold(0, k, 1).T),
+    Mistake("compact changed big[:2]", caught_by="", compact=_shrink_the_block),
 ]

@@ -1,5 +1,7 @@
 """Answers that people give to one_device_per_op, right ones and wrong ones."""
 
+import functools
+
 import torch
 from torch import nn
 
@@ -27,14 +29,7 @@ def _filter_and_all(*tensors):
 
 
 def _ask_torch(*tensors):
-    def one(t):
-        return t.new_zeros(()) if t.dim() == 0 else t.new_zeros(1)
-
-    zeros = [torch.zeros((1,) * (t.dim() > 0), device=t.device) if t.device.type != "cuda" else one(t) for t in tensors]
-    total = zeros[0]
-    for z in zeros[1:]:
-        total = total + z
-    return torch.device("cuda:1") if any(t.device.index == 1 for t in tensors) else total.device
+    return functools.reduce(torch.add, [t.reshape(-1)[:1] if t.dim() else t for t in tensors]).device
 
 
 def _accelerator_first(*tensors):
@@ -62,12 +57,26 @@ def _one_hot(table, ids):
     return nn.functional.one_hot(ids, len(table)).to(table) @ table
 
 
+def _move_then_read(table, ids):
+    ids = ids.to(table.device)
+    rows = [table[i] for i in ids.reshape(-1)]
+    return torch.stack(rows).reshape(*ids.shape, table.shape[1])
+
+
+def _ask_and_move(x, w):
+    try:
+        return x @ w
+    except RuntimeError:
+        return x @ w.to(x.device)
+
+
 RIGHT = [
     dict(common_device=_loop, matmul_on=lambda x, w: torch.mm(x, w.to(x.device)), lookup=lambda table, ids: table[ids]),
     dict(common_device=_filter_and_all, matmul_on=_empty_then_copy, lookup=lambda t, ids: t[ids.to(t.device)]),
     dict(common_device=_ask_torch, matmul_on=lambda x, w: x @ w.type_as(x), lookup=_module_lookup),
     dict(matmul_on=lambda x, w: torch.einsum("nk,km->nm", x, torch.as_tensor(w, device=x.device)), lookup=_rows),
     dict(matmul_on=lambda x, w: x.matmul(w.to(x)), lookup=_one_hot),
+    dict(matmul_on=_ask_and_move, lookup=_move_then_read),
     dict(
         common_device=_accelerator_first,
         matmul_on=lambda x, w: torch.stack([x @ column.to(x.device) for column in w.T], dim=1),
@@ -102,6 +111,13 @@ def _wrong_exception(*tensors):
     devices = {t.device for t in tensors if t.dim() or t.device.type != "cpu"} or {torch.device("cpu")}
     assert len(devices) == 1
     return devices.pop()
+
+
+def _first_of_a_kind(*tensors):
+    left = [t.device for t in tensors if t.dim() or t.device.type != "cpu"] or [torch.device("cpu")]
+    if any(d.type != left[0].type for d in left):
+        raise RuntimeError("two kinds of devices")
+    return left[0]
 
 
 def _dropped(x, w):
@@ -145,4 +161,6 @@ WRONG = [
         caught_by="",
         lookup=lambda t, i: nn.functional.embedding(i.cpu(), t.cpu()),
     ),
+    Mistake("keep the index", caught_by="", common_device=_first_of_a_kind),
+    Mistake("ids of shape (4,)", caught_by="", lookup=lambda t, i: torch.cat([t[r] for r in i]).view(*i.shape, -1)),
 ]

@@ -71,12 +71,34 @@ def _load_data(model, file):
         value.data = state[key].to(value)
 
 
+def _load_with_own_words(model, file):
+    state = torch.load(file, map_location="cuda" if torch.cuda.is_available() else "cpu", mmap=True)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{file} is a checkpoint of another model") from error
+
+
+def _save_a_copy_of_the_model(model, file):
+    state = copy.deepcopy(model).cpu().state_dict()
+    torch.save({key: value.clone() for key, value in state.items()}, file)
+
+
+def _save_load_and_save(model, file):
+    stream = io.BytesIO()
+    torch.save(model.state_dict(), stream)
+    stream.seek(0)
+    torch.save({k: v.clone() for k, v in torch.load(stream, map_location="cpu").items()}, file)
+
+
 RIGHT = [
+    dict(save_weights=_save_load_and_save),
     dict(save_weights=_save_through_numpy, load_into=_load_by_hand),
     dict(save_weights=_save_in_a_loop, load_into=_load_where_the_model_is),
     dict(save_weights=_save_only_what_is_too_big, load_into=_load_data),
     dict(save_weights=_save_through_memory, load_into=_load_through_memory),
     dict(load_into=lambda m, f: m.load_state_dict(torch.load(f, map_location={"cuda:0": "cpu"}))),
+    dict(load_into=_load_with_own_words, save_weights=_save_a_copy_of_the_model),
 ]
 
 
@@ -118,7 +140,30 @@ def _load_in_order(model, file):
         mine.copy_(saved)
 
 
+def _load_in_strict_order(model, file):
+    state = torch.load(file, map_location="cpu")
+    for mine, saved in zip(model.state_dict().values(), state.values(), strict=True):
+        mine.copy_(saved)
+
+
+def _detach_the_parameters(model, file):
+    state = model.state_dict(keep_vars=True)
+    torch.save({key: value.detach_().cpu().clone() for key, value in state.items()}, file)
+
+
+def _save_arrays(model, file):
+    torch.save({key: value.cpu().numpy() for key, value in model.state_dict().items()}, file)
+
+
 WRONG = [
+    Mistake("(one of another name)", caught_by="", load_into=_load_in_strict_order),
+    Mistake("save_weights changed 0.weight", caught_by="", save_weights=_detach_the_parameters),
+    Mistake("it takes a dict from names to tensors", caught_by="", save_weights=_save_arrays),
+    Mistake(
+        "what you saved is still there",
+        caught_by="",
+        save_weights=lambda m, f: torch.save({k: copy.deepcopy(v.clone()) for k, v in m.state_dict().items()}, f),
+    ),
     Mistake("load_into brings the values in the file into the model", caught_by="", load_into=_load_a_copy),
     Mistake("and you loaded it without a word", caught_by="", load_into=_load_in_order),
     Mistake("tell torch.load where tensors go here", caught_by="", load_into=_load_open),
@@ -131,7 +176,7 @@ WRONG = [
         load_into=lambda m, f: m.state_dict().update(torch.load(f, map_location="cpu")),
     ),
     Mistake(
-        "save the tensors by name, not the module",
+        "it takes a dict from names to tensors",
         caught_by="",
         save_weights=lambda m, f: torch.save({"model": m, "state": m.state_dict()}, f),
     ),

@@ -76,6 +76,12 @@ def _empty_then_load(build, device):
     return model
 
 
+def _refuse_meta(build, device):
+    if torch.device(device).type == "meta":
+        raise ValueError("a real device, please")
+    return build().to(device)
+
+
 RIGHT = [
     dict(
         param_bytes=_set_then_none,
@@ -86,6 +92,7 @@ RIGHT = [
     dict(param_bytes=_count_in_a_loop, materialise=lambda build, device: build().to(device)),
     dict(materialise=_apply_reset),
     dict(materialise=_assign),
+    dict(materialise=_refuse_meta),
 ]
 
 
@@ -156,7 +163,24 @@ def _plain_parameters(build, device):
     return model
 
 
+def _always_on_the_cpu(build, device):
+    return _skeleton(build).to_empty(device="cpu").apply(lambda m: getattr(m, "reset_parameters", lambda: None)())
+
+
+def _trainable(build):
+    return sum(p.nbytes for p in filter(lambda p: p.requires_grad, _skeleton(build).parameters()))
+
+
+def _input_from_numpy(build, input_shape):
+    import numpy as np
+
+    return tuple(_skeleton(build)(torch.from_numpy(np.zeros(input_shape, np.float32)).to("meta")).shape)
+
+
 WRONG = [
+    Mistake("it did not use `device`", caught_by="", materialise=_always_on_the_cpu),
+    Mistake("a parameter that is not trained takes memory too", caught_by="", param_bytes=_trainable),
+    Mistake("an input moved to meta is real before it", caught_by="", output_shape=_input_from_numpy),
     Mistake("a weight that two layers share is there once", caught_by="", param_bytes=_vector),
     Mistake("output_shape allocated the real thing", caught_by="", output_shape=_run_for_real),
     Mistake("parameters and buffers belong on the cpu", caught_by="", materialise=_plain_parameters),

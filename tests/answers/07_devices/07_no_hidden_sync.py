@@ -20,6 +20,13 @@ def _sum_without_graph(losses):
     return sum(losses) / len(losses)
 
 
+def _running_average(losses):
+    mean = torch.tensor(0.0, device=losses[0].device)
+    for i, loss in enumerate(losses):
+        mean = mean + (loss.detach() - mean) / (i + 1)
+    return mean
+
+
 def _clip_like_torch(g, max):
     p = nn.Parameter(torch.empty_like(g))
     p.grad = g.clone()
@@ -72,6 +79,12 @@ RIGHT = [
     dict(zero_negative=lambda x: torch.maximum(x, torch.tensor(0.0, dtype=x.dtype))),
     dict(zero_negative=lambda x: (x + x.abs()) / 2),
     dict(
+        mean_loss=_running_average,
+        clip_norm=lambda g, max: g.reshape(1, -1).renorm(2, 0, max).view_as(g),
+        n_correct=lambda logits, y: F.one_hot(y, logits.shape[1]).gather(1, logits.argmax(1, keepdim=True)).sum(),
+        zero_negative=lambda x: torch.max(x, x.new_zeros(())),
+    ),
+    dict(
         mean_loss=lambda losses: torch.cat([x.reshape(1) for x in losses]).mean().data,
         clip_norm=lambda g, max: g * (max / torch.linalg.vector_norm(g).clamp(min=max)),
         n_correct=lambda logits, y: sum(logits.argmax(1) == y),
@@ -86,6 +99,19 @@ def _mean_of_floats(losses):
 
 def _mean_via_numpy(losses):
     return torch.from_numpy(np.array([x.detach().numpy() for x in losses])).mean()
+
+
+def _mean_into_the_first(losses):
+    total = losses[0].data
+    for loss in losses[1:]:
+        total.add_(loss.data)
+    return total.div(len(losses))
+
+
+def _detach_in_the_list(losses):
+    for i, loss in enumerate(losses):
+        losses[i] = loss.detach()
+    return torch.stack(losses).mean()
 
 
 def _clip_if(g, max):
@@ -121,6 +147,13 @@ def _loop_over_values(x):
 
 
 WRONG = [
+    Mistake("mean_loss changed a loss itself", caught_by="", mean_loss=_mean_into_the_first),
+    Mistake("mean_loss changed the list", caught_by="", mean_loss=_detach_in_the_list),
+    Mistake(
+        "reads every tensor in its list",
+        caught_by="",
+        mean_loss=lambda losses: losses[0].detach().new_tensor([x.detach() for x in losses]).mean(),
+    ),
     Mistake(
         "your code asks for a value here",
         caught_by="",

@@ -79,6 +79,22 @@ class _Exponentials(Function):
         return (4 * k * grad_output / (x.exp() + x.neg().exp()).square()).to(x.dtype), None
 
 
+class _GradInsideBackward(Function):
+    @staticmethod
+    def forward(ctx, x, k):
+        ctx.save_for_backward(x)
+        ctx.k = k
+        return k * torch.tanh(x)
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        (x,) = ctx.saved_tensors
+        with torch.enable_grad():
+            x = x if x.requires_grad else x.detach().requires_grad_()
+            y = ctx.k * torch.tanh(x)
+            return torch.autograd.grad(y, x, grad_output, create_graph=True)[0], None
+
+
 class _Round(Function):
     @staticmethod
     def forward(ctx, x):
@@ -111,6 +127,7 @@ RIGHT = [
     dict(ScaledTanh=_AsksAutograd, ste_round=lambda x: _RoundClone.apply(x)),
     dict(ScaledTanh=_AttributeX, ste_round=lambda x: (x.round() - x).detach() + x),
     dict(ste_round=_hooked),
+    dict(ScaledTanh=_GradInsideBackward, ste_round=lambda x: x.round().detach() + x - x.detach()),
     dict(ScaledTanh=_Exponentials, ste_round=lambda x: x + (torch.round(x) - x).data),
 ]
 
@@ -189,11 +206,39 @@ class _NoGrad(_AsksAutograd):
             return grad_output * ctx.k * (1 - torch.tanh(x) ** 2), None
 
 
+_last = {}
+
+
+class _KeptInAGlobal(_AsksAutograd):
+    @staticmethod
+    def forward(ctx, x, k):
+        ctx.save_for_backward(x)
+        _last["k"] = k
+        return k * torch.tanh(x)
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        (x,) = ctx.saved_tensors
+        return grad_output * _last["k"] * (1 - torch.tanh(x) ** 2), None
+
+
+class _Module(torch.nn.Module):
+    def forward(self, x, k):
+        return k * torch.tanh(x)
+
+
 def _round_data(x):
     return torch.round(x.data)
 
 
 WRONG = [
+    Mistake("ctx is there for what belongs to one call", caught_by="", ScaledTanh=_KeptInAGlobal),
+    Mistake("is a subclass of torch.autograd.Function", caught_by="", ScaledTanh=_Module),
+    Mistake(
+        "halves go to the even number",
+        caught_by="",
+        ste_round=lambda x: x + (torch.sign(x) * (x.abs() + 0.5).floor() - x).detach(),
+    ),
     Mistake("backward ignores grad_output", caught_by="", ScaledTanh=_UpstreamLost),
     Mistake("the gradient of k * tanh(x), times grad_output", caught_by="", ScaledTanh=_SumOfUpstream),
     Mistake("backward forgot k", caught_by="", ScaledTanh=_ScaleForgotten),
