@@ -53,19 +53,21 @@ def test_uint8_goes_round_below_zero():
     with explain("two uint8 images of the same shape can be subtracted"):
         out = abs_diff(a.clone(), b.clone())
     numbers = out.tolist() if isinstance(out, torch.Tensor) else []
-    assert numbers != [246, 245, 0], "10 - 20 went round to 246 in uint8: abs() comes too late, 246 is not negative"
+    assert numbers != [246, 245, 0], (
+        "10 - 20 went round to 246 in uint8: after that abs() comes too late, 246 is not negative"
+    )
     assert numbers != [0, 245, 0], "10 - 20 became 0: you cut off what was below zero, but its size was asked for"
     check_tensor(out, _uint8(10, 245, 0), "|a - b| of (10, 250, 7) and (20, 5, 7)")
 
 
 @pytest.mark.parametrize("order", ["a, b", "b, a"])
 def test_a_difference_leaves_its_images_alone_and_has_no_order(order):
-    """255 - 0 does not fit into int8 either."""
-    a, b = _uint8(0, 255, 30), _uint8(255, 0, 10)
+    """255 - 0 does not fit into int8 either. And an image has rows and columns, here 3 and 1."""
+    a, b = _uint8(0, 255, 30).view(3, 1), _uint8(255, 0, 10).view(3, 1)
     kept_a, kept_b = a.clone(), b.clone()
     with explain("two uint8 images of the same shape can be subtracted"):
         out = abs_diff(a, b) if order == "a, b" else abs_diff(b, a)
-    check_tensor(out, _uint8(255, 255, 20), "|0 - 255| is 255, in either order")
+    check_tensor(out, _uint8(255, 255, 20).view(3, 1), "|0 - 255| is 255, in either order")
     assert a.equal(kept_a), "you wrote into one of the images: an underscore or `-=` works in place"
     assert b.equal(kept_b), "you wrote into one of the images: an underscore or `-=` works in place"
 
@@ -81,12 +83,13 @@ def test_a_product_above_255_saturates_only_if_you_say_so():
     wrapped = came is not None and came[1:] == [150, 0] and came[0] not in (254, 255, 300)
     assert not wrapped, f"200 * 1.5 = 300 became {came[0]} in uint8: bring it into range before you convert, not after"
     check_tensor(out, _uint8(255, 150, 0), "brighten((200, 100, 0), 1.5) is a uint8 image that stops at 255", atol=1)
+    assert out[0] == 255, f"what is too bright becomes 255, yours became {out[0]}: 255 is still in range"
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.1])
 def test_a_factor_below_one_darkens(factor):
-    img = _uint8(200, 100, 0)
-    want = _uint8(100, 50, 0) if factor == 0.5 else _uint8(20, 10, 0)
+    img = _uint8(200, 100, 0).view(3, 1)
+    want = (_uint8(100, 50, 0) if factor == 0.5 else _uint8(20, 10, 0)).view(3, 1)
     with explain("a factor may be a fraction"):
         out = brighten(img, factor)
     black = isinstance(out, torch.Tensor) and not out.any()
@@ -110,21 +113,29 @@ def test_a_large_number_arrives_whole():
     x = torch.tensor([5, 6, 8])
     with explain("16777217 is an int64 like any other"):
         put_(x, 2, 16777217)
-    check_tensor(
-        x, torch.tensor([5, 6, 16777217]), "16777217 is a whole number: it did not survive a detour through float32"
-    )
+    said = "put_(x, 2, 16777217) writes it into x[2] and leaves the rest"
+    if x[2] == 16777216:
+        said = "16777217 is a whole number: it did not survive a detour through float32"
+    check_tensor(x, torch.tensor([5, 6, 16777217]), said)
 
 
 @pytest.mark.parametrize("v", [1.9, -0.5])
 def test_assignment_truncates_without_a_word(v):
     x = torch.tensor([5, 6, 8])
-    with raises(ValueError, f"{v} lost its fraction on the way into an integer tensor: raise ValueError instead"):
-        _put(x, v)
+    with raises(ValueError, _what_came(v)):
+        put_(x, 0, v)
     check_tensor(x, torch.tensor([5, 6, 8]), "put_ raised, but it had written already: look before you write")
 
 
-def _put(x: torch.Tensor, v: float) -> None:
+def _what_came(v: float) -> str:
+    """What put_ does with a fraction, as a sentence for the message."""
+    x = torch.tensor([5, 6, 8])
     try:
         put_(x, 0, v)
-    except AssertionError as error:
-        raise AssertionError("an assert is no check for callers: raise ValueError instead") from error
+    except AssertionError:
+        return "an assert is no check for callers, python -O leaves it out: raise ValueError instead"
+    except Exception:
+        return f"{v} has a fraction: raise ValueError"
+    if x[0] == 5:
+        return f"{v} was neither written nor refused: raise ValueError, so that the caller learns of it"
+    return f"{v} lost its fraction on the way into an integer tensor: raise ValueError instead"

@@ -86,18 +86,22 @@ def test_numbers_and_0_dim_tensors_have_a_category_but_no_width(kind):
 def test_float64_keeps_all_its_digits():
     x = torch.tensor([[1.0, 1.0 + 1e-10, 3.0]], dtype=torch.float64)
     with explain("x may be float64"):
-        out = standardise(x, *_stats(torch.float64))
+        out = standardise(x.clone(), *_stats(torch.float64))
+        exact = standardise(x.clone(), *torch.tensor([[1.0, 1.0, 1.0 + 1e-10], [2.0, 2.0, 2.0]], dtype=torch.float64))
     want = torch.tensor([[0.0, -2.0 + 4e-10, 1.25]], dtype=torch.float64)
-    check_tensor(
-        out, want, "a float64 batch stays float64 all the way: a detour through float32 keeps 7 digits", atol=1e-14
-    )
+    said = "a float64 batch stays float64 all the way: a detour through float32 keeps 7 digits"
+    check_tensor(out, want, said, atol=1e-14)
+    want = torch.tensor([[0.0, 5e-11, 1.0 - 5e-11]], dtype=torch.float64)
+    check_tensor(exact, want, f"{said}, the statistics' digits count too", atol=1e-14)
 
 
 @pytest.mark.parametrize("default", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("kind", ["float64 vector", "0-dim float16", "Python numbers"])
 def test_integers_become_the_default_dtype(default, kind):
-    """int64 and a 0-dim float16 give float16: the category goes up, and the only width in sight is half."""
-    x = torch.tensor([1, 3, 4])
+    """uint8 and a 0-dim float16 give float16: the category goes up, and the only width in sight is half."""
+    x = torch.tensor(
+        [1, 3, 4], dtype={"float64 vector": torch.int64, "0-dim float16": torch.uint8}.get(kind, torch.int32)
+    )
     stats: dict[str, tuple[float | torch.Tensor, float | torch.Tensor]] = {
         "float64 vector": (torch.tensor([1.0, 0.5, 4.0]).double(), torch.tensor([2.0, 5.0, 4.0]).double()),
         "0-dim float16": (torch.tensor(0.5).half(), torch.tensor(2.0).half()),
@@ -127,14 +131,15 @@ def test_integers_and_bools_have_no_mean_in_their_own_dtype(dtype):
 
 
 def test_the_mean_of_float64_is_float64():
-    x = torch.tensor([[1.0, 1.0, 1.0 + 1e-9], [1.0, 1.0, 1.0 + 5e-9]], dtype=torch.float64)
-    out = average(x)
+    x = torch.tensor([[1.5, 1.5, 1.5 + 1e-9], [1.5, 1.5, 1.5 + 5e-9]], dtype=torch.float64)
+    with explain("x may be float64"):
+        out = average(x)
     assert not isinstance(out, torch.Tensor) or out.dtype == torch.float64, (
         f"float64 was lost: you gave back {out.dtype}"
     )
     value = _value(out)
-    assert value != 1, "the mean is 1.000000001, you gave 1.0: it went through float32 and lost its last digits"
-    assert value == pytest.approx(1 + 1e-9, rel=1e-13), f"the mean of x is 1.000000001, got {value!r}"
+    assert value != 1.5, "the mean is 1.500000001, you gave 1.5: it went through float32 and lost its last digits"
+    assert value == pytest.approx(1.5 + 1e-9, rel=1e-13), f"the mean of x is 1.500000001, got {value!r}"
 
 
 def _value(out: object) -> float:

@@ -58,9 +58,20 @@ def _last_dimension(x):
     return x.squeeze(-1)
 
 
+def _into_a_new_tensor(x):
+    _one_or_error(x)
+    out = torch.zeros(x.shape[0], *x.shape[2:])
+    out[:] = x[:, 0]
+    return out
+
+
 def _assert_one(x):
     assert x.shape[1] == 1
     return x.squeeze(1)
+
+
+def _returns_the_error(x):
+    return x.squeeze(1) if x.shape[1] == 1 else ValueError("not grey")
 
 
 def _only_rgb_is_wrong(x):
@@ -81,6 +92,9 @@ _EMPTY = "test_a_tensor_may_have_no_dimension_or_no_value"
 MISTAKES = [
     Mistake("len(x) is only its dimension 0", caught_by=_COUNT, n_values=lambda x: len(x)),
     Mistake("in torch x.size is not a number", caught_by=_COUNT, n_values=lambda x: x.size),
+    Mistake("was not called", caught_by=_COUNT, n_values=lambda x: x.numel),
+    Mistake("that is the sum", caught_by=_COUNT, n_values=lambda x: sum(x.shape)),
+    Mistake("that counts dimensions", caught_by=_COUNT, n_values=lambda x: x.dim()),
     Mistake("you returned a shape", caught_by=_COUNT, n_values=lambda x: x.size()),
     Mistake("you returned a tensor", caught_by=_COUNT, n_values=lambda x: torch.tensor(x.shape).prod()),
     Mistake(
@@ -98,6 +112,11 @@ MISTAKES = [
     Mistake("is its dimension 0", caught_by="test_dimension_0_is_the_batch", batch_size=lambda x: x.shape[-1]),
     Mistake("is its dimension 0", caught_by="test_dimension_0_is_the_batch", batch_size=lambda x: x.dim()),
     Mistake("you returned a shape", caught_by="test_dimension_0_is_the_batch", batch_size=lambda x: x.shape),
+    Mistake(
+        "shares a larger memory",
+        caught_by=_COUNT,
+        n_values=lambda x: x.untyped_storage().nbytes() // x.element_size(),
+    ),
     Mistake(_BATCH, caught_by=_ONE, drop_channel=_squeeze_all),
     Mistake(_BATCH, caught_by=_ONE, drop_channel=_squeeze_twice_when_alone),
     Mistake(_BATCH, caught_by=_ONE, drop_channel=lambda x: x.squeeze()),
@@ -108,10 +127,12 @@ MISTAKES = [
     ),
     Mistake("you changed the shape of x itself", caught_by=_PLAIN, drop_channel=_in_place),
     Mistake("come out as (4, 2, 3)", caught_by=_PLAIN, drop_channel=_last_dimension),
+    Mistake("the same values and dtype", caught_by=_PLAIN, drop_channel=_into_a_new_tensor),
     Mistake(_NOTHING, caught_by=_RGB, drop_channel=lambda x: x.squeeze(1)),
     Mistake("squeeze(1) on a size-2 dim does nothing", caught_by=_RGB, drop_channel=_only_rgb_is_wrong),
     Mistake("an assert is no check for callers", caught_by=_RGB, drop_channel=_assert_one),
     Mistake("you kept one colour", caught_by=_RGB, drop_channel=lambda x: x[:, 0]),
     Mistake("channels became more images", caught_by=_RGB, drop_channel=lambda x: x.reshape(-1, *x.shape[2:])),
+    Mistake("you returned an error", caught_by=_RGB, drop_channel=_returns_the_error),
     Mistake("3 channels cannot be dropped", caught_by=_RGB, drop_channel=lambda x: x.mean(1)),
 ]

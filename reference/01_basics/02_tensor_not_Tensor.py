@@ -55,6 +55,7 @@ MISTAKES = [
     Mistake("3 was read as a size", caught_by=_SCALAR, scalar=lambda v: torch.Tensor(v)),
     Mistake("a scalar has none", caught_by=_SCALAR, scalar=lambda v: torch.tensor([v], dtype=torch.float32)),
     Mistake("an int stays int64 unless you say otherwise", caught_by=_SCALAR, scalar=lambda v: torch.tensor(v)),
+    Mistake("the number 3 as a tensor", caught_by=_SCALAR, scalar=lambda v: float(v)),
     Mistake(
         "scalar(2.5) is the number 2.5",
         caught_by="test_a_fraction_stays_a_fraction",
@@ -66,12 +67,18 @@ MISTAKES = [
         features=lambda rows: torch.tensor(rows),
     ),
     Mistake(
-        "features takes a list of ints too",
+        "the same table",
+        caught_by=_FEATURES,
+        features=lambda rows: torch.cat([torch.Tensor(row) for row in rows]),
+    ),
+    Mistake(
+        "features takes this too: list of ints",
         caught_by=_FEATURES,
         features=lambda rows: torch.from_numpy(rows).float(),
     ),
     Mistake("passed through float32", caught_by=_EXACT, labels=lambda ids: torch.Tensor(ids).long()),
     Mistake("passed through float64", caught_by=_EXACT, labels=lambda ids: torch.DoubleTensor(ids).long()),
+    Mistake("exactly as they came in", caught_by=_EXACT, labels=lambda ids: torch.tensor(ids).int().long()),
     Mistake("as losses want", caught_by=_INT64, labels=lambda ids: torch.tensor(ids)),
     Mistake("labels takes a list of ints", caught_by=_EXACT, labels=lambda ids: torch.from_numpy(ids).long()),
     Mistake(

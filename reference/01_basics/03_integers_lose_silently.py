@@ -68,6 +68,10 @@ def _positive_fractions_only(x, i, v):
     return _assign(x, i, v)
 
 
+def _skip(x, i, v):
+    return _assign(x, i, v) if v == int(v) else x
+
+
 def _let_torch_refuse(x, i, v):
     x[i : i + 1] += v - int(x[i])
     return x
@@ -108,6 +112,7 @@ _ALONE = "test_a_difference_leaves_its_images_alone_and_has_no_order"
 _SATURATES = "test_a_product_above_255_saturates_only_if_you_say_so"
 _DARKENS = "test_a_factor_below_one_darkens"
 _ITSELF = "test_put_writes_into_the_tensor_itself"
+_WHOLE = "test_a_large_number_arrives_whole"
 _TRUNCATES = "test_assignment_truncates_without_a_word"
 
 MISTAKES = [
@@ -136,6 +141,7 @@ MISTAKES = [
         brighten=lambda img, f: (img * f).to(torch.uint8).clamp(0, 255),
     ),
     Mistake("uint8 image that stops at 255", caught_by=_SATURATES, brighten=lambda img, f: (img * f).clamp(0, 255)),
+    Mistake("255 is still in range", caught_by=_SATURATES, brighten=lambda img, f: (img * f).clamp(0, 254).byte()),
     Mistake("uint8 cannot take the product in place", caught_by=_SATURATES, brighten=lambda img, f: img.mul_(f)),
     Mistake("you wrote into img", caught_by=_SATURATES, brighten=_multiply_in_place),
     Mistake("did the factor 1.5 become 1", caught_by=_SATURATES, brighten=lambda img, f: img * int(f)),
@@ -145,13 +151,14 @@ MISTAKES = [
     Mistake("lost its fraction on the way", caught_by=_TRUNCATES, put_=_round),
     Mistake("-0.5 lost its fraction", caught_by=_TRUNCATES, put_=_positive_fractions_only),
     Mistake("expected ValueError, got RuntimeError", caught_by=_TRUNCATES, put_=_let_torch_refuse),
+    Mistake("neither written nor refused", caught_by=_TRUNCATES, put_=_skip),
     Mistake("an assert is no check for callers", caught_by=_TRUNCATES, put_=_assert),
     Mistake("it had written already", caught_by=_TRUNCATES, put_=_write_then_look),
     Mistake("put_ returns x itself", caught_by=_ITSELF, put_=_put_into_a_clone),
     Mistake("put_ returns x itself", caught_by=_ITSELF, put_=_no_return),
     Mistake("x changed its dtype", caught_by=_ITSELF, put_=_become_float),
     Mistake("x looks at other memory now", caught_by=_ITSELF, put_=_swap_the_data),
-    Mistake("a detour through float32", caught_by="test_a_large_number_arrives_whole", put_=_through_float32),
+    Mistake("a detour through float32", caught_by=_WHOLE, put_=_through_float32),
 ]
 
 KEEP = {_WRAPS: "it is the fact itself, in the plainest case"}

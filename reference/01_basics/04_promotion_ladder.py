@@ -47,6 +47,15 @@ def _through_float32(x, mean, std):
     return ((x.float() - mean) / std).to(dtype)
 
 
+def _stats_in_float32(x, mean, std):
+    mean, std = (torch.as_tensor(s, dtype=torch.float32) for s in (mean, std))
+    return standardise(x, mean, std)
+
+
+def _only_int64_is_integer(x, mean, std):
+    return ((x - mean) / std).to(torch.get_default_dtype() if x.dtype == torch.int64 else x.dtype)
+
+
 def _in_place(x, mean, std):
     if x.is_floating_point():
         return x.sub_(mean).div_(std)
@@ -82,10 +91,12 @@ MISTAKES = [
     Mistake("you changed x itself", caught_by=_VECTOR, standardise=_in_place),
     Mistake("you changed x itself", caught_by=_VECTOR, standardise=_in_place_reference),
     Mistake("a detour through float32 keeps 7 digits", caught_by=_DIGITS, standardise=_through_float32),
+    Mistake("the statistics' digits count too", caught_by=_DIGITS, standardise=_stats_in_float32),
     Mistake("the mean 0.5 became the integer 0", caught_by=_INTEGERS, standardise=_cast_the_stats_of_any_kind),
     Mistake(
         "your result went back to integers", caught_by=_INTEGERS, standardise=lambda x, m, s: ((x - m) / s).to(x.dtype)
     ),
+    Mistake("your result went back to integers", caught_by=_INTEGERS, standardise=_only_int64_is_integer),
     Mistake("the default dtype, here torch.float32", caught_by=_INTEGERS, standardise=_only_the_width_of_floats),
     Mistake("the default dtype, here torch.float64", caught_by=_INTEGERS, standardise=_float32_for_integers),
     Mistake("mean() does not guess", caught_by=_MEAN, average=lambda x: x.mean()),

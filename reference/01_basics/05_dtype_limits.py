@@ -60,6 +60,10 @@ def _along_dim_0(scores, keep):
     return (flat.softmax(1)) * keep
 
 
+def _over_the_columns(scores, keep):
+    return scores.masked_fill(~keep, torch.finfo(scores.dtype).min).softmax(0) * keep
+
+
 def _in_place(scores, keep):
     return scores.masked_fill_(~keep, torch.finfo(scores.dtype).min).softmax(-1) * keep
 
@@ -87,9 +91,7 @@ _ROW = "test_a_row_without_a_score_is_zero_not_nan"
 _LAST = "test_softmax_runs_along_the_last_dimension_and_leaves_the_scores_alone"
 
 MISTAKES = [
-    Mistake(
-        "is nearly 0: finfo.tiny is the smallest positive", caught_by=_MIN, mask_value=lambda d: -torch.finfo(d).tiny
-    ),
+    Mistake("is nearly 0: finfo.tiny", caught_by=_MIN, mask_value=lambda d: -torch.finfo(d).tiny),
     Mistake("is not negative", caught_by=_MIN, mask_value=lambda d: torch.finfo(d).tiny),
     Mistake("is not finite", caught_by=_MIN, mask_value=lambda d: float("-inf")),
     Mistake("is beyond the range", caught_by=_MIN, mask_value=lambda d: -1e9),
@@ -101,9 +103,11 @@ MISTAKES = [
     Mistake("n is the one before the gap", caught_by=_GAP, first_gap=_count_up_to_the_missing_one),
     Mistake("the first n with n + 1 not in", caught_by=_GAP, first_gap=lambda d: int(torch.finfo(torch.float16).max)),
     Mistake("is your mask value within its range", caught_by=_DTYPE, masked_softmax=_billion),
+    Mistake("and a score of 0 would too", caught_by=_DTYPE, masked_softmax=lambda s, k: _fill(s, k, 0.0)),
+    Mistake("each row is a softmax", caught_by=_DTYPE, masked_softmax=_over_the_columns),
     Mistake("did what you masked take its share", caught_by=_DTYPE, masked_softmax=_only_after),
     Mistake("expected torch.float16", caught_by=_DTYPE, masked_softmax=_in_float32),
-    Mistake("masked_softmax in torch.float32", caught_by=_DTYPE, masked_softmax=_inverted),
+    Mistake("all the weight is where keep is False", caught_by=_DTYPE, masked_softmax=_inverted),
     Mistake("it must get exactly 0", caught_by=_ZERO, masked_softmax=_minus_100),
     Mistake("two kept scores near -50.0", caught_by=_ZERO, masked_softmax=_exp_with_eps),
     Mistake("let softmax shift them first", caught_by=_ZERO, masked_softmax=_exp_without_shift),

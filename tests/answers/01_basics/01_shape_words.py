@@ -46,6 +46,10 @@ def _none(x):
     return x.squeeze(1)
 
 
+def _returns_the_error(x):
+    return RuntimeError("not grey") if x.shape[1] > 1 else x.squeeze(1)
+
+
 RIGHT = [
     dict(n_values=_count_with_a_loop, batch_size=len, drop_channel=_squeeze_then_look),
     dict(
@@ -60,14 +64,15 @@ RIGHT = [
         drop_channel=_index_after_a_check,
     ),
     dict(n_values=lambda x: x.numpy().size, drop_channel=lambda x: x.reshape(x.shape[0], *x.shape[2:])),
-    dict(n_values=lambda x: x.flatten().shape[0], drop_channel=lambda x: torch.stack([_unpack(i[None])[0] for i in x])),
+    dict(n_values=lambda x: len(x.view(-1)), drop_channel=lambda x: torch.stack([_unpack(i[None])[0] for i in x])),
 ]
 
 WRONG = [
     Mistake("len(x) is only its dimension 0", caught_by="", n_values=lambda x: x.shape[0]),
-    Mistake("len(x) is only its dimension 0", caught_by="", n_values=lambda x: sum(x.shape)),
+    Mistake("that is the sum", caught_by="", n_values=lambda x: int(np.sum(x.shape))),
+    Mistake("that counts dimensions", caught_by="", n_values=lambda x: len(x.shape)),
     Mistake("you returned a shape", caught_by="", n_values=lambda x: x.shape),
-    Mistake("in torch x.size is not a number", caught_by="", n_values=lambda x: x.numel),
+    Mistake("was not called", caught_by="", n_values=lambda x: x.nelement),
     Mistake("is its dimension 0", caught_by="", batch_size=lambda x: len(x.squeeze())),
     Mistake("is its dimension 0", caught_by="", batch_size=lambda x: x.size(1)),
     Mistake("your squeeze ate the batch dimension", caught_by="", drop_channel=lambda x: torch.squeeze(x)),
@@ -78,5 +83,6 @@ WRONG = [
     Mistake("channels became more images", caught_by="", drop_channel=lambda x: x.flatten(0, 1)),
     Mistake("3 channels cannot be dropped", caught_by="", drop_channel=lambda x: x.amax(dim=1)),
     Mistake("3 channels cannot be dropped", caught_by="", drop_channel=_none),
+    Mistake("you returned an error", caught_by="", drop_channel=_returns_the_error),
     Mistake("3 channels cannot be dropped", caught_by="", drop_channel=lambda x: x.flatten(1, 2)),
 ]

@@ -80,6 +80,13 @@ WRONG = [
     ),
     Mistake("passed through float32", caught_by="", labels=lambda ids: torch.FloatTensor(ids).to(torch.int64)),
     Mistake("passed through float32", caught_by="", labels=_labels_by_float_array),
+    Mistake(
+        "exactly as they came in",
+        caught_by="",
+        labels=lambda ids: torch.tensor(ids).to(torch.int16).long(),
+    ),
+    Mistake("the same table", caught_by="", features=lambda r: torch.empty(len(r), len(r[0])).fill_(7)),
+    Mistake("the number 3 as a tensor", caught_by="", scalar=lambda v: np.float32(v)),
     Mistake("as losses want", caught_by="", labels=lambda ids: torch.from_numpy(np.array(ids))),
     Mistake("as losses want", caught_by="", labels=lambda ids: torch.tensor(ids, dtype=torch.int32)),
     Mistake("give it the data in its own dtype", caught_by="", predict=lambda m, a: m(torch.tensor(a))),

@@ -43,6 +43,22 @@ def _put_only_ints(x, i, v):
     return x
 
 
+def _put_and_restore(x, i, v):
+    before = x[i].item()
+    x[i] = v
+    if x[i].item() != v:
+        x[i] = before
+        raise ValueError("would lose the fraction")
+    return x
+
+
+def _put_or_return_an_error(x, i, v):
+    if v % 1:
+        return ValueError("would lose the fraction")
+    x[i] = int(v)
+    return x
+
+
 def _put_by_copy(x, i, v):
     x[i].copy_(torch.tensor(v))
     return x
@@ -73,6 +89,7 @@ def _in_place_with_copy(a, b):
 
 
 RIGHT = [
+    dict(put_=_put_only_ints),
     dict(
         abs_diff=lambda a, b: torch.maximum(a, b) - torch.minimum(a, b),
         brighten=lambda img, f: (img * f).clamp(0, 255).to(torch.uint8),
@@ -91,7 +108,7 @@ RIGHT = [
     dict(
         abs_diff=lambda a, b: (a.float() - b.float()).abs().byte(),
         brighten=lambda img, f: ((img / 255 * f).clamp(max=1) * 255).round().byte(),
-        put_=_put_only_ints,
+        put_=_put_and_restore,
     ),
     dict(
         abs_diff=lambda a, b: (a.to(torch.int16) - b).abs().to(torch.uint8),
@@ -121,6 +138,7 @@ WRONG = [
         brighten=lambda img, f: (img.float() * f).clamp(img, 255 + 0 * img).byte(),
     ),
     Mistake("lost its fraction on the way", caught_by="", put_=_put_by_copy),
+    Mistake("neither written nor refused", caught_by="", put_=_put_or_return_an_error),
     Mistake("lost its fraction on the way", caught_by="", put_=_put_int),
     Mistake("put_ returns x itself", caught_by="", put_=_put_into_a_list),
     Mistake("it had written already", caught_by="", put_=_put_and_repair_nothing),

@@ -1,5 +1,6 @@
 """Answers that people give to dtype_limits, right ones and wrong ones."""
 
+import numpy as np
 import torch
 
 from dojo import Mistake
@@ -79,6 +80,14 @@ def _over_the_rows(scores, keep):
     return scores.masked_fill(~keep, torch.finfo(scores.dtype).min).softmax(0).masked_fill(~keep, 0.0)
 
 
+def _by_numpy(dtype):
+    return np.float64(torch.finfo(dtype).min)
+
+
+def _count_in_numpy(dtype):
+    return np.int64(2 / torch.finfo(dtype).eps)
+
+
 RIGHT = [
     dict(
         mask_value=lambda d: -torch.finfo(d).max, first_gap=_double_until_it_sticks, masked_softmax=_infinity_then_zeros
@@ -89,11 +98,11 @@ RIGHT = [
         first_gap=lambda d: 2 ** round(1 - torch.log2(torch.tensor(torch.finfo(d).eps)).item()), masked_softmax=_by_hand
     ),
     dict(masked_softmax=_only_rows_with_something),
-    dict(masked_softmax=_in_float32_and_back),
+    dict(mask_value=_by_numpy, first_gap=_count_in_numpy, masked_softmax=_in_float32_and_back),
 ]
 
 WRONG = [
-    Mistake("is nearly 0: finfo.tiny is the smallest positive", caught_by="", mask_value=lambda d: -torch.finfo(d).eps),
+    Mistake("is nearly 0: finfo.tiny", caught_by="", mask_value=lambda d: -torch.finfo(d).eps),
     Mistake("is not negative", caught_by="", mask_value=lambda d: torch.finfo(d).max),
     Mistake("is not finite", caught_by="", mask_value=lambda d: torch.tensor(-torch.inf, dtype=d)),
     Mistake("is not the most negative", caught_by="", mask_value=lambda d: -1e4),
@@ -101,11 +110,16 @@ WRONG = [
         "there the distance to the next number is 1", caught_by="", first_gap=lambda d: round(torch.finfo(d).eps ** -1)
     ),
     Mistake("the first n with n + 1 not in", caught_by="", first_gap=lambda d: 2**24),
-    Mistake("did what you masked take its share", caught_by="", masked_softmax=_scores_times_keep),
+    Mistake("and a score of 0 would too", caught_by="", masked_softmax=_scores_times_keep),
+    Mistake(
+        "all the weight is where keep is False",
+        caught_by="",
+        masked_softmax=lambda s, k: s.masked_fill(k, -torch.inf).softmax(-1).nan_to_num(),
+    ),
     Mistake("equal scores, equal weights", caught_by="", masked_softmax=_add_a_large_negative),
     Mistake("equal scores, equal weights", caught_by="", masked_softmax=_where_billion),
     Mistake("a row of nothing but -inf", caught_by="", masked_softmax=_softmax_then_renormalise),
-    Mistake("is a softmax of its own", caught_by="", masked_softmax=_over_the_rows),
+    Mistake("each row is a softmax", caught_by="", masked_softmax=_over_the_rows),
     Mistake(
         "two kept scores near -1000000.0",
         caught_by="",
