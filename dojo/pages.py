@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import sys
 from collections.abc import Iterator
@@ -94,6 +95,7 @@ def _cell(text: str) -> str:
 
 
 def main() -> None:
+    argparse.ArgumentParser(prog="python -m dojo.pages", description=__doc__).parse_args()
     root = Path(__file__).resolve().parents[1] / "katas"
     for path, text in pages(root).items():
         if not path.is_file() or path.read_text(encoding="utf-8") != text:

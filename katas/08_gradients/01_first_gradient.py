@@ -46,36 +46,56 @@ def _is(got: Any, number: float) -> bool:
     return _number(got) == number
 
 
+def _slope(f: Callable[[torch.Tensor], torch.Tensor], x0: float, otherwise: str = "gradient_at raised") -> Any:
+    """gradient_at(f, x0); where it raises, an assertion that says what the native error leaves out."""
+    __tracebackhide__ = True
+    try:
+        return gradient_at(f, x0)
+    except Exception as error:
+        native, sentence = str(error), otherwise
+        if "can require gradients" in native:
+            sentence = "x0 is an int here: make a floating tensor of it, integers cannot require a gradient"
+        elif "does not require grad" in native:
+            sentence = "f(x) has no graph: x must require a gradient before f is called, and no_grad must be off"
+        elif "'NoneType' object" in native:
+            sentence = (
+                "`.grad` is None: y.backward() leaves the gradient on x, not on y: on the very leaf that f was given"
+            )
+        elif "scalar outputs" in native:
+            sentence = "f takes a 0-d tensor: give it one without dimensions, and without a batch"
+        with explain(sentence):
+            raise
+
+
 @pytest.mark.myth(
     says="Wrap a tensor in torch.autograd.Variable before you ask for its gradient.",
     today="Variable was merged into Tensor: any floating tensor with requires_grad=True will do.",
 )
 def test_autograd_gives_the_exact_slope_on_the_input():
-    with explain("gradient_at(lambda x: (x + 2) ** 2, 5.0) raised: y.backward() leaves the gradient on x, not on y"):
-        got = gradient_at(lambda x: (x + 2) ** 2, 5.0)
-        second = gradient_at(lambda x: (x + 2) * (x + 2), 1.0)
+    got = _slope(lambda x: (x + 2) ** 2, 5.0)
+    second = _slope(lambda x: (x + 2) * (x + 2), 1.0)
+    fine = _slope(lambda x: x**2, 0.1)
     assert not _is(got, 49.0), "you returned the value of f, 49, not its slope"
     assert not _is(got, 1.0), "1 is the slope of y along y itself: ask for the gradient with respect to the input x"
     assert not 0 < abs(_number(got) - 14) < 0.2, f"{got} is near 14, not 14: no finite difference, autograd is exact"
     assert _is(got, 14.0), f"the slope of (x + 2)**2 at 5 is 14.0, you returned {got}"
     assert not _is(second, 20.0), "20 is 14 + 6: .grad accumulates, use a fresh leaf in each call"
     assert _is(second, 6.0), f"the slope of (x + 2)*(x + 2) at 1 is 6.0, you returned {second}"
+    assert abs(_number(fine) - 0.2) < 1e-6, f"the slope of x**2 at 0.1 is 0.2, you returned {fine}: not rounded further"
     assert type(torch.autograd.Variable(torch.ones(2))) is torch.Tensor, "Variable(t) gives a plain tensor"
 
 
 def test_a_leaf_needs_a_floating_dtype():
-    with explain("x0 is an int here: make a floating tensor of it, integers cannot require a gradient"):
-        got = gradient_at(lambda x: x**2, 3)
+    got = _slope(lambda x: x**2, 3)
     assert _is(got, 6.0), f"the slope of x**2 at 3 is 6.0, you returned {got}"
-    with explain("x0 is an int here: make a floating tensor of it"):
-        got = gradient_at(lambda x: x * x * 0.5, -2)
+    got = _slope(lambda x: x * x * 0.5, -2)
     assert _is(got, -2.0), f"the slope of x*x*0.5 at -2 is -2.0, you returned {got}"
 
 
 def test_a_gradient_is_a_tensor_until_you_ask_for_its_number():
-    got = gradient_at(lambda x: 3 * x, 10.0)
+    got = _slope(lambda x: 3 * x, 10.0)
     assert not isinstance(got, torch.Tensor), "you returned a tensor: a float was asked for"
-    assert not isinstance(got, tuple | list), "torch.autograd.grad returns a tuple, one gradient per input: unpack it"
+    assert not isinstance(got, tuple), "torch.autograd.grad returns a tuple, one gradient per input: unpack it"
     assert isinstance(got, float), f"a Python float was asked for, you returned {type(got).__name__}"
 
 
@@ -83,27 +103,32 @@ def test_only_the_branch_that_ran_is_differentiated():
     def bent(x):
         return x * 3 if x > 0 else x * 5
 
-    with explain("f holds a Python `if`: call f on a plain leaf, the graph is made anew on each call"):
-        right, left = gradient_at(bent, 4.0), gradient_at(bent, -4.0)
+    plain = "f holds a Python `if`: call f on a plain leaf, the graph is made anew on each call"
+    right, left = _slope(bent, 4.0, plain), _slope(bent, -4.0, plain)
     assert not (_is(right, 3.0) and _is(left, 3.0)), "you kept the graph of the first call: at -4 the other branch runs"
     assert _is(right, 3.0), f"the slope at 4 is 3.0, you returned {right}"
     assert _is(left, 5.0), f"the slope at -4 is 5.0, you returned {left}"
 
 
 def test_grad_adds_up_on_a_leaf_that_is_kept():
-    first, second = gradient_at(lambda x: x**3, 2.0), gradient_at(lambda x: x**3, 2.0)
-    grew = _is(second, 24.0) or (isinstance(first, float) and _is(second, first + 12.0))
+    first = _number(_slope(lambda x: x**3, 2.0))
+    second = _slope(lambda x: x**3, 2.0)
+    grew = _is(second, first + 12.0)
     assert not grew, f"the second call gave {second} after {first}: .grad accumulates, use a fresh leaf in each call"
     assert _is(first, 12.0), f"the slope of x**3 at 2 is 12.0, you returned {first}"
     assert _is(second, 12.0), f"the same call again must give 12.0 again, it gave {second}"
+    other = _slope(lambda x: 7 * x, 2.0)
+    assert not _is(other, 12.0), "another f at the same x0, and you gave the slope of the f before: ask each f anew"
+    assert _is(other, 7.0), f"the slope of 7*x at 2 is 7.0, you returned {other}"
 
 
 def test_the_input_is_a_tensor_without_dimensions():
-    weights = torch.tensor([2.0, 5.0], dtype=torch.float64)
+    weights, shapes = torch.tensor([2.0, 5.0], dtype=torch.float64), []
 
     def parabola(x):
+        shapes.append(tuple(x.shape))
         return (weights * torch.stack([x, x**2])).sum() if x.dim() == 0 else x.expand(2, 3)
 
-    with explain("f takes a 0-d tensor: give it one without dimensions, and without a batch"):
-        got = gradient_at(parabola, 0.5)
+    got = _slope(parabola, 0.5)
+    assert not any(shapes), f"you called f with a tensor of shape {shapes[-1]}: f takes one without dimensions"
     assert _is(got, 7.0), f"the slope of 2*x + 5*x**2 at 0.5 is 7.0, you returned {got}"

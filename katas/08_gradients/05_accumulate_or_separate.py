@@ -63,7 +63,23 @@ def _numbers(got: Any, n: int) -> list[float]:
 
 
 def _one_memory(got: Any) -> bool:
-    return all(isinstance(g, torch.Tensor) for g in got) and any(shares_memory(got[0], g) for g in got[1:])
+    tensors = [torch.as_tensor(g) for g in got]
+    return any(shares_memory(tensors[0], g) for g in tensors[1:])
+
+
+def _run(ask: Callable[..., Any], *arguments: Any) -> Any:
+    """ask(*arguments); where it raises, an assertion that says what the native error leaves out."""
+    __tracebackhide__ = True
+    try:
+        return ask(*arguments)
+    except Exception as error:
+        native, sentence = str(error), f"{getattr(ask, '__name__', 'your function')} raised"
+        if "second time" in native:
+            sentence = "a graph serves one backward: call loss_fn(w) before each"
+        elif "'NoneType' object" in native:
+            sentence = "w.grad is None before the first backward: there is nothing to zero or to read yet"
+        with explain(sentence):
+            raise
 
 
 def _rows(got: Any, losses: int, params: int) -> Any:
@@ -96,11 +112,12 @@ def _separately() -> list[list[torch.Tensor]]:
 
 def test_every_backward_adds_to_the_same_grad():
     w = torch.tensor(3.0, requires_grad=True)
-    with explain("a graph serves one backward: call loss_fn(w) before each"):
-        got = grad_history(_square, w, 3)
+    got = _run(grad_history, _square, w, 3)
     numbers = _numbers(got, 3)
-    alias = _one_memory(got) or numbers == [18.0, 18.0, 18.0]
-    assert not alias, "you stored .grad itself: the next backward adds to that tensor, store a snapshot"
+    last = numbers == [18.0, 18.0, 18.0]
+    alias = "you stored .grad itself: the next backward adds to that tensor, store a snapshot"
+    assert not (last and _one_memory(got)), alias
+    assert not last, "18 three times is what the last backward left: take each snapshot right after its own backward"
     assert numbers != [6.0, 6.0, 6.0], "you reset .grad between the backwards: here the sums were asked for"
     assert numbers == [6.0, 12.0, 18.0], f"three backwards of w**2 at 3 leave 6, 12 and 18 in .grad, you gave {numbers}"
 
@@ -111,10 +128,11 @@ def test_every_backward_adds_to_the_same_grad():
 )
 def test_grad_is_none_before_the_first_backward_and_after_zero_grad():
     layer = nn.Linear(2, 1)
-    with explain("w.grad is None before the first backward: there is nothing to zero yet"):
-        got = fresh_grads(lambda weight: (weight * torch.tensor([2.0, 7.0])).sum(), layer.weight, 2)
+    got = _run(fresh_grads, lambda weight: (weight * torch.tensor([2.0, 7.0])).sum(), layer.weight, 2)
     assert isinstance(got, list | tuple), f"expected a list of 2 tensors, got {type(got).__name__}"
     assert len(got) == 2, f"expected one gradient per run, 2, got {len(got)}"
+    grew = isinstance(got[1], torch.Tensor) and got[1].tolist() == [[4.0, 14.0]]
+    assert not grew, "the second gradient has the first in it: backward adds to what is in .grad"
     for gradient in got:
         check_tensor(gradient, torch.tensor([[2.0, 7.0]]), "each run's own gradient is [[2, 7]]")
     layer(torch.ones(1, 2)).sum().backward()
@@ -125,7 +143,7 @@ def test_grad_is_none_before_the_first_backward_and_after_zero_grad():
 def test_a_gradient_that_was_left_over_is_no_part_of_the_next():
     w = torch.tensor(3.0, requires_grad=True)
     w.grad = torch.tensor(100.0)
-    numbers = _numbers(fresh_grads(_square, w, 3), 3)
+    numbers = _numbers(_run(fresh_grads, _square, w, 3), 3)
     assert numbers[0] < 100.0, f"w.grad held 100 before you came: it is in your first gradient, {numbers[0]}"
     assert numbers != [6.0, 12.0, 18.0], "6, 12, 18: only the first is fresh, reset .grad before every backward"
     assert numbers == [6.0, 6.0, 6.0], f"each run's own gradient is 6, you gave {numbers}"
@@ -134,23 +152,38 @@ def test_a_gradient_that_was_left_over_is_no_part_of_the_next():
 def test_zeroing_in_place_keeps_the_same_tensor():
     w = torch.tensor([3.0, -1.0], requires_grad=True)
     w.grad = torch.zeros(2)
-    got = fresh_grads(lambda w: (w**2).sum(), w, 3)
+    got = _run(fresh_grads, lambda w: (w**2).sum(), w, 3)
     assert isinstance(got, list | tuple), f"expected a list of 3 tensors, got {type(got).__name__}"
     for gradient in got:
         check_tensor(gradient, torch.tensor([6.0, -2.0]), "each run's own gradient is [6, -2]")
-    places = {g.data_ptr() for g in got}
-    assert len(places) == 3, f"{len(places)} memory for 3 gradients: zeroing in place keeps the memory, so they are one"
+    places = len({g.data_ptr() for g in got})
+    assert places == 3, f"{places} memory for 3 gradients, so they are one tensor (zeroing in place keeps the memory)"
+
+    runs: list[float] = []
+
+    def another_batch(w: torch.Tensor) -> torch.Tensor:
+        runs.append(10.0 ** len(runs))
+        return (runs[-1] * w**2).sum()
+
+    got = _run(fresh_grads, another_batch, w, 3)
+    firsts = [float(g.flatten()[0]) for g in got if isinstance(g, torch.Tensor)]
+    assert firsts != [6.0, 6.0, 6.0], "loss_fn gives another loss in each run, as with a new batch: run it n times"
+    assert firsts != [6.0, 66.0, 666.0], "each gradient has those before it in it"
+    assert firsts == [6.0, 60.0, 600.0], f"the runs' first numbers are 6, 60 and 600, you gave {firsts}"
 
 
 def test_losses_on_one_graph_can_be_separated():
     want = _separately()
     losses, params = _trunk()
     with explain("the losses share a graph, and the first gradient freed what it had saved: it is needed again"):
-        got = _rows(per_loss_grads(losses, params), 3, 2)
+        got = per_loss_grads(losses, params)
+    _rows(got, 3, 2)
     rows = [[g for g in row if isinstance(g, torch.Tensor)] for row in got]
     if all(len(row) == 2 and row[0].shape == params[0].shape for row in rows):
         first, second = rows[0][0], rows[1][0]
-        assert first.data_ptr() != second.data_ptr(), "both losses got the same tensor: you returned .grad itself twice"
+        assert first.data_ptr() != second.data_ptr(), (
+            "both losses got the same tensor: .grad is one tensor, and so is a gradient that was computed once"
+        )
         both = want[0][0] + want[1][0]
         assert not torch.allclose(second, both), "the second gradient is the sum of both: .grad accumulated"
     for i in range(3):
@@ -167,6 +200,12 @@ def test_autograd_grad_leaves_dot_grad_alone():
     assert params[0].grad is None, "params[0].grad was None and is not any more: nobody's .grad may change"
     left = torch.tensor([5.0, 6.0], dtype=torch.float64)
     check_tensor(params[1].grad, left, "params[1].grad held [5, 6] and you changed it: nobody's .grad may change")
+    losses, (w, b) = _trunk()
+    with explain("per_loss_grads must also work for some of the leaves only"):
+        per_loss_grads(losses[:1], [w])
+    assert b.grad is None, (
+        "b was not asked about, and b.grad has a gradient now: backward fills every leaf that it finds"
+    )
 
 
 def test_a_parameter_that_a_loss_does_not_use_gets_zeros():

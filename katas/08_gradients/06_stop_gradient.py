@@ -54,6 +54,13 @@ def cache_features(encoder: nn.Module, x: torch.Tensor) -> torch.Tensor:
 under_test(globals())
 
 
+def _why(error: Exception, otherwise: str) -> str:
+    """What the native error of a wrong way to stop a gradient leaves out."""
+    if "only change requires_grad flags" in str(error):
+        return "only a leaf can be switched off: a result of an operation has to be taken out of the graph"
+    return otherwise
+
+
 class _Broken(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         raise ValueError("this encoder is broken")
@@ -63,9 +70,19 @@ def _encoder() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 4), nn.Tanh())
 
 
-def _has_no_graph(feat: Any) -> None:
+def _features(encoder: nn.Module, x: torch.Tensor) -> Any:
+    """cache_features(encoder, x), where that is a tensor without a graph."""
+    __tracebackhide__ = True
+    try:
+        feat = cache_features(encoder, x)
+    except Exception as error:
+        with explain(_why(error, "cache_features raised")):
+            raise
     assert isinstance(feat, torch.Tensor), f"expected the features as a tensor, got {type(feat).__name__}"
-    assert feat.grad_fn is None, f"the features still hang on the encoder's graph: grad_fn is {feat.grad_fn}"
+    assert feat.grad_fn is None, (
+        f"the features still hang on a graph, to the encoder's weights or to x: grad_fn is {feat.grad_fn}"
+    )
+    return feat
 
 
 @pytest.mark.myth(
@@ -82,6 +99,7 @@ def test_requires_grad_is_switched_by_a_call_not_by_an_attribute():
     assert not new, f"a tensor has no attribute {new}: your assignment made one, and nothing was switched off"
     assert out is t, "freeze_ returns t itself: the underscore promises that t is changed in place"
     assert not t.requires_grad, "t still requires a gradient"
+    check_tensor(t.detach(), torch.ones(3), "freeze_ switches the gradient off, the values of t stay as they are")
     with explain("after freeze_(t), t.requires_grad_(True) must switch it on again"):
         t.requires_grad_(True)
         (t * torch.tensor([1.0, 2, 3])).sum().backward()
@@ -97,13 +115,16 @@ def test_detach_shares_memory_and_clone_keeps_the_graph(kind):
     leaf = torch.tensor([[1.0, 2, 3], [4, 5, 6]], dtype=torch.float64, requires_grad=True)
     t = leaf if kind == "leaf" else leaf.t() * 2
     values = t.detach().clone()
-    with explain(f"t is a {kind}: constant_copy must take both"):
+    try:
         y = constant_copy(t)
+    except Exception as error:
+        with explain(_why(error, f"t is a {kind}: constant_copy must take both")):
+            raise
     check_tensor(y, values, "the copy has the values of t")
     assert t.requires_grad, "you switched off t itself: only the copy is to be a constant"
     assert not y.requires_grad, f"your copy still requires a gradient (grad_fn {y.grad_fn}): it is no constant"
     assert not shares_memory(y, t), "your copy shares memory: editing the copy changed the original"
-    with explain("the copy is an ordinary tensor: it can be edited in place and used in a graph"):
+    with explain("the copy must be an ordinary tensor, to be edited in place and used in a graph"):
         y += 1
         (y * leaf.detach().sum().requires_grad_()).sum().backward()
     check_tensor(t.detach(), values, "t changed when you wrote to the copy")
@@ -115,6 +136,8 @@ def test_a_target_is_a_constant():
     with explain("q_next is a result, no leaf: it cannot be switched off, take its value out of the graph"):
         loss = td_loss(q, q_next, 1.0)
     check_tensor(loss, torch.tensor(19.36), "(1 + 0.9*6 - 2)**2 is 19.36", rtol=1e-5)
+    check_tensor(q_next.detach(), torch.tensor(6.0), "you wrote into q_next: detach() is a window on the same memory")
+    assert q.grad is None, "td_loss only computes the loss: its backward is the caller's"
     assert q_next.requires_grad, "you cut q_next itself out of its graph: whoever gave it to you may still need it"
     assert loss.requires_grad, "no gradient reaches q: you stopped more than the target"
     with explain("loss.backward() failed: the gradient must flow through q"):
@@ -130,8 +153,7 @@ def test_features_without_a_graph_can_be_trained_on():
     x = torch.linspace(-1, 1, 15).view(5, 3).requires_grad_()
     want = encoder(x).detach().clone()
     with torch.enable_grad():
-        feat = cache_features(encoder, x)
-        _has_no_graph(feat)
+        feat = _features(encoder, x)
         check_tensor(feat.detach(), want, "the features are encoder(x)", rtol=1e-5, atol=1e-6)
         assert torch.is_grad_enabled(), "you left gradients switched off: nothing can be trained after you"
         assert not feat.is_inference(), "inference tensors can never enter a later graph: stop the gradient otherwise"
@@ -143,8 +165,7 @@ def test_features_without_a_graph_can_be_trained_on():
 
 
 def test_features_without_a_graph_can_be_edited():
-    feat = cache_features(_encoder(), torch.ones(2, 3))
-    _has_no_graph(feat)
+    feat = _features(_encoder(), torch.ones(2, 3))
     want = 2 * feat.detach().clone()
     with explain("feat.mul_(2) failed: the features must be ordinary tensors that need no gradient"):
         feat.mul_(2)
@@ -158,7 +179,7 @@ def test_features_without_a_graph_can_be_edited():
 def test_no_grad_ends_with_its_block_even_if_that_raises():
     encoder = _encoder()
     with torch.enable_grad():
-        cache_features(encoder, torch.ones(2, 3))
+        _features(encoder, torch.ones(2, 3))
         assert torch.is_grad_enabled(), "you left gradients switched off: nothing can be trained after you"
         with raises(ValueError, "the encoder's own error must come through", match="this encoder is broken"):
             cache_features(_Broken(), torch.ones(2, 3))

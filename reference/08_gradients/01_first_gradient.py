@@ -99,6 +99,29 @@ def _one_dimension(f, x0):
 
 _THE_INT = "x0 is an int here: make a floating tensor of it"
 _FRESH = ".grad accumulates, use a fresh leaf in each call"
+_by_place: dict[float, float] = {}
+
+
+def _kept_by_place(f, x0):
+    if x0 not in _by_place:
+        _by_place[x0] = gradient_at(f, x0)
+    return _by_place[x0]
+
+
+def _half_precision(f, x0):
+    x = torch.tensor(x0, dtype=torch.bfloat16, requires_grad=True)
+    f(x).backward()
+    return x.grad.item()
+
+
+def _outside_the_graph(f, x0):
+    x = torch.tensor(float(x0), requires_grad=True)
+    with torch.no_grad():
+        y = f(x)
+    y.backward()
+    return x.grad.item()
+
+
 _EXACT = "test_autograd_gives_the_exact_slope_on_the_input"
 
 MISTAKES = [
@@ -144,6 +167,13 @@ MISTAKES = [
     Mistake(
         "you returned the value of f", caught_by=_EXACT, gradient_at=lambda f, x0: f(torch.tensor(float(x0))).item()
     ),
+    Mistake("f(x) has no graph", caught_by=_EXACT, gradient_at=_outside_the_graph),
+    Mistake("not rounded further", caught_by=_EXACT, gradient_at=_half_precision),
+    Mistake(
+        "you gave the slope of the f before",
+        caught_by="test_grad_adds_up_on_a_leaf_that_is_kept",
+        gradient_at=_kept_by_place,
+    ),
     Mistake("no finite difference, autograd is exact", caught_by=_EXACT, gradient_at=_difference),
     Mistake(
         "f takes a 0-d tensor",
@@ -151,5 +181,3 @@ MISTAKES = [
         gradient_at=_one_dimension,
     ),
 ]
-
-KEEP = {_EXACT: "it is the fact itself, in the plainest case"}

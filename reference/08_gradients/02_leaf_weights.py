@@ -121,6 +121,46 @@ def _in_place(x):
     return y, y.grad
 
 
+def _scaled_in_place(rows, cols, scale):
+    w = torch.randn(rows, cols, requires_grad=True)
+    w *= scale
+    return w
+
+
+def _one_row(rows, cols, scale):
+    return (torch.randn(1, cols) * scale).repeat(rows, 1).requires_grad_()
+
+
+def _even(rows, cols, scale):
+    return ((torch.rand(rows, cols) - 0.5) * scale * 12**0.5).requires_grad_()
+
+
+def _seeded(rows, cols, scale):
+    values = torch.randn(rows, cols, generator=torch.Generator().manual_seed(0))
+    return (values * scale).requires_grad_()
+
+
+def _of_x(x):
+    y = x + 2
+    (y**2).sum().backward()
+    return y, x.grad
+
+
+def _two_passes(x):
+    y = x + 2
+    z = (y**2).sum()
+    (slope,) = torch.autograd.grad(z, y)
+    z.backward()
+    return y, slope
+
+
+def _no_sum(x):
+    y = x + 2
+    y.retain_grad()
+    (y**2).backward()
+    return y, y.grad
+
+
 _LEAF = "test_a_weight_that_was_scaled_after_requires_grad_is_no_leaf"
 _STD = "test_scale_is_the_standard_deviation"
 _KEPT = "test_only_leaves_keep_their_gradient_unless_told"
@@ -137,12 +177,19 @@ MISTAKES = [
     Mistake("the values are not scaled", caught_by=_STD, make_weight=_not_scaled),
     Mistake("the standard deviation of the values must be scale", caught_by=_STD, make_weight=_uniform),
     Mistake("the values must lie around 0", caught_by=_STD, make_weight=_shifted),
+    Mistake("was edited in place, and recorded", caught_by=_LEAF, make_weight=_scaled_in_place),
+    Mistake("draw a value for each weight", caught_by=_STD, make_weight=_one_row),
+    Mistake("draw normal ones", caught_by=_STD, make_weight=_even),
+    Mistake("the second call drew the same values", caught_by=_STD, make_weight=_seeded),
+    Mistake("x.grad belongs to x", caught_by=_KEPT, hidden_gradient=_of_x),
+    Mistake("two passes through one graph", caught_by=_KEPT, hidden_gradient=_two_passes),
+    Mistake("backward starts from one number", caught_by=_KEPT, hidden_gradient=_no_sum),
     Mistake("dz/dy is None: y is no leaf", caught_by=_KEPT, hidden_gradient=_not_retained),
     Mistake("dz/dy is None: y is no leaf", caught_by=_KEPT, hidden_gradient=_retained_too_late),
     Mistake("x.grad is None: you cut the graph", caught_by=_KEPT, hidden_gradient=_cut),
     Mistake("or the backward stopped at y", caught_by=_KEPT, hidden_gradient=_stops_at_y),
     Mistake("that of one backward", caught_by=_KEPT, hidden_gradient=_twice),
-    Mistake("not a changed x", caught_by=_KEPT, hidden_gradient=_in_place),
+    Mistake("you edited x in place", caught_by=_KEPT, hidden_gradient=_in_place),
     Mistake(
         "so you cut it off from x",
         caught_by="test_a_hidden_tensor_stays_connected_to_its_input",

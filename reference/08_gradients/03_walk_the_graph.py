@@ -191,6 +191,18 @@ def _nodes_instead(t):
     return [node for node in _nodes(t) if hasattr(node, "variable")]
 
 
+def _names_without_zero(t):
+    return [name + "1" if name == "SumBackward" else name for name in op_names(t)]
+
+
+def _equal_is_the_same(t):
+    found = []
+    for leaf in leaves(t):
+        if not any(torch.equal(leaf, other) for other in found):
+            found.append(leaf)
+    return found
+
+
 _NAMES = "test_names_come_from_the_result_back_to_the_input"
 _LEAF = "test_a_leaf_has_no_operation_behind_it"
 _ADDMM = "test_the_first_input_of_addmm_is_the_bias"
@@ -200,6 +212,8 @@ _ONCE = "test_a_node_is_visited_once_however_many_ways_lead_there"
 
 MISTAKES = [
     Mistake("the number at the end of a name is not wanted", caught_by=_NAMES, op_names=_names_with_digits),
+    Mistake("may be another than 0", caught_by=_NAMES, op_names=_names_without_zero),
+    Mistake("tell them apart by identity", caught_by=_SHARED, leaves=_equal_is_the_same),
     Mistake("AccumulateGrad is no operation", caught_by=_NAMES, op_names=_names_with_the_leaf),
     Mistake("that is the order of the forward pass", caught_by=_NAMES, op_names=_names_forwards),
     Mistake("look before you walk", caught_by=_LEAF, op_names=_names_without_look),
@@ -211,7 +225,7 @@ MISTAKES = [
     Mistake("your walk did not", caught_by=_ADDMM, leaves=_two_inputs),
     Mistake("one name per node", caught_by=_SHARED, op_names=_names_once),
     Mistake("many ways lead to a shared leaf", caught_by=_SHARED, leaves=_once_per_use),
-    Mistake("tensors are compared with `is`", caught_by=_SHARED, leaves=_compared_by_value),
+    Mistake("compare the values of tensors", caught_by=_SHARED, leaves=_compared_by_value),
     Mistake("graphs are deeper than the Python stack", caught_by=_DEEP, leaves=_recursive),
     Mistake("graphs are deeper than the Python stack", caught_by=_DEEP, op_names=_names_recursive),
     Mistake("visit a shared node once", caught_by=_ONCE, op_names=_names_of_every_way),

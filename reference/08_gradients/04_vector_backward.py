@@ -168,6 +168,20 @@ def _shifted(f, x, h=1e-3):
     return torch.stack(columns, dim=1)
 
 
+def _both_results(f, x, v):
+    return torch.autograd.functional.vjp(f, x.detach(), v)
+
+
+def _on_x_and_cleared(f, x, v):
+    needed = x.requires_grad
+    x.requires_grad_()
+    x.grad = None
+    f(x).backward(v)
+    gradient, x.grad = x.grad, None
+    x.requires_grad_(needed)
+    return gradient
+
+
 _VJP = "test_the_weights_say_what_is_summed"
 _LEFT = "test_weights_multiply_the_jacobian_from_the_left"
 _ROWS = "test_each_row_of_the_jacobian_is_a_backward_of_its_own"
@@ -180,6 +194,8 @@ MISTAKES = [
     Mistake("you used weights of 1", caught_by=_VJP, vjp=_ones),
     Mistake("the weighted sum was asked for, not the mean", caught_by=_VJP, vjp=_mean),
     Mistake("torch.autograd.grad returns a tuple", caught_by=_VJP, vjp=_the_tuple),
+    Mistake("you returned two things", caught_by=_VJP, vjp=_both_results),
+    Mistake("it is not yours", caught_by=_UNCHANGED, vjp=_on_x_and_cleared),
     Mistake("backward returns nothing", caught_by=_VJP, vjp=_nothing),
     Mistake("v belongs into the backward", caught_by=_LEFT, vjp=_weighed_too_late),
     Mistake("v belongs into the backward", caught_by=_LEFT, vjp=_forward_way),

@@ -181,7 +181,52 @@ _HISTORY = "test_every_backward_adds_to_the_same_grad"
 _SEPARATED = "test_losses_on_one_graph_can_be_separated"
 _UNUSED = "test_a_parameter_that_a_loss_does_not_use_gets_zeros"
 
+
+def _history_copied_at_the_end(loss_fn, w, n):
+    for _ in range(n):
+        loss_fn(w).backward()
+    return [w.grad.clone() for _ in range(n)]
+
+
+def _history_zeroed(loss_fn, w, n):
+    history = []
+    for _ in range(n):
+        w.grad.zero_()
+        loss_fn(w).backward()
+        history.append(w.grad.clone())
+    return history
+
+
+def _one_run_copied(loss_fn, w, n):
+    (gradient,) = torch.autograd.grad(loss_fn(w), w)
+    return [gradient.clone() for _ in range(n)]
+
+
+def _park_only_these(losses, params):
+    parked, rows = [p.grad for p in params], []
+    for loss in losses:
+        for p in params:
+            p.grad = None
+        loss.backward(retain_graph=True)
+        rows.append([torch.zeros_like(p) if p.grad is None else p.grad for p in params])
+    for p, grad in zip(params, parked, strict=True):
+        p.grad = grad
+    return rows
+
+
 MISTAKES = [
+    Mistake("take each snapshot right after", caught_by=_HISTORY, grad_history=_history_copied_at_the_end),
+    Mistake("there is nothing to zero", caught_by=_HISTORY, grad_history=_history_zeroed),
+    Mistake(
+        "run it n times",
+        caught_by="test_zeroing_in_place_keeps_the_same_tensor",
+        fresh_grads=_one_run_copied,
+    ),
+    Mistake(
+        "b was not asked about",
+        caught_by="test_autograd_grad_leaves_dot_grad_alone",
+        per_loss_grads=_park_only_these,
+    ),
     Mistake("you stored .grad itself", caught_by=_HISTORY, grad_history=_history_of_references),
     Mistake("you stored .grad itself", caught_by=_HISTORY, grad_history=_history_detached),
     Mistake("you reset .grad between the backwards", caught_by=_HISTORY, grad_history=_history_with_reset),

@@ -10,6 +10,8 @@ counter; the price is that its results cannot be saved for a backward. A loss wi
 falls, which is why a forgotten detach is found so late.
 """
 
+import copy
+
 import torch
 from torch import nn
 
@@ -137,7 +139,15 @@ _EDITED = "test_features_without_a_graph_can_be_edited"
 _MODE = "test_no_grad_ends_with_its_block_even_if_that_raises"
 _SHARES = "your copy shares memory: editing the copy changed the original"
 
+
+def _loss_and_backward(q, q_next, r):
+    loss = td_loss(q, q_next, r)
+    loss.backward()
+    return loss
+
+
 MISTAKES = [
+    Mistake("constant_copy must take both", caught_by=_COPY, constant_copy=lambda t: copy.deepcopy(t).detach()),
     Mistake("you overwrote the method; nothing was switched off", caught_by=_FREEZE, freeze_=_assign_the_method),
     Mistake("a tensor has no attribute require_grad", caught_by=_FREEZE, freeze_=_assign_a_typo),
     Mistake("t still requires a gradient", caught_by=_FREEZE, freeze_=_no_grad_around_nothing),
@@ -149,8 +159,10 @@ MISTAKES = [
     Mistake("your copy still requires a gradient", caught_by=_COPY, constant_copy=lambda t: t.clone()),
     Mistake("your copy still requires a gradient", caught_by=_COPY, constant_copy=_deep_copy),
     Mistake("you switched off t itself", caught_by=_COPY, constant_copy=_switch_off_and_clone),
-    Mistake("constant_copy must take both", caught_by=_COPY, constant_copy=lambda t: t.requires_grad_(False).clone()),
-    Mistake("the copy is an ordinary tensor", caught_by=_COPY, constant_copy=_inference_copy),
+    Mistake(
+        "only a leaf can be switched off", caught_by=_COPY, constant_copy=lambda t: t.requires_grad_(False).clone()
+    ),
+    Mistake("the copy must be an ordinary tensor", caught_by=_COPY, constant_copy=_inference_copy),
     Mistake(
         "gradient 14.96: it also flows through q_next",
         caught_by=_TARGET,
@@ -162,15 +174,27 @@ MISTAKES = [
         td_loss=lambda q, q_next, r: (r + 0.9 * q_next - q.detach()) ** 2,
     ),
     Mistake("it cannot be switched off", caught_by=_TARGET, td_loss=_switch_off_the_target),
+    Mistake(
+        "you wrote into q_next",
+        caught_by=_TARGET,
+        td_loss=lambda q, q_next, r: (q_next.detach().mul_(0.9).add_(r) - q) ** 2,
+    ),
+    Mistake("its backward is the caller's", caught_by=_TARGET, td_loss=_loss_and_backward),
+    Mistake(
+        "only a leaf can be switched off",
+        caught_by=_TRAINED,
+        cache_features=lambda encoder, x: encoder(x).requires_grad_(False),
+    ),
+    Mistake("the values of t stay as they are", caught_by=_FREEZE, freeze_=lambda t: t.detach_().zero_()),
     Mistake("you cut q_next itself out of its graph", caught_by=_TARGET, td_loss=_cut_the_target_itself),
     Mistake("no gradient reaches q", caught_by=_TARGET, td_loss=_loss_without_grad),
     Mistake(
-        "the features still hang on the encoder's graph",
+        "the features still hang on a graph",
         caught_by=_TRAINED,
         cache_features=lambda encoder, x: encoder(x),
     ),
     Mistake("inference tensors can never enter a later graph", caught_by=_TRAINED, cache_features=_inference),
-    Mistake("the features still hang on the encoder's graph", caught_by=_TRAINED, cache_features=_freeze_for_a_moment),
+    Mistake("the features still hang on a graph", caught_by=_TRAINED, cache_features=_freeze_for_a_moment),
     Mistake(
         "feat.mul_(2) failed",
         caught_by=_EDITED,

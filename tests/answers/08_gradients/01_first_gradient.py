@@ -96,7 +96,15 @@ RIGHT = [
     {"gradient_at": lambda f, x0: torch.autograd.functional.jacobian(f, torch.tensor(float(x0))).item()},
 ]
 
+
+def _kept_by_number(f, x0, known={}):  # noqa: B006
+    key = float(x0)
+    known[key] = known.get(key) or torch.func.grad(f)(torch.tensor(key)).item()
+    return known[key]
+
+
 WRONG = [
+    Mistake("you gave the slope of the f before", caught_by="", gradient_at=_kept_by_number),
     Mistake("x0 is an int here: make a floating tensor of it", caught_by="", gradient_at=_float_afterwards),
     Mistake("a Python float was asked for", caught_by="", gradient_at=_an_array),
     Mistake(".grad accumulates, use a fresh leaf in each call", caught_by="", gradient_at=_kept_by_value),

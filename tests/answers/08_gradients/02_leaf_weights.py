@@ -107,7 +107,38 @@ def _only_y(x):
     return y, y.grad
 
 
+def _turned_normal(rows, cols, scale):
+    return torch.normal(0.0, scale, (cols, rows)).T.requires_grad_()
+
+
+def _through_y(x):
+    y = x + 2
+    (slope,) = torch.autograd.grad((y**2).sum(), y)
+    y.backward(slope)
+    return [y, slope]
+
+
+def _expanded(rows, cols, scale):
+    return nn.Parameter(torch.randn(rows, 1).mul(scale).expand(rows, cols).contiguous())
+
+
+def _uniform_of_that_std(rows, cols, scale):
+    return nn.init.uniform_(torch.empty(rows, cols, requires_grad=True), -(3**0.5) * scale, 3**0.5 * scale)
+
+
+def _seeded_globally(rows, cols, scale):
+    torch.manual_seed(42)
+    return torch.normal(0.0, scale, (rows, cols), requires_grad=True)
+
+
+def _copy_of_x_grad(x):
+    y = x + 2
+    y.square().sum().backward()
+    return y, x.grad.clone()
+
+
 RIGHT = [
+    {"make_weight": _turned_normal, "hidden_gradient": _through_y},
     {"make_weight": _parameter, "hidden_gradient": _hooked},
     {"make_weight": _scaled_in_place, "hidden_gradient": _two_passes},
     {"make_weight": _initialised, "hidden_gradient": _both_at_once},
@@ -116,6 +147,10 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake("draw a value for each weight", caught_by="", make_weight=_expanded),
+    Mistake("draw normal ones", caught_by="", make_weight=_uniform_of_that_std),
+    Mistake("the second call drew the same values", caught_by="", make_weight=_seeded_globally),
+    Mistake("x.grad belongs to x", caught_by="", hidden_gradient=_copy_of_x_grad),
     Mistake("scaled after requires_grad: result of an operation", caught_by="", make_weight=_divided_too_late),
     Mistake("scaled after requires_grad: result of an operation", caught_by="", make_weight=_moved_too_late),
     Mistake("scale is the std, not the variance", caught_by="", make_weight=_var),

@@ -118,6 +118,18 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake(
+        "tell them apart by identity",
+        caught_by="",
+        leaves=lambda t: list({tuple(leaf.flatten().tolist()): leaf for leaf in _leaves_by_stack(t)}.values()),
+    ),
+    Mistake(
+        "may be another than 0",
+        caught_by="",
+        op_names=lambda t: [
+            type(n).__name__.replace("0", "") for n in _edge_walk(t) if type(n).__name__ != "AccumulateGrad"
+        ],
+    ),
     Mistake("reaches no leaf: not even itself", caught_by="", leaves=lambda t: _leaves_by_stack(t) or [t]),
     Mistake(
         "graphs are deeper than the Python stack",
@@ -125,7 +137,7 @@ WRONG = [
         leaves=lambda t: _recursive_leaves(t.grad_fn, set()) if t.grad_fn else _leaves_by_stack(t),
     ),
     Mistake("index 0 of Addmm is the bias' AccumulateGrad", caught_by="", leaves=_follow_the_first),
-    Mistake("tensors are compared with `is`", caught_by="", leaves=_in_list),
+    Mistake("compare the values of tensors", caught_by="", leaves=_in_list),
     Mistake("visit a shared node once", caught_by="", leaves=_paths),
     Mistake("many ways lead to a shared leaf", caught_by="", leaves=lambda t: _leaves_by_stack(t) * 2),
     Mistake("AccumulateGrad is no operation", caught_by="", op_names=_names_by_name),

@@ -133,7 +133,19 @@ RIGHT = [
     {"jacobian": lambda f, x: torch.func.jacrev(f)(x.detach())},
 ]
 
+
+def _clears_x(f, x, v):
+    was = x.requires_grad
+    f(x.requires_grad_(True)).backward(v)
+    result = x.grad.clone()
+    x.grad = None
+    x.requires_grad_(was)
+    return result
+
+
 WRONG = [
+    Mistake("it is not yours", caught_by="", vjp=_clears_x),
+    Mistake("you returned two things", caught_by="", vjp=lambda f, x, v: (f(x.detach()), _functional_vjp(f, x, v))),
     Mistake("you used weights of 1", caught_by="", vjp=_ones_in_grad),
     Mistake("v belongs into the backward", caught_by="", vjp=_functional_jvp),
     Mistake("v belongs into the backward", caught_by="", vjp=_scaled_grad),

@@ -162,7 +162,16 @@ def _numpy_views(loss_fn, w, n):
     return history
 
 
+def _rows_of_one_buffer(loss_fn, w, n):
+    buffer = torch.empty(n, *w.shape)
+    for i in range(n):
+        loss_fn(w).backward()
+        buffer[i] = w.grad
+    return list(buffer)
+
+
 RIGHT = [
+    {"grad_history": _rows_of_one_buffer},
     {"grad_history": lambda loss_fn, w, n: [(loss_fn(w).backward(), w.grad + 0)[1] for _ in range(n)]},
     {"per_loss_grads": _all_in_one_batch},
     {
@@ -175,7 +184,28 @@ RIGHT = [
     {"fresh_grads": _fresh_by_difference},
 ]
 
+
+def _repeated(loss_fn, w, n):
+    w.grad = None
+    loss_fn(w).backward()
+    return [w.grad + 0 for _ in range(n)]
+
+
+def _park_grads_of(losses, params):
+    kept, rows = {id(p): p.grad for p in params}, []
+    for loss in losses:
+        for p in params:
+            p.grad = torch.zeros_like(p)
+        loss.backward(retain_graph=True)
+        rows.append([p.grad for p in params])
+    for p in params:
+        p.grad = kept[id(p)]
+    return rows
+
+
 WRONG = [
+    Mistake("run it n times", caught_by="", fresh_grads=_repeated),
+    Mistake("b was not asked about", caught_by="", per_loss_grads=_park_grads_of),
     Mistake("you stored .grad itself", caught_by="", grad_history=_numpy_views),
     Mistake("you stored .grad itself", caught_by="", grad_history=_grad_data),
     Mistake("it is in your first gradient", caught_by="", fresh_grads=_set_none_at_the_end),

@@ -157,7 +157,7 @@ WRONG = [
     Mistake("your copy still requires a gradient", caught_by="", constant_copy=lambda t: torch.empty_like(t).copy_(t)),
     Mistake("inference tensors can never enter a later graph", caught_by="", cache_features=_inference_detached),
     Mistake(
-        "the features still hang on the encoder's graph",
+        "the features still hang on a graph",
         caught_by="",
         cache_features=lambda encoder, x: encoder(x.detach()),
     ),
@@ -183,6 +183,6 @@ WRONG = [
     Mistake("no gradient reaches q", caught_by="", td_loss=_all_detached),
     Mistake("inference tensors can never enter a later graph", caught_by="", cache_features=_decorated_inference),
     Mistake("the encoder raised, and gradients stayed switched off", caught_by="", cache_features=_no_finally),
-    Mistake("the features still hang on the encoder's graph", caught_by="", cache_features=_eval_only),
+    Mistake("the features still hang on a graph", caught_by="", cache_features=_eval_only),
     Mistake("you froze the encoder itself", caught_by="", cache_features=_freeze_with_module),
 ]
