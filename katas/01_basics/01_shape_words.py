@@ -155,9 +155,9 @@ def _what_came(x: torch.Tensor) -> str:
     if not isinstance(out, torch.Tensor):
         return ""
     if out.shape == x.shape:
-        return f"{c} channels are still there: squeeze(1) on a size-{c} dim does nothing\n"
+        return f"{c} channels are still there, squeeze(1) on a size-{c} dim does nothing: raise ValueError instead\n"
     if out.tolist() == x[:, 0].tolist():
-        return "you kept one colour and lost the others, without a word\n"
+        return "you kept one colour and lost the others, without a word: raise ValueError instead\n"
     if out.shape[:1] == (4 * c,):
-        return f"B was 4, you returned {tuple(out.shape)}: the {c} channels became more images\n"
+        return f"B was 4, you returned {tuple(out.shape)}: {c} channels became images: raise ValueError instead\n"
     return ""

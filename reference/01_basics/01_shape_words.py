@@ -132,7 +132,7 @@ MISTAKES = [
     Mistake("squeeze(1) on a size-2 dim does nothing", caught_by=_RGB, drop_channel=_only_rgb_is_wrong),
     Mistake("an assert is no check for callers", caught_by=_RGB, drop_channel=_assert_one),
     Mistake("you kept one colour", caught_by=_RGB, drop_channel=lambda x: x[:, 0]),
-    Mistake("channels became more images", caught_by=_RGB, drop_channel=lambda x: x.reshape(-1, *x.shape[2:])),
+    Mistake("channels became images", caught_by=_RGB, drop_channel=lambda x: x.reshape(-1, *x.shape[2:])),
     Mistake("you returned an error", caught_by=_RGB, drop_channel=_returns_the_error),
     Mistake("3 channels cannot be dropped", caught_by=_RGB, drop_channel=lambda x: x.mean(1)),
 ]

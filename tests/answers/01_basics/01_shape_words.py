@@ -80,7 +80,7 @@ WRONG = [
     Mistake("squeeze(1) on a size-3 dim does nothing", caught_by="", drop_channel=lambda x: torch.squeeze(x, dim=1)),
     Mistake("you kept one colour", caught_by="", drop_channel=lambda x: x.select(1, 0)),
     Mistake("you kept one colour", caught_by="", drop_channel=lambda x: x.unbind(1)[0]),
-    Mistake("channels became more images", caught_by="", drop_channel=lambda x: x.flatten(0, 1)),
+    Mistake("channels became images", caught_by="", drop_channel=lambda x: x.flatten(0, 1)),
     Mistake("3 channels cannot be dropped", caught_by="", drop_channel=lambda x: x.amax(dim=1)),
     Mistake("3 channels cannot be dropped", caught_by="", drop_channel=_none),
     Mistake("you returned an error", caught_by="", drop_channel=_returns_the_error),
