@@ -66,7 +66,7 @@ def test_an_assignment_through_a_mask_writes_to_x():
     mask = torch.tensor([False, False, True, True])
     with explain("zero_column_(x, row_mask, 1) failed: x is 4 x 3, and row_mask has 4 values"):
         zero_column_(x, mask, 1)
-    assert not x.equal(before), "x is unchanged: your write went into a copy, and indexing with a mask makes one"
+    assert not x.equal(before), "x is unchanged: whatever you wrote into was not x (indexing with a mask makes a copy)"
     assert x[:, [0, 2]].equal(before[:, [0, 2]]), "you changed other columns than the one that was asked for"
     assert x[:2, 1].equal(before[:2, 1]), "you changed rows where the mask is False"
     check_tensor(x[2:, 1], torch.zeros(2), "the column is 0 where the mask is True")
@@ -82,17 +82,16 @@ def test_a_mask_may_pick_nothing():
 
 
 def test_swapping_rows_needs_a_copy():
-    x = torch.tensor([[1.0, 2], [3, 4], [1e9, 6]])
-    window = x[:]
+    x = torch.tensor([[0.1, 2], [3, 4], [1e17, 6]], dtype=torch.float64)
+    before, window = x.clone(), x[:]
     with explain("swap_rows_(x, 0, 2) of a 3 x 2 matrix failed"):
         swap_rows_(x, 0, 2)
-    assert not x.equal(torch.tensor([[1.0, 2], [3, 4], [1e9, 6]])), (
-        "x is unchanged: whatever you swapped, it was not x itself"
-    )
+    assert not x.equal(before), "x is unchanged: whatever you swapped, it was not x itself"
     assert not x[0].equal(x[2]), (
         f"one row is there twice, the other is lost: you read a row after it was overwritten\n{x}"
     )
-    check_tensor(x, torch.tensor([[1e9, 6.0], [3, 4], [1, 2]]), "rows 0 and 2 trade places, row 1 stays")
+    want = torch.tensor([[1e17, 6], [3, 4], [0.1, 2]], dtype=torch.float64)
+    check_tensor(x, want, "rows 0 and 2 trade places, exactly, and row 1 stays")
     assert shares_memory(window, x), "you gave x other memory: who held a window on x before, still sees the old rows"
 
 
@@ -101,8 +100,9 @@ def test_swapping_rows_needs_a_copy():
     today="x[0] is a window, even in one dimension: one value is there twice, the other is lost",
 )
 def test_even_a_single_value_is_a_window():
-    x = torch.tensor([10, 20, 16777217, 40])
-    with explain("swap_rows_(x, 0, 2) of a 1-D tensor failed: x[0] has no columns"):
-        swap_rows_(x, 0, 2)
-    assert not x[0].equal(x[2]), f"one value is there twice, the other is lost: x[0] is a window, no number\n{x}"
-    check_tensor(x, torch.tensor([16777217, 20, 10, 40]), "x[0] and x[2] trade places, exactly")
+    x = torch.tensor([16777219, 10, 20, 16777217, 40])
+    with explain("swap_rows_(x, 0, 3) failed for a 1-D x, where x[0] is one value and has no columns"):
+        swap_rows_(x, 0, 3)
+    assert not x[0].equal(x[3]), f"one value is there twice, the other is lost: x[0] is a window, no number\n{x}"
+    want = torch.tensor([16777217, 10, 20, 16777219, 40])
+    check_tensor(x, want, "x[0] and x[3] trade places, exactly, and the others stay")

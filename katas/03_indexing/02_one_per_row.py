@@ -53,7 +53,7 @@ def test_a_slice_beside_labels_gives_every_row_every_label():
     with explain("pick(p, y) failed: p is (3, 4), y is (3,)"):
         out = pick(p, torch.tensor([2, 0, 3]))
     assert _shape(out) != (3, 3), "you picked every label from every row; the values asked for are on the diagonal"
-    assert _shape(out) != (3, 4), "you picked whole rows: y says which column to take, not which row"
+    assert _shape(out) != (3, 4), "you returned all columns, (N, C); asked is the one value of each row that y names"
     assert _shape(out) != (3, 1), "you returned a column (N, 1); asked is (N,)"
     check_tensor(out, torch.tensor([0.3, 0.5, 1.2], dtype=torch.float64), "pick(p, y) is p[0, 2], p[1, 0], p[2, 3]")
 
@@ -61,7 +61,7 @@ def test_a_slice_beside_labels_gives_every_row_every_label():
 def test_a_batch_of_one_still_has_a_batch_dimension():
     with explain("pick(p, y) failed: p is (1, 3), y is (1,)"):
         out = pick(torch.tensor([[5.0, 6, 7]]), torch.tensor([1]))
-    assert _shape(out) != (), "N was 1, and your squeeze ate the batch dimension"
+    assert _shape(out) != (), "N was 1, and the batch dimension is gone (squeeze and sum take such dimensions away)"
     check_tensor(out, torch.tensor([6.0]), "pick(p, y) of one row is (1,)")
 
 
@@ -74,24 +74,25 @@ def test_two_index_tensors_mean_pairs():
 
 
 def test_a_grid_need_not_be_square_nor_in_order():
-    x = torch.arange(20).view(4, 5)
+    x = torch.arange(20, dtype=torch.float64).view(4, 5)
     with explain("grid(x, rows, cols) failed: there are 2 rows and 3 columns, and they make no pairs"):
         out = grid(x, torch.tensor([2, 0]), torch.tensor([4, 1, 1]))
     assert _shape(out) != (3, 2), "you returned (C, R): the rows come first"
-    want = torch.tensor([[14, 11, 11], [4, 1, 1]])
+    want = torch.tensor([[14, 11, 11], [4, 1, 1]], dtype=torch.float64)
     check_tensor(out, want, "grid has row 2, then row 0, at the columns 4, 1, 1: in that order, and column 1 twice")
     with explain("grid(x, rows, cols) failed: there is 1 row and there are 2 columns"):
         out = grid(x, torch.tensor([3]), torch.tensor([2, 0]))
-    check_tensor(out, torch.tensor([[17, 15]]), "one row and two columns make (1, 2): R is 1, and the dimension stays")
+    want = torch.tensor([[17, 15]], dtype=torch.float64)
+    check_tensor(out, want, "one row and two columns make (1, 2): R is 1, and the dimension stays")
 
 
 def test_a_bool_tensor_is_a_mask():
-    x, mask = torch.tensor([1.5, 2.5, 0.0, 4.5]), torch.tensor([False, False, True, True])
+    x, mask = torch.tensor([1.5, 2.5, 4.5, 0.0]), torch.tensor([False, False, True, True])
     with explain("keep(x, mask) failed: the mask is bool"):
         out = keep(x, mask)
     assert _shape(out) != (2, 1), "you returned a column; asked is (2,)"
-    check_tensor(out, torch.tensor([0.0, 4.5]), "the mask was bool, and keeps the last two values, whatever they are")
-    check_tensor(x, torch.tensor([1.5, 2.5, 0.0, 4.5]), "keep(x, mask) changed x")
+    check_tensor(out, torch.tensor([4.5, 0.0]), "the mask was bool, and keeps the last two values, whatever they are")
+    check_tensor(x, torch.tensor([1.5, 2.5, 4.5, 0.0]), "keep(x, mask) changed x")
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8])
@@ -106,5 +107,5 @@ def test_zeros_and_ones_are_positions_not_a_mask(dtype):
 def test_a_mask_that_keeps_one_value_gives_a_tensor_of_one():
     with explain("keep(x, mask) failed: the mask has a single 1"):
         out = keep(torch.tensor([1.5, 2.5, 3.5], dtype=torch.float64), torch.tensor([0, 1, 0]))
-    assert _shape(out) != (), "one value was kept, and your squeeze ate the dimension"
+    assert _shape(out) != (), "one value was kept, and its dimension is gone (squeeze takes such dimensions away)"
     check_tensor(out, torch.tensor([2.5], dtype=torch.float64), "one value was kept: (1,), in the dtype of x")

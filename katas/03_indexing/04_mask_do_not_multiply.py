@@ -15,6 +15,9 @@ What is asked here: the inverse of a mask, the mean of what a mask keeps, and a 
 https://docs.pytorch.org/docs/stable/generated/torch.Tensor.masked_fill.html
 """
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
@@ -46,7 +49,9 @@ _NAN, _INF = float("nan"), float("inf")
 @pytest.mark.myth(says="1 - mask inverts a mask", today="a mask is bool, and a bool tensor refuses to be subtracted")
 def test_a_bool_mask_is_not_a_number():
     mask = torch.tensor([[True, False, False], [False, True, True]])
-    with explain("invert(mask) failed on a bool mask: it is not a number, to be subtracted or negated"):
+    with explain(
+        "invert(mask) failed: a bool mask is neither a number, to be subtracted or negated, nor one truth value"
+    ):
         out = invert(mask)
     check_tensor(
         out, torch.tensor([[False, True, True], [True, False, False]]), "each True becomes False, and vice versa"
@@ -59,17 +64,22 @@ def test_flipping_the_bits_of_a_uint8_is_not_logical_not():
     with explain("invert(mask) failed on a uint8 mask of zeros and ones"):
         out = invert(mask)
     flipped = isinstance(out, torch.Tensor) and out.shape == (3,) and out.all()
-    assert not flipped, "all values are true now: you flipped eight bits, and 1 became 254, not 0"
+    assert not flipped, "all values are true now (with its eight bits flipped, 1 becomes 254, which is true)"
     check_tensor(out, torch.tensor([False, True, True]), "the mask was uint8: 1 becomes False, 0 becomes True")
+
+
+def _mean(out: Any, x: torch.Tensor) -> Any:
+    """A float is as good as a 0-dim tensor here."""
+    return torch.tensor(out, dtype=x.dtype) if isinstance(out, float | np.floating) else out
 
 
 def test_a_mean_must_not_count_what_is_masked_out():
     x = torch.tensor([[4.0, 30], [5, 50]], dtype=torch.float64)
     with explain("masked_mean(x, mask) failed: x and mask are (2, 2)"):
-        out = masked_mean(x, torch.tensor([[True, False], [True, False]]))
+        out = _mean(masked_mean(x, torch.tensor([[True, False], [True, False]])), x)
     if isinstance(out, torch.Tensor) and out.numel() == 1:
         assert out.item() != 2.25, "you divided by the number of all values: those that became 0 still count (2.25)"
-        assert out.item() != 22.25, "you took the mean of all values: the mask keeps only 4 and 5"
+        assert out.item() != 22.25, "22.25 is the mean of all values: the mask keeps only 4 and 5"
     check_tensor(out, torch.tensor(4.5, dtype=torch.float64), "the mask keeps 4 and 5", rtol=1e-5)
     check_tensor(x, torch.tensor([[4.0, 30], [5, 50]], dtype=torch.float64), "masked_mean(x, mask) changed x")
 
@@ -77,9 +87,9 @@ def test_a_mean_must_not_count_what_is_masked_out():
 def test_zero_times_nan_is_nan():
     x = torch.tensor([_NAN, 4.0, 5.0, _INF, 30.0])
     with explain("masked_mean(x, mask) failed: x and mask are (5,)"):
-        out = masked_mean(x, torch.tensor([False, True, True, False, False]))
+        out = _mean(masked_mean(x, torch.tensor([False, True, True, False, False])), x)
     nan = isinstance(out, torch.Tensor) and out.isnan().any()
-    assert not nan, "NaN and inf were masked out, and the mean is NaN: NaN * 0 is NaN"
+    assert not nan, "NaN and inf were masked out, and yet the mean is NaN (0 is no eraser: NaN * 0 is NaN)"
     check_tensor(out, torch.tensor(4.5), "the mask keeps 4 and 5; NaN, inf and 30 are masked out", rtol=1e-5)
 
 
@@ -90,20 +100,21 @@ def test_fill_makes_a_new_tensor():
         out = fill(x, mask, -1.0)
     check_tensor(out, torch.tensor([[-1.0, 2, 3], [4, 5, -1]]), "fill(x, mask, -1) has -1 where the mask is True")
     check_tensor(x, torch.tensor([[1.0, 2, 3], [4, 5, 6]]), "you wrote into x; asked is a new tensor")
-    untouched = fill(x, torch.zeros(2, 3, dtype=torch.bool), -1.0)
+    with explain("fill(x, mask, -1.0) failed: the mask is False everywhere"):
+        untouched = fill(x, torch.zeros(2, 3, dtype=torch.bool), -1.0)
     check_tensor(untouched, x, "the mask is False everywhere: the values of x")
     assert not shares_memory(untouched, x), "the mask is False everywhere, and you returned x: asked is a new tensor"
 
 
 def test_fill_covers_nan_and_leaves_the_rest():
     x = torch.tensor([_NAN, 2.0, _NAN], dtype=torch.float64)
-    with explain("fill(x, mask, 7.0) failed: x and mask are (3,)"):
-        out = fill(x, torch.tensor([True, False, False]), 7.0)
+    with explain("fill(x, mask, 7.5) failed: x and mask are (3,)"):
+        out = fill(x, torch.tensor([True, False, False]), 7.5)
     if isinstance(out, torch.Tensor) and out.shape == (3,):
-        assert not out[0].isnan(), "the NaN is still there where the mask is True: NaN * 0 is NaN"
+        assert not out[0].isnan(), "the NaN is still there where the mask is True (0 is no eraser: NaN * 0 is NaN)"
         assert out[2].isnan(), "the mask is False at the last place: the NaN there stays, nobody asked to hide it"
-    want = torch.tensor([7.0, 2.0, _NAN], dtype=torch.float64)
-    check_tensor(out, want, "7 where the mask is True, the value of x elsewhere, in the dtype of x")
+    want = torch.tensor([7.5, 2.0, _NAN], dtype=torch.float64)
+    check_tensor(out, want, "7.5 where the mask is True, the value of x elsewhere, in the dtype of x")
 
 
 def test_zero_times_infinity_is_nan_too():

@@ -38,20 +38,19 @@ def safe_div(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 under_test(globals())
 
 
-def _gradient(out: Any, of: torch.Tensor, weights: torch.Tensor, where: str) -> torch.Tensor:
+def _gradient(out: Any, of: torch.Tensor, weights: torch.Tensor, name: str) -> torch.Tensor:
     """The gradient of (out * weights).sum(), or an assertion that says why there is none."""
     assert isinstance(out, torch.Tensor), f"expected a tensor, got {type(out).__name__}"
     assert out.shape == weights.shape, f"expected the shape {tuple(weights.shape)}, got {tuple(out.shape)}"
+    assert out.dtype == weights.dtype, f"expected the dtype of the input, {weights.dtype}, got {out.dtype}"
     assert out.requires_grad, "your result has no graph: you left autograd on the way (detach, no_grad, item, numpy?)"
     with explain("backward failed"):
         (grad,) = torch.autograd.grad((out * weights).sum(), of, allow_unused=True)
     assert grad is not None, "your result does not depend on this input: you cut it off on the way (detach, data?)"
     assert not grad.isnan().any(), (
-        f"the gradient is NaN {where}: hiding the value leaves its derivative in the graph, and 0 * inf is NaN\n{grad}"
+        f"the gradient of {name} is NaN: hiding a value leaves its derivative in the graph, and 0 * inf is NaN\n{grad}"
     )
-    assert not grad.isinf().any(), (
-        f"the gradient is infinite {where}: the derivative there goes into the result\n{grad}"
-    )
+    assert not grad.isinf().any(), f"the gradient of {name} is infinite: a derivative of inf went into it\n{grad}"
     return grad
 
 
@@ -77,7 +76,7 @@ def test_where_does_not_stop_the_nan_of_the_other_branch():
     x = torch.tensor([-1.0, 0.0, 4.0, 0.25], requires_grad=True)
     with explain("safe_sqrt(x) failed: x is a leaf that requires grad, and cannot be written to"):
         out = safe_sqrt(x)
-    grad = _gradient(out, x, torch.tensor([3.0, 5.0, 2.0, 7.0]), "where x <= 0")
+    grad = _gradient(out, x, torch.tensor([3.0, 5.0, 2.0, 7.0]), "x")
     check_tensor(
         grad, torch.tensor([0.0, 0, 0.5, 7]), "0 where x <= 0, else 0.5 / sqrt(x), weighted 2 and 7", rtol=1e-5
     )
@@ -102,7 +101,7 @@ def test_the_denominator_gets_a_finite_gradient():
     a, b = torch.tensor([1.0, 1.0, 0.0, 3.0]), torch.tensor([0.0, 2.0, 0.0, -2.0], requires_grad=True)
     with explain("safe_div(a, b) failed: b is a leaf that requires grad, and cannot be written to"):
         out = safe_div(a, b)
-    grad = _gradient(out, b, torch.tensor([3.0, 1.0, 7.0, 4.0]), "of b, where b is 0")
+    grad = _gradient(out, b, torch.tensor([3.0, 1.0, 7.0, 4.0]), "b")
     want = torch.tensor([0.0, -0.25, 0.0, -3.0])
     check_tensor(grad, want, "the gradient of b: 0 where b is 0, else -a / b ** 2, weighted 1 and 4", rtol=1e-5)
 
@@ -111,6 +110,6 @@ def test_the_numerator_gets_a_finite_gradient():
     a, b = torch.tensor([1.0, 1.0, 3.0], requires_grad=True), torch.tensor([0.0, 2.0, -4.0])
     with explain("safe_div(a, b) failed: a is a leaf that requires grad, and cannot be written to"):
         out = safe_div(a, b)
-    grad = _gradient(out, a, torch.tensor([3.0, 1.0, 8.0]), "of a, where b is 0")
+    grad = _gradient(out, a, torch.tensor([3.0, 1.0, 8.0]), "a")
     want = torch.tensor([0.0, 0.5, -2.0])
     check_tensor(grad, want, "the gradient of a: 0 where b is 0, else 1 / b, weighted 1 and 8", rtol=1e-5)

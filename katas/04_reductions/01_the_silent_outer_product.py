@@ -15,6 +15,8 @@ What is asked here: the rule itself, and two metrics that raise an error for une
 https://docs.pytorch.org/docs/stable/notes/broadcasting.html
 """
 
+import math
+from numbers import Real
 from typing import Any
 
 import pytest
@@ -29,8 +31,8 @@ def broadcast_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
     raise NotImplementedError("return the common shape")
 
 
-def mse(pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """The mean (0-dim) of the squared differences of two float tensors.
+def mse(pred: torch.Tensor, target: torch.Tensor) -> float | torch.Tensor:
+    """The mean of the squared differences of two float tensors, as a float or a 0-dim tensor.
 
     An error, such as ValueError, if the shapes differ.
     """
@@ -50,7 +52,11 @@ under_test(globals())
 
 
 def _number(out: Any) -> Any:
-    return out.item() if isinstance(out, torch.Tensor) and out.dim() == 0 else out
+    if isinstance(out, torch.Tensor) and out.dim() == 0:
+        return out.item()
+    got = f"a tensor of shape {tuple(out.shape)}" if isinstance(out, torch.Tensor) else type(out).__name__
+    assert isinstance(out, Real), f"expected a number or a 0-dim tensor, got {got}: {out}"
+    return out
 
 
 @pytest.mark.parametrize(
@@ -86,16 +92,18 @@ def test_only_a_one_is_stretched(a, b):
 def test_mse_is_a_mean_over_all_values():
     pred, target = torch.tensor([[1.0, 2, 3], [4, 5, 6]]), torch.tensor([[1.0, 0, 3], [4, 5, 2]])
     with explain("mse failed: pred and target are (2, 3)"):
-        out = mse(pred, target)
-    check_tensor(out, torch.tensor(20 / 6), "two values of six are off, by 2 and by 4: (4 + 16) / 6", rtol=1e-5)
+        out = _number(mse(pred, target))
+    assert abs(out - 20 / 6) < 1e-4, f"two values of six are off, by 2 and by 4: (4 + 16) / 6 = 3.3333, got {out}"
     check_tensor(pred, torch.tensor([[1.0, 2, 3], [4, 5, 6]]), "mse(pred, target) changed pred")
 
 
-@pytest.mark.parametrize(("a", "b"), [((3, 1), (3,)), ((3,), (3, 1)), ((3,), (1,)), ((2, 3), (3,))])
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [((3, 1), (3,)), ((3,), (3, 1)), ((3,), (1,)), ((1,), (3,)), ((2, 3), (3,)), ((3,), (2, 3))],
+)
 def test_a_column_against_a_row_is_an_outer_product(a, b):
     """F.mse_loss only warns: the perfect prediction (3, 1) of (3,) costs 1.3333."""
-    pred = torch.tensor([1.0, 2, 3]).expand(a) if a == (2, 3) else torch.arange(1.0, 4).reshape(a)
-    target = torch.arange(1.0, 4)[: b[0]].reshape(b)
+    pred, target = (torch.arange(1.0, 1 + math.prod(shape)).reshape(shape) for shape in (a, b))
     with raises(
         Exception, f"mse took the unequal shapes {a} and {b}: broadcast, they make pairs that do not belong together"
     ):
@@ -105,15 +113,14 @@ def test_a_column_against_a_row_is_an_outer_product(a, b):
 def test_accuracy_is_a_share():
     with explain("accuracy failed: pred and target are (4,)"):
         out = _number(accuracy(torch.tensor([1, 2, 0, 2]), torch.tensor([1, 2, 0, 0])))
-    assert isinstance(out, float | int), f"expected a number or a 0-dim tensor, got {type(out).__name__}: {out}"
     assert out != 0, "three of four are right, and you got 0: was the share rounded down, or everything wanted right?"
     assert abs(out - 0.75) < 1e-6, f"three of four are right, which is 0.75, not {out}"
 
 
-@pytest.mark.parametrize(("a", "b"), [((3, 1), (3,)), ((3,), (3, 1)), ((3,), (1,))])
+@pytest.mark.parametrize(("a", "b"), [((3, 1), (3,)), ((3,), (3, 1)), ((3,), (1,)), ((1,), (3,))])
 def test_a_table_of_comparisons_finds_every_label(a, b):
     """No prediction is right, and in the table (3, 3) each row has one hit."""
-    pred, target = torch.tensor([1, 2, 0]).reshape(a), torch.tensor([0, 1, 2])[: b[0]].reshape(b)
+    pred, target = torch.tensor([1, 2, 0])[: a[0]].reshape(a), torch.tensor([0, 1, 2])[: b[0]].reshape(b)
     said = f"accuracy took the unequal shapes {a} and {b}: once broadcast, 3 wrong answers can score 100 %"
     with raises(Exception, said):
         accuracy(pred, target)

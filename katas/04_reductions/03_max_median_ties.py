@@ -52,7 +52,7 @@ under_test(globals())
 def test_max_with_an_int_reduces_a_dimension(lo):
     rows = [[-1.0, 2.0, 0.5], [3.0, -4.0, 1.25]]
     x = torch.tensor(rows)
-    with explain(f"floor_at(x, {lo}) takes any Python number; torch.max takes another tensor, or an int that is a dim"):
+    with explain(f"floor_at(x, {lo}) failed; lo is any number (torch.max takes another tensor, or an int: a dim)"):
         got = floor_at(x, lo)
     assert not isinstance(got, tuple), f"torch.max(x, {lo}) took {lo} for a dim: you got its (values, indices)"
     assert not _same(got, [[min(v, lo) for v in row] for row in rows]), "you cut off what is above lo, not below"
@@ -62,14 +62,14 @@ def test_max_with_an_int_reduces_a_dimension(lo):
 
 
 def test_argmax_without_a_dim_counts_through_the_whole_tensor():
-    x = torch.tensor([[1.0, 7.0, 3.0, 2.0], [4.0, 0.0, 9.0, 1.0], [8.0, 5.0, 6.0, 2.0]])
+    x = torch.tensor([[1.0, 7.0, 3.0, 2.0], [4.0, 0.0, 9.0, 1.0], [-8.0, -5.0, -6.0, -2.0]])
     with explain("top1 works on a (3, 4) tensor"):
         got = top1(x)
     assert not isinstance(got, tuple), "you returned the whole (values, indices): the indices are asked for"
     assert not _same(got, 6), "you took one winner out of the whole tensor, numbered through all rows"
-    assert not _same(got, [2, 0, 1, 0]), "you took the winner of each column: the dim that you name disappears"
-    assert not _same(got, [7.0, 9.0, 8.0]), "you returned the largest values: their indices are asked for"
-    check_tensor(got, torch.tensor([1, 2, 0]), "top1 returns one column index per row")
+    assert not _same(got, [1, 0, 1, 0]), "you took the winner of each column: the dim that you name disappears"
+    assert not _same(got, [7.0, 9.0, -2.0]), "you returned the largest values: their indices are asked for"
+    check_tensor(got, torch.tensor([1, 2, 3]), "top1 returns one column index per row")
     with explain("top1 works on a batch of one row"):
         one = top1(x[:1])
     check_tensor(one, torch.tensor([1]), "top1 of one row is still a vector: a batch of one stays a batch")
@@ -87,7 +87,7 @@ def test_the_first_of_equal_values_wins_in_argmax_not_in_topk():
 
 
 @pytest.mark.parametrize(
-    ("values", "want"), [([4.0, 1.0, 3.0, 2.0], 2.5), ([9.0, -1.0], 4.0), ([5.0, 5, 0, 8, 7, 1], 5.0)]
+    ("values", "want"), [([4.0, 1.0, 3.0, 2.0], 2.5), ([9.0, -1.0], 4.0), ([5.0, 9, 0, 8, 5, 5], 5.0)]
 )
 @pytest.mark.myth(
     says="Tensors have all of NumPy's operations, and they behave exactly the same",
@@ -113,13 +113,15 @@ def test_median_of_an_odd_count_is_the_value_in_the_middle(values, want):
 
 
 def test_argsort_gives_the_order_not_the_rank():
-    scores = torch.tensor([0.125, 0.5, 0.875, 0.25])
+    values = [-2.0, 0.5, 0.875, -0.25]
+    scores = torch.tensor(values)
     with explain("ranking works on a vector of scores"):
         got = ranking(scores)
     assert not _same(got, [0, 3, 1, 2]), "you sorted from the worst to the best: descending was asked for"
     assert not _same(got, [3, 1, 0, 2]), "you returned the place of each score: the index of the best comes first"
-    assert not _same(got, [0.875, 0.5, 0.25, 0.125]), "you returned the sorted scores: their indices are asked for"
+    assert not _same(got, [0.875, 0.5, -0.25, -2.0]), "you returned the sorted scores: their indices are asked for"
     check_tensor(got, torch.tensor([2, 1, 3, 0]), "ranking returns the indices of the scores, best first")
+    assert scores.tolist() == values, "you changed the scores: ranking only looks at them"
 
 
 @pytest.mark.parametrize("distinct", [1, 3])
@@ -132,13 +134,22 @@ def test_a_sort_keeps_ties_in_order_only_if_stable(distinct):
     assert not _same(got, backwards), (
         "equal scores came out backwards: turning a stable order around turns the ties too"
     )
-    message = "equal scores must stay in their original order: a sort that is not stable may shuffle them"
-    check_tensor(got, torch.tensor(order), message)
+    assert not _shuffles_ties(got, scores.tolist(), order), (
+        "equal scores must stay in their original order: a sort that is not stable may shuffle them"
+    )
+    check_tensor(got, torch.tensor(order), "ranking returns the index of each of the 30 scores once, best first")
 
 
 def _same(got, values):
     """Is `got` a tensor with exactly these values?"""
     return isinstance(got, torch.Tensor) and got.tolist() == values
+
+
+def _shuffles_ties(got, scores, order):
+    """Is `got` an order from the best score to the worst, in which equal scores have changed places?"""
+    if not isinstance(got, torch.Tensor) or got.dim() != 1 or sorted(got.tolist()) != sorted(order):
+        return False
+    return got.tolist() != order and [scores[int(i)] for i in got.tolist()] == [scores[i] for i in order]
 
 
 def _number(got):

@@ -26,7 +26,7 @@ from dojo.kit import check_tensor, explain, raises
 def collate(samples: list[torch.Tensor]) -> torch.Tensor:
     """B vectors of shape (D,) become (B, D); B scalars of shape () become (B,). Same dtype, and differentiable.
 
-    Raises RuntimeError or ValueError where the samples are not all of one shape.
+    An error, such as ValueError, where the samples are not all of one shape.
     """
     raise NotImplementedError("make one batch of the samples")
 
@@ -44,14 +44,16 @@ under_test(globals())
 def test_stack_makes_a_new_dimension_in_front(batch, length):
     want = torch.arange(float(batch * length)).view(batch, length)
     samples = [row.clone() for row in want]
-    with explain(f"collate makes one tensor of {batch} vectors; torch.tensor reads numbers, not vectors"):
+    with explain(f"collate failed on {batch} vectors (torch.tensor reads numbers, not vectors)"):
         got = collate(samples)
-    flat = isinstance(got, torch.Tensor) and got.shape == (batch * length,)
+    plain = isinstance(got, torch.Tensor) and not got.is_nested
+    flat = plain and got.shape == (batch * length,)
     assert not flat or batch > 1, "a batch of one sample is still a batch: its first dimension has size 1"
     assert not flat, "you laid the samples end to end: a batch has one dimension more than a sample"
-    turned = isinstance(got, torch.Tensor) and batch > 1 and torch.equal(got, want.t())
+    turned = plain and batch > 1 and torch.equal(got, want.t())
     assert not turned, "your samples became columns: the batch is the first dimension"
     check_tensor(got, want, f"{batch} vectors of {length} values become a batch of shape ({batch}, {length})")
+    assert len(samples) == batch, "you changed the list of samples: it is the caller's"
     assert all(torch.equal(s, w) for s, w in zip(samples, want, strict=True)), "you changed the samples"
 
 
@@ -92,11 +94,11 @@ def test_cat_joins_along_a_dimension_that_is_there(n, m):
     assert torch.equal(a, want[:n]), "you changed a"
 
 
-@pytest.mark.parametrize("lengths", [(2, 3), (3, 2), (3, 1), (3, 3, 0)])
+@pytest.mark.parametrize("lengths", [(2, 3), (3, 2), (3, 1), (3, 3, 1), (2, 3, 1)])
 def test_stack_refuses_ragged_samples(lengths):
     samples = [torch.arange(1.0, n + 1) for n in lengths]
     message = (
         f"samples of {' and '.join(map(str, lengths))} values are no batch: nothing is to be padded, cut or repeated"
     )
-    with raises((RuntimeError, ValueError), message):
+    with raises(Exception, message):
         collate(samples)

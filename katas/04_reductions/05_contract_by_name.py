@@ -46,13 +46,13 @@ under_test(globals())
 _CLOSE: Any = {"rtol": 1e-4, "atol": 1e-4}
 
 
-@pytest.mark.parametrize("sizes", [(2, 3, 4, 5, 6), (1, 1, 1, 2, 3)], ids=str)
+@pytest.mark.parametrize("sizes", [(2, 3, 5, 7, 6), (1, 1, 1, 2, 3)], ids=str)
 def test_attention_scores_contract_the_features(sizes):
     b, h, t, s, d = sizes
     q, k = _numbers(b, h, t, d), _numbers(b, h, s, d).flip(2)
     raw = _scores_in_loops(q, k)
     given = q.clone(), k.clone()
-    with explain(f"the shapes do not fit for (B, H, T, S, D) = {sizes}: D of q has to meet D of k, within each head"):
+    with explain(f"scores failed for (B, H, T, S, D) = {sizes}: D of q has to meet D of k, within each head"):
         got = scores(*given)
     viewed = q @ k.reshape(b, h, d, s)
     assert not _like(got, viewed, viewed / d**0.5), (
@@ -94,11 +94,12 @@ def test_each_matrix_meets_its_own_vector(batch, dtype):
     A, v = _numbers(batch, 3, 4).to(dtype), _numbers(batch, 4).to(dtype)
     want = _matvec_in_loops(A, v)
     given = A.clone(), v.clone()
-    with explain(f"the shapes do not fit for A (B, N, M) = ({batch}, 3, 4): M of A has to meet M of v, for each b"):
+    with explain(f"batch_matvec failed for A (B, N, M) = ({batch}, 3, 4): M of A has to meet M of v, for each b"):
         got = batch_matvec(*given)
     shape = tuple(getattr(got, "shape", ()))
-    squeezed = batch == 1 and shape in [(3,), (3, 1)]
-    assert not squeezed, "a batch of one is still a batch: squeeze only the dimension that you added"
+    lost = batch == 1 and shape == (3,)
+    assert not lost, "a batch of one is still a batch, (1, 3), and your result has lost it: was too much squeezed?"
+    assert shape != (3, batch), f"your result is (3, {batch}): the batch comes first, each b has a row of N = 3 values"
     assert shape != (3,), "the batch is gone, its results were summed: each b keeps a row of its own"
     assert shape != (batch, 3, 1), "one dimension too many: a product with a column is a column, drop that dimension"
     assert shape != (batch, 3, 4), "you multiplied value by value, or did not sum over M: the sum over M is missing"

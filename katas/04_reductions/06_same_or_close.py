@@ -66,6 +66,8 @@ def test_torch_equal_ignores_the_dtype(other):
     x = torch.tensor([1.0, 2.0, 0.0])
     got = [_says(identical, x, x.to(other)), _says(identical, x.to(other), x)]
     assert got == [False, False], f"float32 and {other} are not identical, although the values are equal"
+    zeros = _says(identical, torch.zeros(2), torch.zeros(2, dtype=torch.int32))
+    assert zeros is False, "float32 and int32 zeros are not identical, although they have the same bytes"
 
 
 _SHAPES = [((2, 3), (3,)), ((2, 3), (1, 3)), ((2, 3), (3, 2)), ((), (1,)), ((0, 3), (0, 2)), ((2, 3), (2,))]
@@ -85,9 +87,13 @@ def test_nan_is_not_equal_to_itself():
     assert _says(identical, x, x.clone()) is True, (
         "a clone with a NaN is identical: NaN == NaN is False, so ask isnan too"
     )
-    assert _says(identical, x, torch.tensor([1.0, 2.0, 3.0])) is False, "NaN and 2 are not the same: you left NaNs out"
+    other = torch.tensor([1.0, 2.0, 3.0])
+    got = [_says(identical, x, other), _says(identical, other, x)]
+    assert got == [False, False], "NaN and 2 are not the same, whichever comes first: you left NaNs out"
     assert _says(identical, x, torch.tensor([1.0, 0.0, 3.0])) is False, "NaN and 0 differ: you replaced the NaNs"
-    assert _says(identical, x, torch.tensor([_NAN, 1.0, 3.0])) is False, "the NaNs are in different places"
+    for value in (1.0, 0.0):
+        a, b = torch.tensor([value, _NAN, 3.0]), torch.tensor([_NAN, value, 3.0])
+        assert _says(identical, a, b) is False, "the NaNs are in different places"
     assert _says(identical, x, torch.tensor([2.0, _NAN, 3.0])) is False, "one NaN in common does not excuse the 2"
 
 
@@ -119,17 +125,29 @@ def test_allclose_broadcasts_and_knows_no_nan():
     assert not wrong, f"different shapes are not close, so compare them before anything broadcasts: {', '.join(wrong)}"
     x = torch.tensor([1.0, _NAN])
     assert _says(close, x, x.clone()) is True, "a NaN is close to a NaN: allclose says no unless it is asked to say yes"
-    assert _says(close, x, torch.tensor([1.0, 0.0])) is False, "NaN and 0 are not close"
-    assert _says(close, x, torch.tensor([_NAN, 1.0])) is False, "the NaNs are in different places"
+    other = torch.tensor([1.0, 0.0])
+    got = [_says(close, x, other), _says(close, other, x)]
+    assert got == [False, False], "NaN and 0 are not close, whichever comes first"
+    for value in (1.0, 0.0):
+        a, b = torch.tensor([value, _NAN]), torch.tensor([_NAN, value])
+        assert _says(close, a, b) is False, "the NaNs are in different places"
     assert _says(close, x, torch.tensor([2.0, _NAN])) is False, "one NaN in common does not excuse the 2"
 
 
 def _says(function: Any, a: torch.Tensor, b: torch.Tensor) -> bool:
     """The answer as a bool; a tensor with one bool in it will do."""
     __tracebackhide__ = True
-    mixed = ", and allclose refuses mixed dtypes" if a.dtype != b.dtype else ""
-    with explain(f"an answer is wanted for {_named(a)} and {_named(b)}, not an error{mixed}"):
-        answer = function(a, b)
+    mixed = " (allclose refuses mixed dtypes)" if a.dtype != b.dtype else ""
+    before = a.clone(), b.clone()
+    wanted = f"an answer is wanted for {_named(a)} and {_named(b)}, not an error{mixed}"
+    with explain(wanted):
+        try:
+            answer = function(a, b)
+        except AssertionError as error:
+            raise AssertionError(f"{wanted}\nAssertionError: {error}") from error
+    for x, old in zip((a, b), before, strict=True):
+        unchanged = x.shape == old.shape and torch.allclose(x, old, rtol=0, atol=0, equal_nan=True)
+        assert unchanged, f"you changed a tensor to compare it: {old.tolist()} became {x.tolist()}"
     one = isinstance(answer, torch.Tensor) and answer.dtype == torch.bool and answer.dim() == 0
     assert one or type(answer).__name__ in ("bool", "bool_"), f"the answer is one bool, you returned {answer!r}"
     return bool(answer)

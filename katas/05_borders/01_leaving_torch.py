@@ -92,7 +92,7 @@ def test_in_and_index_want_one_truth_value():
     assert all(isinstance(i, Integral) for i in got), f"find returns an index, an int: got {got}"
     assert got[0] != -1, "an equal tensor is in the list: compare values, not objects"
     assert got != [True, True], "find returns the index, not whether there is one"
-    assert got[1] != 2, "of several equal tensors find returns the first"
+    assert got != [0, 2], "of several equal tensors find returns the first"
     assert got == [0, 1], f"expected the indices 0 and 1, got {got[0]!r} and {got[1]!r}"
     with explain("find returns -1 for a tensor that is not there, it does not raise"):
         absent = [find(tensors, torch.tensor([4, 3])), find(tensors, torch.tensor([1, 5])), find([], torch.tensor([1]))]
@@ -103,10 +103,12 @@ def test_in_and_index_want_one_truth_value():
 
 
 def test_comparing_different_shapes_broadcasts_or_fails():
-    tensors = [torch.ones(3), torch.ones(2, 1), torch.ones(()), torch.ones(2, 3), torch.ones(0), torch.ones(1, 2, 3)]
-    with explain("the list holds tensors of other shapes: == fails where they do not broadcast"):
+    tensors = [torch.ones(3), torch.ones(2, 1), torch.ones(()), torch.ones(2, 3), torch.ones(1), torch.ones(1, 2, 3)]
+    with explain("the list holds tensors of other shapes, () among them: == fails where they do not broadcast"):
         got = [find(tensors, torch.ones(t.shape)) for t in tensors]
         absent = find(tensors, torch.ones(2))
+    assert all(isinstance(i, Integral) for i in [*got, absent]), f"find returns an index, an int: got {[*got, absent]}"
+    assert -1 not in got, f"each of the six is in the list, and find missed some: expected 0 to 5, got {got}"
     assert got == [0, 1, 2, 3, 4, 5], f"another shape is another tensor, == broadcasts: expected 0 to 5, got {got}"
     assert absent == -1, "no tensor of shape (2,) is in the list: another shape is another tensor"
 

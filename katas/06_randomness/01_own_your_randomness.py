@@ -64,6 +64,7 @@ def _seed_globals():
     torch.manual_seed(11)
     np.random.seed(11)
     random.seed(11)
+    _draws()  # whoever puts back only the seed does not put back the state
 
 
 def _noise(shape, seed):
@@ -97,6 +98,7 @@ def _split(n, frac, seed):
     first, second = _pair(got, "split")
     for part in (first, second):
         assert getattr(part, "dtype", None) != torch.bool, "each part of the split is a row of indices, yours is a mask"
+        assert getattr(part, "ndim", 1) == 1, f"each part of the split is 1-D, yours has the shape {tuple(part.shape)}"
     with explain("each part of the split is a row of indices, whole numbers"):
         return [operator.index(i) for i in first], [operator.index(i) for i in second]
 
@@ -120,6 +122,7 @@ def test_the_same_seed_gives_the_same_noise():
 
 @pytest.mark.parametrize("name", ["noise", "split"])
 def test_a_generator_of_your_own_leaves_the_global_ones_alone(name):
+    _noise((1,), 3) if name == "noise" else _split(4, 0.5, 3)  # what it imports, it imports here: imports may draw too
     _seed_globals()
     want = _draws()
     _seed_globals()
@@ -165,10 +168,17 @@ def test_a_replay_is_not_a_fixed_seed():
     )
 
 
-def test_torch_numpy_and_random_are_seeded_one_by_one():
+def test_torch_numpy_and_random_are_seeded_one_by_one(monkeypatch):
+    seeders = {"torch.manual_seed": (torch, "manual_seed"), "np.random.seed": (np.random, "seed")}
+    seeders["random.seed"] = (random, "seed")
+    for module, name in seeders.values():
+        monkeypatch.setattr(module, name, getattr(module, name))  # whatever seed_all does, it is put back afterwards
     with explain("seed_all(seed) must seed three libraries"):
         seed_all(0)
         first = _draws()
+    for label, (module, name) in seeders.items():
+        assert callable(getattr(module, name)), f"seed_all assigned a number to {label}: the function is to be called"
+    with explain("seed_all(seed) must seed three libraries"):
         seed_all(0)
         again = _draws()
         seed_all(4)
@@ -191,9 +201,13 @@ def test_a_split_is_bound_to_its_seed():
     )
 
 
-def test_a_split_holds_every_index_once():
-    first, second = _split(20, 0.75, 1)
+@pytest.mark.parametrize("frac", [0.75, 0.25])
+def test_a_split_holds_every_index_once(frac):
+    first, second = _split(20, frac, 1)
     both = set(first) & set(second)
-    assert not both, f"{sorted(both)} are in both parts: cut one shuffle in two, do not shuffle twice"
+    assert not both, (
+        f"{sorted(both)} are in both parts: cut one shuffle in two (two shuffles overlap, so do draws with replacement)"
+    )
     assert sorted(first + second) == list(range(20)), f"each of 0 to 19 comes once, yours: {sorted(first + second)}"
-    assert len(first) == 15, f"split(20, 0.75, seed) puts 15 indices into the first part, yours puts {len(first)}"
+    k = int(20 * frac)
+    assert len(first) == k, f"split(20, {frac}, seed) puts {k} indices into the first part, yours puts {len(first)}"

@@ -65,11 +65,18 @@ def _adjacency(edges, n):
     """The learner's matrix, and a dense float32 copy of it."""
     edges = torch.tensor(edges)
     before = edges.clone()
-    with explain(f"adjacency could not build the matrix ({_ORDER})"):
+    with explain(f"adjacency could not build the matrix ({_ORDER}; values are (nnz,))"):
         A = adjacency(edges, n)
     assert isinstance(A, torch.Tensor), f"adjacency returns a sparse tensor, yours is {type(A).__name__}"
     assert A.layout == torch.sparse_coo, f"adjacency returns a sparse COO tensor, the layout of yours is {A.layout}"
     assert torch.equal(edges, before), "adjacency changed the edges that it was given"
+    # Nobody has checked them, and to_dense() would write outside its memory.
+    for row, size in zip(A._indices().tolist(), A.shape, strict=False):
+        outside = [i for i in row if not 0 <= i < size]
+        assert not outside, (
+            f"your matrix is {tuple(A.shape)}, and has entries outside of it, at index {outside}: "
+            "nobody checks that, unless you pass check_invariants=True"
+        )
     return A, A.to_dense().float()
 
 
@@ -117,6 +124,8 @@ def test_values_need_a_coalesced_tensor():
 
 def test_an_entry_is_not_an_edge():
     A = _graph()
+    with explain("n_edges takes a sparse COO tensor, coalesced already or not"):
+        n_edges(A.coalesce())
     with explain(_REFUSE):
         n = n_edges(A)
     assert not isinstance(n, str), "n_edges returns an int, yours is str"

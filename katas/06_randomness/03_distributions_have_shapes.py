@@ -45,12 +45,14 @@ under_test(globals())
 _ADD_UP = "add the log densities of a row up"
 _CUT = "it is not in your draw, or the graph was cut on the way (detach, sample, no_grad)"
 _A_VARIANCE = "you took sigma for a variance: it is the standard deviation"
+_SQUARED = "you put sigma ** 2 where the standard deviation belongs: that is sigma itself"
 
 
 def _actions(logits, n):
     before = logits.clone()
     with explain(
-        f"sample_actions(logits, {n}) must work for any logits: a sample shape is (n,), and logits= is not probs"
+        f"sample_actions(logits, {n}) must work for any logits: a sample shape is (n,), logits= is not probs, "
+        "and classes have no rsample"
     ):
         actions = sample_actions(logits, n)
     assert isinstance(actions, torch.Tensor), f"sample_actions returns a tensor, yours is {type(actions).__name__}"
@@ -107,12 +109,19 @@ def test_a_row_is_one_event():
     for B in (2, 1):
         got = _log_prob(mu, sigma, torch.zeros(B, 3))
         want = torch.full((B,), -2.7568)
-        check_tensor(got, want, f"at the mean of 3 standard normals: 3 * log(1 / sqrt(2 pi)); {_ADD_UP}", atol=1e-3)
+        check_tensor(
+            got,
+            want,
+            f"at the mean of 3 standard normals: 3 * log(1 / sqrt(2 pi)), no constant left out; {_ADD_UP}",
+            atol=1e-3,
+        )
     mu, sigma = torch.tensor([1.0, -2.0, 0.0]), torch.tensor([0.5, 2.0, 1.0])
     x = torch.tensor([[1.0, 0.0, 1.0], [2.0, -2.0, 0.0], [1.0, -2.0, -3.0], [0.0, 4.0, 0.5]])
     got = _log_prob(mu, sigma, x)
     variance = torch.tensor([-1.5, -1.0, -4.5, -10.125]) - 2.7568
+    squared = torch.tensor([-0.625, -8.0, -4.5, -9.25]) - 2.7568
     assert not torch.allclose(got, variance, atol=1e-3), _A_VARIANCE
+    assert not torch.allclose(got, squared, atol=1e-3), _SQUARED
     want = torch.tensor([-1.0, -2.0, -4.5, -6.625]) - 2.7568
     check_tensor(got, want, "a row's log density: each column has its own mu and sigma", atol=1e-3)
 
@@ -121,6 +130,7 @@ def test_a_density_may_exceed_one():
     got = _log_prob(torch.tensor([0.5]), torch.tensor([0.1]), torch.tensor([[0.5], [0.7]]))
     peak, other = got.tolist()
     assert abs(peak - 0.2323) > 1e-3, _A_VARIANCE
+    assert abs(peak - 3.6862) > 1e-3, _SQUARED
     cut = abs(peak) < 1e-3 and abs(other + 0.6164) < 1e-3
     assert not cut, "a log density may be positive, as a density may exceed 1: you cut it off at 0"
     check_tensor(got, torch.tensor([1.3836, -0.6164]), "log density of Normal(0.5, 0.1) at 0.5 and 0.7", atol=1e-3)
@@ -145,6 +155,8 @@ def test_the_gradient_passes_through_a_sample():
     assert to_mu.any(), "a gradient of 0 reaches mu: torch.normal has a backward, but it is 0"
     check_tensor(to_mu, weights, "moving mu moves the draw by as much, so dz/dmu is 1", rtol=1e-4)
     noise = (z.detach() - mu.detach()) / sigma.detach()
+    assert not torch.allclose(to_sigma, weights * noise / 2, rtol=1e-3, atol=1e-3), _A_VARIANCE
+    assert not torch.allclose(to_sigma, weights * noise * 2, rtol=1e-3, atol=1e-3), _SQUARED
     check_tensor(to_sigma, weights * noise, "dz/dsigma is the standard normal noise of the draw", rtol=1e-3, atol=1e-3)
 
 

@@ -15,7 +15,6 @@ torch answer as on other machines, so ask torch, and ask each time.
 https://docs.pytorch.org/docs/stable/tensor_attributes.html
 """
 
-from types import SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -41,14 +40,18 @@ def on_device(x: torch.Tensor, device: str | torch.device) -> bool:
 # ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
 under_test(globals())
 
+_CALL = "pick_device raised an error: ask torch what there is, a call to the GPU itself fails where there is none"
+
 
 def _picked_on(*, cuda, built, devices=2):
     """What pick_device answers on a pretended machine."""
     with (
         pretend_machine(cuda=cuda, built=built, devices=devices),
         mock.patch("torch.cuda.current_device", return_value=0),
+        mock.patch("torch.cuda.get_device_name", return_value="a pretended GPU"),
+        mock.patch("torch.cuda.mem_get_info", return_value=(1, 1)),
         mock.patch("torch.accelerator.current_device_index", return_value=0),
-        explain("pick_device must only ask torch what there is: a call to the GPU itself fails where there is none"),
+        explain(_CALL),
     ):
         got = pick_device()
     assert isinstance(got, torch.device), f"pick_device returns a torch.device, yours returned {got!r}"
@@ -62,9 +65,17 @@ def _asked(x, device):
     return got
 
 
-def _at(device):
+class _At:
     """Stands for a tensor on a device that this machine may not have."""
-    return SimpleNamespace(device=torch.device(device))
+
+    def __init__(self, device):
+        self.device = torch.device(device)
+
+    def __repr__(self):
+        return f"<a tensor on {self.device}>"
+
+    def __getattr__(self, name):
+        raise AttributeError(f"look at nothing of x but x.device, not at x.{name}")
 
 
 @pytest.mark.myth(
@@ -91,7 +102,7 @@ def test_a_gpu_is_picked_where_there_is_one(devices):
 
 
 def test_the_picked_device_holds_a_tensor_here():
-    with explain("pick_device must only ask torch what there is: a call to the GPU itself fails where there is none"):
+    with explain(_CALL):
         device = pick_device()
     with explain(f"pick_device returned {device!r}, but no tensor can be made there on this machine"):
         x = torch.ones(2, device=device)
@@ -112,17 +123,17 @@ def test_a_device_is_not_a_string():
 @pytest.mark.parametrize("index", [0, 1])
 def test_a_device_without_index_means_all_of_its_kind(index):
     for device in ("cuda", torch.device("cuda")):
-        assert _asked(_at(f"cuda:{index}"), device), (
+        assert _asked(_At(f"cuda:{index}"), device), (
             f"a tensor on cuda:{index} is on 'cuda', but torch.device('cuda') == torch.device('cuda:{index}') is False"
         )
 
 
 def test_an_index_means_just_that_one():
     for index in (0, 1, 10):
-        x = _at(f"cuda:{index}")
+        x = _At(f"cuda:{index}")
         for other in {0, 1, 10} - {index}:
             assert not _asked(x, f"cuda:{other}"), (
                 f"a tensor on cuda:{index} is not on 'cuda:{other}': compare the index"
             )
         assert _asked(x, torch.device("cuda", index)), f"a tensor on cuda:{index} is on torch.device('cuda', {index})"
-    assert not _asked(_at("xpu:1"), "cuda:1"), "xpu:1 is not cuda:1: compare the type too"
+    assert not _asked(_At("xpu:1"), "cuda:1"), "xpu:1 is not cuda:1: compare the type too"

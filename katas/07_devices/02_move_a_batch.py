@@ -54,6 +54,15 @@ def _moved(batch, device="meta"):
         return move(batch, device)
 
 
+def _built(batch, kind):
+    """What move makes of a container; Python's TypeError is about how it was built."""
+    with explain(f"move(batch, 'meta') must work for this batch: {batch!r}"):
+        try:
+            return move(batch, "meta")
+        except TypeError as error:
+            raise AssertionError(f"a {kind} broke your move: {_BUILT}\nTypeError: {error}") from error
+
+
 def _check_moved(got, x, where):
     """`got` is what x.to('meta') is."""
     if isinstance(got, torch.Tensor):
@@ -74,13 +83,17 @@ def test_tensors_may_lie_deep_and_other_leaves_stay():
     x, y = _tensors()
     other = object()
     leaves = {"name": "cat", "count": 0, "missing": None, "other": other, 7: 0.5}
-    got = _moved({"x": x, "inner": {"y": y, "list": [x, {"y": y}]}, "empty": [], **leaves})
+    number, nothing = torch.tensor(2.5), torch.zeros(0, 3)
+    tensors = {"x": x, "number": number, "nothing": nothing}
+    got = _moved({**tensors, "inner": {"y": y, "list": [x, {"y": y}]}, "empty": [], **leaves})
     assert isinstance(got, dict), f"a dict stays a dict, yours became {type(got).__name__}"
-    assert list(got) == ["x", "inner", "empty", *leaves], f"the keys stay as they were, yours are {list(got)}"
+    assert list(got) == [*tensors, "inner", "empty", *leaves], f"the keys stay as they were, yours are {list(got)}"
     for key, leaf in leaves.items():
         assert got[key] is leaf, f"what is no tensor stays as it is: {leaf!r} became {got[key]!r}"
     assert got["empty"] == [], f"an empty list stays an empty list, yours became {got['empty']!r}"
     _check_moved(got["x"], x, "a tensor in a dict")
+    _check_moved(got["number"], number, "a 0-dim tensor")
+    _check_moved(got["nothing"], nothing, "a tensor without values")
     with explain("the inner containers of the batch are no longer what they were"):
         inner, last = got["inner"], got["inner"]["list"]
         deep = [(inner["y"], y, "dict in a dict"), (last[0], x, "list in a dict"), (last[1]["y"], y, "dict in a list")]
@@ -110,6 +123,8 @@ def test_a_tensor_that_is_there_already_is_not_copied():
     got = _moved(x, "cpu")
     check_tensor(got, x, "move(x, 'cpu') is x on the CPU")
     assert got is x, "x was on the CPU already: you copied it for nothing, `.to` alone would not"
+    turned = x.t()
+    assert _moved(turned, "cpu") is turned, "x.t() was on the CPU already: you copied it for nothing"
     got = _moved({"x": x, "inner": (x, y)}, torch.device("cpu"))
     with explain("the batch is no longer what it was"):
         outer, inner = got["x"], got["inner"][1]
@@ -123,20 +138,20 @@ def test_a_tensor_that_is_there_already_is_not_copied():
 @pytest.mark.parametrize("kind", [list, tuple])
 def test_a_list_stays_a_list_and_a_tuple_a_tuple(kind):
     x, y = _tensors()
-    with explain(f"a {kind.__name__} broke your move: {_BUILT}"):
-        got = move(kind([x, (y, "cat")]), "meta")
+    got = _built(kind([x, (y, "cat"), None, (y,)]), kind.__name__)
     assert type(got) is kind, f"a {kind.__name__} stays a {kind.__name__}, yours became a {type(got).__name__}"
-    assert len(got) == 2, f"the {kind.__name__} had 2 items, yours has {len(got)}"
+    assert len(got) == 4, f"the {kind.__name__} had 4 items, yours has {len(got)}"
     _check_moved(got[0], x, f"a tensor in a {kind.__name__}")
     assert type(got[1]) is tuple, f"a tuple in a {kind.__name__} stays a tuple, yours became a {type(got[1]).__name__}"
     assert got[1][1:] == ("cat",), f"(tensor, 'cat') in a {kind.__name__} keeps its 'cat'"
     _check_moved(got[1][0], y, f"a tensor in a tuple in a {kind.__name__}")
+    assert got[2] is None, f"a None in a {kind.__name__} stays None, yours became {got[2]!r}"
+    assert isinstance(got[3], tuple), f"a tuple of one stays a tuple, yours became a {type(got[3]).__name__}"
 
 
 def test_a_namedtuple_takes_its_fields_one_by_one():
     x, y = _tensors()
-    with explain(f"a namedtuple broke your move: {_BUILT}"):
-        got = move([_Sample(image=x, label={"y": y})], "meta")
+    got = _built([_Sample(image=x, label={"y": y})], "namedtuple")
     assert isinstance(got, list), f"a list stays a list, yours became a {type(got).__name__}"
     assert len(got) == 1, f"the list held one namedtuple, yours holds {len(got)} things"
     assert isinstance(got[0], _Sample), (

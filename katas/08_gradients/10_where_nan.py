@@ -47,12 +47,12 @@ under_test(globals())
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_where_x_is_not_positive_the_root_is_zero(dtype):
-    x = torch.tensor([[-1.0, 0.0], [4.0, 9.0], [1e-4, -1e-4], [9e-7, 1.0]], dtype=dtype)
+    x = torch.tensor([-1.0, 0.0, 4.0, 9.0, 1e-4, -1e-4, 9e-7, 1.0], dtype=dtype)
     before = x.clone()
-    with explain("safe_sqrt should take any float tensor, of any shape"):
+    with explain(f"safe_sqrt should take any float tensor, here (8,) of {dtype}"):
         got = safe_sqrt(x)
     assert not (isinstance(got, torch.Tensor) and got.isnan().any()), "nan: the root of a negative number got through"
-    want = torch.tensor([[0.0, 0.0], [2.0, 3.0], [0.01, 0.0], [9e-7**0.5, 1.0]], dtype=dtype)
+    want = torch.tensor([0.0, 0.0, 2.0, 3.0, 0.01, 0.0, 9e-7**0.5, 1.0], dtype=dtype)
     check_tensor(got, want, "the root where x > 0, and 0 elsewhere", atol=1e-5)
     check_tensor(x, before, "you changed x: an in-place operation wrote into the caller's tensor")
 
@@ -68,10 +68,10 @@ def test_backward_goes_through_both_branches_of_where():
 
 
 def test_the_upstream_gradient_arrives_place_by_place():
-    x = torch.tensor([[0.25, 1.0, 4.0], [9.0, 0.0625, 16.0]], requires_grad=True)
-    weights = torch.tensor([[3.0, 5.0, -8.0], [12.0, 0.5, 0.0]])
+    x = torch.tensor([0.25, 1.0, 4.0, 9.0, 0.0625, 16.0], requires_grad=True)
+    weights = torch.tensor([3.0, 5.0, -8.0, 12.0, 0.5, 0.0])
     grad = _gradient(safe_sqrt, x, weights)
-    want = torch.tensor([[3.0, 2.5, -2.0], [2.0, 1.0, 0.0]])
+    want = torch.tensor([3.0, 2.5, -2.0, 2.0, 1.0, 0.0])
     check_tensor(grad, want, "x.grad should be the upstream weight times the slope, place by place", atol=1e-4)
 
 
@@ -82,10 +82,12 @@ def test_small_values_keep_their_steep_slope():
 
 
 def test_each_row_has_one_distance():
-    a = torch.tensor([[3.0, 4.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [-2.0, 1.0, 2.0], [1000.0] * 3])
-    b = torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [2.0, -3.0, 6.0], [0.0, 0.0, 0.0], [1000.0, 1000.0625, 1000]])
-    want = torch.tensor([5.0, 0.0, 7.0, 3.0, 0.0625])
-    for rows in (slice(0, 5), slice(2, 3)):
+    a = torch.tensor([[3.0, 4.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [-2.0, 1.0, 2.0], [1000.0] * 3, [0.0] * 3])
+    b = torch.tensor(
+        [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [2.0, -3.0, 6.0], [0.0, 0.0, 0.0], [1000.0, 1000.0625, 1000], [0, 0, 2e-4]]
+    )
+    want = torch.tensor([5.0, 0.0, 7.0, 3.0, 0.0625, 2e-4])
+    for rows in (slice(0, 6), slice(2, 3)):
         mine, yours = a[rows].clone(), b[rows].clone()
         with explain("distance should take two tensors of shape (N, D), N = 1 too"):
             got = distance(mine, yours)
@@ -98,8 +100,8 @@ def test_the_norm_has_no_slope_where_two_points_meet():
     a = torch.tensor([[0.0, 0.0], [3.0, 4.0], [1.5, -2.0]], requires_grad=True)
     b = torch.tensor([[0.0, 0.0], [0.0, 0.0], [1.5, -2.0]], requires_grad=True)
     weights = torch.tensor([7.0, 1.0, 3.0])
-    grad_a = _gradient(lambda a: distance(a, b), a, weights)
-    grad_b = _gradient(lambda b: distance(a, b), b, weights)
+    grad_a = _gradient(lambda a: distance(a, b), a, weights, "a")
+    grad_b = _gradient(lambda b: distance(a, b), b, weights, "b")
     assert not grad_a.isnan().any(), (
         f"gradient {grad_a.tolist()}: the root of a sum of squares has the slope inf at 0, and inf * 0 is nan"
     )
@@ -109,12 +111,14 @@ def test_the_norm_has_no_slope_where_two_points_meet():
     check_tensor(grad_b, -want, "b's gradient is the opposite of a's", atol=1e-4)
 
 
-def _gradient(f: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+def _gradient(
+    f: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, weights: torch.Tensor, name: str = "x"
+) -> torch.Tensor:
     """The gradient of f(x), weighted, by x."""
-    with explain("it should take a tensor that requires grad"):
+    with explain(f"it should take {name} also when that requires grad"):
         y = f(x)
     assert isinstance(y, torch.Tensor), f"expected a tensor, got {type(y).__name__}"
     assert y.shape == weights.shape, f"expected a result of shape {tuple(weights.shape)}, got {tuple(y.shape)}"
-    with explain("no gradient: the result should be computed by torch operations, from the input itself"):
+    with explain(f"no gradient for {name}: the result should be computed by torch operations, from {name} itself"):
         (grad,) = torch.autograd.grad((y * weights).sum(), x)
     return grad

@@ -5,7 +5,7 @@ must be read right. `torchvision.datasets.MNIST(root).data` are raw bytes, uint8
 A transform never touches `.data`, so the scaling is yours to do: the mean pixel is 0.1307 of 255, the spread 0.3081.
 
 The loop is always the same: take a batch, `model(batch)`, a loss against the labels, `zero_grad()`, `backward()`,
-`step()`. Three things go wrong without any error. Data in a fixed order makes the net forget what it saw first. A
+`step()`. Three things go wrong without any error. Data sorted by label makes the net forget what it saw first. A
 forgotten `zero_grad()` adds up the gradients of all batches so far. And a net that is measured in train mode is another
 net than the one that you will use: dropout is on, and batch norm looks at the neighbours in the batch.
 
@@ -48,8 +48,8 @@ def make_net() -> nn.Module:
 def train(images: torch.Tensor, labels: torch.Tensor, epochs: int = 1) -> nn.Module:
     """A net trained on these images (uint8, (N, 28, 28)) and labels (int64, (N,)), and on nothing else.
 
-    It sees the images in a new random order in every epoch. The last test leaves `epochs` at its default: change the
-    default if you need more of them.
+    The net sees the images in a random order. The last test leaves `epochs` at its default: change the default if you
+    need more of them.
     """
     raise NotImplementedError("make a net, train it, return it")
 
@@ -57,8 +57,7 @@ def train(images: torch.Tensor, labels: torch.Tensor, epochs: int = 1) -> nn.Mod
 def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
     """The share (0 to 1) of `images` (uint8, (N, 28, 28), any N) to which `model` gives the highest logit at `labels`.
 
-    Measured in eval mode, without gradients. Afterwards every module inside the model is in the mode, train or eval,
-    in which it was before: also a part that was in another mode than the rest.
+    Measured in eval mode, without gradients. Afterwards the model is in the mode, train or eval, in which it came.
     """
     raise NotImplementedError("measure the share of right answers")
 
@@ -106,15 +105,19 @@ def _answers(model, images):
 
 @functools.cache
 def _practice():
-    """A short training on 512 clock digits, sorted by label, under watch."""
+    """A short training on 512 clock digits, sorted by label, under watch; a longer one where that was too short."""
     labels = torch.arange(512) * 10 // 512
     images = clock_digits(labels)
     given = images.clone()
-    with locked_test_split(), stale_gradients_found(), batches_noted() as seen:
-        model = _trained(images, labels.clone(), epochs=12)
-    changed = not torch.equal(images, given)
-    assert not changed, "train() changed the images that it was given"
-    return _answers(model, given), labels, seen
+    for epochs in (12, 40):
+        with locked_test_split(), stale_gradients_found(), batches_noted() as seen:
+            model = _trained(images, labels.clone(), epochs=epochs)
+        changed = not torch.equal(images, given)
+        assert not changed, "train() changed the images that it was given"
+        answers = _answers(model, given)
+        if (answers == labels).double().mean().item() > 0.5:
+            break
+    return answers, labels, seen, epochs
 
 
 def test_pixels_are_bytes_that_must_become_small_floats():
@@ -161,15 +164,16 @@ def test_accuracy_counts_images_not_batches():
     labels = torch.arange(2053) % 10
     images = clock_digits(labels)
     labels[-41:] = (labels[-41:] + 3) % 10
-    for n, right in ((2053, 2012), (41, 0), (2000, 2000), (1, 1)):
+    for n, right in ((2000, 2000), (2053, 2012), (41, 0), (1, 1)):
         images_n, labels_n = (images[-n:], labels[-n:]) if n == 41 else (images[:n], labels[:n])
         with explain(f"accuracy() did not get through {n} images; the error is below"):
             got = accuracy(_Reader(), images_n, labels_n)
         assert isinstance(got, float), f"accuracy() returns a Python float, got {type(got).__name__}"
         assert got <= 1, f"accuracy() is a share from 0 to 1, not percent or a count: got {got}"
+        short = "Is a short last batch weighed like a full one, or left out?"
+        own = "Compare the answer to each image with its own label"
         assert abs(got - right / n) < 1e-6, (
-            f"{right} of {n} images are right, {right / n:.6f}; you said {got:.6f}. Is a short last batch weighed like "
-            "a full one, or left out?"
+            f"{right} of {n} images are right, {right / n:.6f}; you said {got:.6f}. {short if n == 2053 else own}"
         )
 
 
@@ -188,38 +192,30 @@ def test_measuring_leaves_no_trace(training):
     assert model.modes == {False}, "accuracy() measured a net in train mode, with dropout on: eval mode, all of it"
     assert model.grads == {False}, "accuracy() recorded a graph for backward: memory and time for nothing"
     kind = {True: "train", False: "eval"}
-    whole, part = model.training, model.part.training
-    assert whole is training, f"the model came in {kind[training]} mode and left in {kind[not training]} mode"
-    assert part is not training, (
-        f"a part of the model was in {kind[not training]} mode, as when it is frozen, and is in {kind[training]} mode "
-        "now: note the mode of every module, not only of the whole"
-    )
+    assert model.training is training, f"the model came in {kind[training]} mode and left in {kind[not training]} mode"
 
 
 @pytest.mark.time_limit(300)
-def test_training_sees_the_data_in_a_new_order_every_epoch():
-    _, labels, seen = _practice()
-    if not seen or len(seen[0][0]) >= len(labels):
+def test_training_shuffles_the_images():
+    _, labels, seen, _ = _practice()
+    if not seen or len(seen[0]) >= len(labels):
         return  # one batch is the whole data (or a net that is called in an unusual way): no order to look at
-    order = torch.cat([digits for digits, _ in seen])[: len(labels)].double()
+    order = torch.cat(seen)[: len(labels)].double()
     drift = torch.stack([order, torch.arange(len(order)).double()]).corrcoef()[0, 1].abs().item()
-    kinds = sum(len(set(digits.tolist())) for digits, _ in seen) / len(seen)
-    sizes = sum(len(digits) for digits, _ in seen) / len(seen)
+    kinds = sum(len(set(digits.tolist())) for digits in seen) / len(seen)
+    sizes = sum(len(digits) for digits in seen) / len(seen)
     assert drift < 0.5, "the images came in the order in which they were given: shuffle them"
     assert sizes < 16 or kinds > 5, "each batch held only one or two kinds of digits: shuffle images, not batches"
-    sums = [total for _, total in seen]
-    again = any(sums[period:] == sums[:-period] for period in range(1, len(sums) // 2 + 1))
-    assert not again, "every epoch had the same batches in the same order: shuffle anew in each"
 
 
 @pytest.mark.time_limit(300)
 def test_training_learns_what_it_is_given():
-    answers, labels, _ = _practice()
+    answers, labels, _, epochs = _practice()
     kinds, share = set(answers.tolist()), (answers == labels).double().mean().item()
     assert len(kinds) > 1, f"your net says {kinds.pop()} to every image: it learnt nothing"
     assert share > 0.5, (
-        f"after 12 epochs on 512 clock digits your net reads {share:.0%} of them right: do the labels still belong to "
-        "their images, does the optimizer step the weights of that net, and is it that net that you return?"
+        f"after {epochs} epochs on 512 clock digits your net reads {share:.0%} of them right: do the labels still "
+        "belong to their images, does the optimizer step the weights of that net, and is it that net that you return?"
     )
 
 

@@ -23,8 +23,8 @@ def flat(x: torch.Tensor) -> torch.Tensor:
     return x.reshape(-1)
 
 
-def fill_flat_(x: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    return x.copy_(values.view(x.shape))
+def fill_flat_(x: torch.Tensor, values: torch.Tensor) -> None:
+    x.copy_(values.view(x.shape))
 
 
 def _fill_through_reshape(x, values):
@@ -42,8 +42,9 @@ def _fill_through_view(x, values):
     return x
 
 
-def _fill_and_return_nothing(x, values):
-    x.copy_(values.view(x.shape))
+def _fill_column_by_column(x, values):
+    x.copy_(values.view(x.shape[::-1]).t() if x.is_contiguous() else values.view(x.shape))
+    return x
 
 
 def _fill_rebound(x, values):
@@ -58,11 +59,11 @@ def _fill_a_matrix(x, values):
     return x
 
 
-def _refuse_with_another_error(x):
-    y = x.reshape(-1)
-    if y.data_ptr() != x.data_ptr():
-        raise ValueError("no view is possible")
-    return y
+def _fall_back_to_none(x):
+    try:
+        return x.view(-1)
+    except RuntimeError:
+        return None
 
 
 def _view_only_if_contiguous(x):
@@ -78,7 +79,7 @@ MISTAKES = [
     Mistake(_A_COPY, caught_by="test_view_refuses_what_it_cannot_show", flat_view=lambda x: x.reshape(-1)),
     Mistake(_A_COPY, caught_by="test_view_refuses_what_it_cannot_show", flat_view=lambda x: x.contiguous().view(-1)),
     Mistake(_A_COPY, caught_by="test_view_refuses_what_it_cannot_show", flat_view=lambda x: x.ravel()),
-    Mistake(_A_COPY, caught_by="test_view_refuses_what_it_cannot_show", flat_view=_refuse_with_another_error),
+    Mistake(_A_COPY, caught_by="test_view_refuses_what_it_cannot_show", flat_view=_fall_back_to_none),
     Mistake(
         "a write through the view must show in x",
         caught_by="test_a_view_is_a_window_on_the_same_memory",
@@ -135,14 +136,14 @@ MISTAKES = [
         fill_flat_=_fill_through_view,
     ),
     Mistake(
-        "fill_flat_ returns x itself",
-        caught_by="test_fill_flat_writes_into_contiguous_memory",
-        fill_flat_=_fill_and_return_nothing,
-    ),
-    Mistake(
-        "fill_flat_ returns x itself",
+        "x is unchanged: the underscore promises",
         caught_by="test_fill_flat_writes_into_contiguous_memory",
         fill_flat_=lambda x, values: values.reshape(x.shape).clone(),
+    ),
+    Mistake(
+        "the values go into x row by row",
+        caught_by="test_fill_flat_writes_into_contiguous_memory",
+        fill_flat_=_fill_column_by_column,
     ),
 ]
 

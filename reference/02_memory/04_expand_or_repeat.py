@@ -10,6 +10,7 @@ Writing is where it bites: torch refuses to write to the whole, but not to a par
 back a window on the source.
 """
 
+import numpy as np
 import torch
 
 from dojo import Mistake
@@ -97,6 +98,11 @@ MISTAKES = [
         "keeps the dtype and the order of x",
         caught_by=_EACH,
         repeat_each=lambda x, n: torch.outer(x.double(), torch.ones(n).double()).flatten(),
+    ),
+    Mistake(
+        "keeps the dtype and the order of x",
+        caught_by=_EACH,
+        repeat_each=lambda x, n: torch.from_numpy(np.repeat(x.tolist(), n)),
     ),
     Mistake("could not be computed", caught_by=_EACH, repeat_each=lambda x, n: x.expand(n)),
 ]

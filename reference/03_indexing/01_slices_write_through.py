@@ -80,6 +80,12 @@ def _swap_by_adding(x, i, j):
     x[i] -= x[j]
 
 
+def _swap_through_a_list(x, i, j):
+    kept = x[i].tolist()
+    x[i] = x[j]
+    x[j] = torch.tensor(kept)
+
+
 def _swap_matrices_only(x, i, j):
     kept = x[i, :].clone()
     x[i, :] = x[j, :]
@@ -111,6 +117,10 @@ def _swap_through_float(x, i, j):
     x[j] = first
 
 
+def _swap_all_between(x, i, j):
+    x[i : j + 1] = x[i : j + 1].flip(0)
+
+
 _WINDOW = "test_a_slice_is_a_window"
 _MASK = "test_an_assignment_through_a_mask_writes_to_x"
 _SWAP = "test_swapping_rows_needs_a_copy"
@@ -136,7 +146,7 @@ MISTAKES = [
         caught_by="test_a_slice_follows_the_strides",
         corner=lambda x, n: x.contiguous()[:n, :n],
     ),
-    Mistake("indexing with a mask makes one", caught_by=_MASK, zero_column_=_zero_in_a_copy),
+    Mistake("indexing with a mask makes a copy", caught_by=_MASK, zero_column_=_zero_in_a_copy),
     Mistake("x is unchanged", caught_by=_MASK, zero_column_=_zero_in_a_new_tensor),
     Mistake("you gave x other memory", caught_by=_MASK, zero_column_=_zero_by_new_data),
     Mistake("you changed other columns", caught_by=_MASK, zero_column_=_zero_whole_rows),
@@ -150,10 +160,12 @@ MISTAKES = [
     ),
     Mistake("one row is there twice", caught_by=_SWAP, swap_rows_=_swap_as_a_tuple),
     Mistake("one row is there twice", caught_by=_SWAP, swap_rows_=_swap_with_a_window),
+    Mistake("rows 0 and 2 trade places", caught_by=_SWAP, swap_rows_=_swap_through_a_list),
     Mistake("it was not x itself", caught_by=_SWAP, swap_rows_=_swap_in_a_new_tensor),
-    Mistake("rows 0 and 2 trade places, row 1 stays", caught_by=_SWAP, swap_rows_=_swap_by_adding),
+    Mistake("rows 0 and 2 trade places", caught_by=_SWAP, swap_rows_=_swap_by_adding),
     Mistake("you gave x other memory", caught_by=_SWAP, swap_rows_=_swap_by_new_data),
     Mistake("trade places, exactly", caught_by=_ONE, swap_rows_=_swap_through_float),
-    Mistake("x[0] has no columns", caught_by=_ONE, swap_rows_=_swap_matrices_only),
+    Mistake("and the others stay", caught_by=_ONE, swap_rows_=_swap_all_between),
+    Mistake("is one value and has no columns", caught_by=_ONE, swap_rows_=_swap_matrices_only),
     Mistake("one value is there twice", caught_by=_ONE, swap_rows_=_swap_single_values_as_a_tuple),
 ]

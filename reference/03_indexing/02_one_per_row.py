@@ -11,6 +11,7 @@ that it will not for ever).
 """
 
 import torch
+import torch.nn.functional as F
 
 from dojo import Mistake
 
@@ -43,19 +44,25 @@ MISTAKES = [
     Mistake("every label from every row", caught_by=_PICK, pick=lambda p, y: p[:, y]),
     Mistake("you returned a column (N, 1)", caught_by=_PICK, pick=lambda p, y: p.gather(1, y[:, None])),
     Mistake("pick(p, y) failed", caught_by=_PICK, pick=lambda p, y: p.gather(1, y)),
-    Mistake("you picked whole rows", caught_by=_PICK, pick=lambda p, y: p[y % len(p)]),
+    Mistake("you returned all columns", caught_by=_PICK, pick=lambda p, y: p * F.one_hot(y, p.shape[1])),
+    Mistake("you returned all columns", caught_by=_PICK, pick=lambda p, y: p[y % len(p)]),
     Mistake("p[0, 2], p[1, 0], p[2, 3]", caught_by=_PICK, pick=lambda p, y: p.gather(1, y[None]).squeeze(0)),
     Mistake(
         "p[0, 2], p[1, 0], p[2, 3]",
         caught_by=_PICK,
         pick=lambda p, y: p.gather(1, y[:, None]).squeeze(1).float(),
     ),
-    Mistake("your squeeze ate the batch", caught_by=_ONE_ROW, pick=lambda p, y: p.gather(1, y[:, None]).squeeze()),
+    Mistake("the batch dimension is gone", caught_by=_ONE_ROW, pick=lambda p, y: p.gather(1, y[:, None]).squeeze()),
     Mistake("you got pairs", caught_by=_PAIRS, grid=lambda x, rows, cols: x[rows, cols]),
     Mistake("they make no pairs", caught_by=_GRID, grid=lambda x, rows, cols: x[rows, cols]),
     Mistake("each at the columns 0 and 2", caught_by=_PAIRS, grid=lambda x, rows, cols: x[rows][cols % 2]),
     Mistake("the rows come first", caught_by=_GRID, grid=lambda x, rows, cols: x[rows, cols[:, None]]),
     Mistake("in that order, and column 1 twice", caught_by=_GRID, grid=_grid_by_masks),
+    Mistake(
+        "in that order, and column 1 twice",
+        caught_by=_GRID,
+        grid=lambda x, rows, cols: torch.tensor([[x[i, j].item() for j in cols] for i in rows]),
+    ),
     Mistake(
         "R is 1, and the dimension stays",
         caught_by=_GRID,
@@ -86,7 +93,7 @@ MISTAKES = [
     ),
     Mistake("keeps the last two values", caught_by=_INTEGERS, keep=lambda x, mask: x * mask),
     Mistake(
-        "your squeeze ate the dimension",
+        "and its dimension is gone",
         caught_by="test_a_mask_that_keeps_one_value_gives_a_tensor_of_one",
         keep=lambda x, mask: x[mask.nonzero().squeeze()],
     ),

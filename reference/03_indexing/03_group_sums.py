@@ -83,6 +83,7 @@ _EMPTY_MEAN = "test_the_mean_of_nothing_is_zero_by_zero"
 MISTAKES = [
     Mistake("you end at the largest index in g", caught_by=_COUNTS, counts=lambda g, n: torch.bincount(g)),
     Mistake("0 stands once in g", caught_by=_COUNTS, counts=_count_by_adding_one),
+    Mistake("counts are whole numbers", caught_by=_COUNTS, counts=lambda g, n: torch.bincount(g, minlength=n) / len(g)),
     Mistake("0 stands once in g", caught_by=_COUNTS, counts=lambda g, n: g.unique(return_counts=True)[1]),
     Mistake("of each group one row was kept", caught_by=_SUM, group_sum=_sum_by_adding_to_an_index),
     Mistake("of each group one row was kept", caught_by=_SUM, group_sum=_sum_by_scatter),

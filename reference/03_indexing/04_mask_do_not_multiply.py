@@ -31,6 +31,10 @@ def _fill_in_place(x, mask, v):
     return x
 
 
+def _fill_with_a_whole_number(x, mask, v):
+    return x.masked_fill(mask, int(v) if abs(v) < 1e9 else v)
+
+
 def _mean_in_place(x, mask):
     x[~mask] = 0
     return x.sum() / mask.sum()
@@ -57,12 +61,12 @@ MISTAKES = [
         caught_by=_FILL_NAN,
         fill=lambda x, mask, v: torch.where(mask, v, x.float()),
     ),
-    Mistake("it is not a number, to be subtracted", caught_by=_BOOL, invert=lambda mask: (1 - mask).bool()),
-    Mistake("it is not a number, to be subtracted", caught_by=_BOOL, invert=lambda mask: 1 - mask),
+    Mistake("neither a number, to be subtracted", caught_by=_BOOL, invert=lambda mask: (1 - mask).bool()),
+    Mistake("neither a number, to be subtracted", caught_by=_BOOL, invert=lambda mask: 1 - mask),
     Mistake("you changed the mask", caught_by=_BOOL, invert=lambda mask: mask.logical_not_().bool()),
     Mistake("each True becomes False", caught_by=_BOOL, invert=lambda mask: 1 - mask.int()),
-    Mistake("you flipped eight bits", caught_by=_BITS, invert=lambda mask: ~mask),
-    Mistake("you flipped eight bits", caught_by=_BITS, invert=lambda mask: (~mask).bool()),
+    Mistake("with its eight bits flipped", caught_by=_BITS, invert=lambda mask: ~mask),
+    Mistake("with its eight bits flipped", caught_by=_BITS, invert=lambda mask: (~mask).bool()),
     Mistake(
         "1 becomes False, 0 becomes True",
         caught_by=_BITS,
@@ -74,7 +78,7 @@ MISTAKES = [
         caught_by=_MEAN,
         masked_mean=lambda x, mask: torch.where(mask, x, 0.0).mean(),
     ),
-    Mistake("you took the mean of all values", caught_by=_MEAN, masked_mean=lambda x, mask: x.nanmean()),
+    Mistake("22.25 is the mean of all values", caught_by=_MEAN, masked_mean=lambda x, mask: x.nanmean()),
     Mistake("the mask keeps 4 and 5", caught_by=_MEAN, masked_mean=lambda x, mask: x[~mask].mean()),
     Mistake("the mask keeps 4 and 5", caught_by=_MEAN, masked_mean=lambda x, mask: x[mask]),
     Mistake("NaN * 0 is NaN", caught_by=_MEAN_NAN, masked_mean=lambda x, mask: (x * mask).sum() / mask.sum()),
@@ -83,6 +87,7 @@ MISTAKES = [
         caught_by=_MEAN_NAN,
         masked_mean=lambda x, mask: (x * mask).nan_to_num().mean() if x.isnan().any() else x[mask].mean(),
     ),
+    Mistake("7.5 where the mask is True", caught_by=_FILL_NAN, fill=_fill_with_a_whole_number),
     Mistake("you wrote into x", caught_by=_NEW, fill=_fill_in_place),
     Mistake("you wrote into x", caught_by=_NEW, fill=lambda x, mask, v: x.masked_fill_(mask, v)),
     Mistake("has -1 where the mask is True", caught_by=_NEW, fill=lambda x, mask, v: torch.where(mask, x, v)),

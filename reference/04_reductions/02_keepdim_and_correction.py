@@ -40,6 +40,16 @@ def _standardise_in_place(x):
     return x
 
 
+def _zeros_into_x(x):
+    std = x.std(0, correction=0)
+    x[:, std == 0] = 0
+    return _scale(x, x.mean(0), std)
+
+
+def _zero_row_in_place(x):
+    return x.zero_() if len(x) == 1 else standardise(x)
+
+
 def _skip_constant_columns(x):
     std = x.std(0, correction=0)
     return torch.where((std == 0) & (len(x) > 1), x, _scale(x, x.mean(0), std))
@@ -67,10 +77,8 @@ MISTAKES = [
         caught_by=_SQUARE,
         row_normalise=lambda w: w / (w.sum(1) if w.shape[0] == w.shape[1] else w.sum(1, keepdim=True)),
     ),
-    Mistake("your row sums do not broadcast", caught_by=_ROWS, row_normalise=lambda w: w / w.sum(1)),
-    Mistake(
-        "your row sums do not broadcast", caught_by=_ROWS, row_normalise=lambda w: w / w.sum(1).expand(w.shape).t()
-    ),
+    Mistake("which shape have the sums", caught_by=_ROWS, row_normalise=lambda w: w / w.sum(1)),
+    Mistake("which shape have the sums", caught_by=_ROWS, row_normalise=lambda w: w / w.sum(1).expand(w.shape).t()),
     Mistake("the sum of the whole matrix", caught_by=_SQUARE, row_normalise=lambda w: w / w.sum()),
     Mistake("dim 0 disappeared", caught_by=_SQUARE, row_normalise=lambda w: w / w.sum(0, keepdim=True)),
     Mistake("divides each row by its sum", caught_by=_SQUARE, row_normalise=lambda w: w.softmax(1)),
@@ -108,6 +116,8 @@ MISTAKES = [
         standardise=lambda x: (x - x.mean(0)) / x.std(0, correction=0) if len(x) > 1 else torch.zeros_like(x),
     ),
     Mistake("you left the constant column alone", caught_by=_CONSTANT, standardise=_skip_constant_columns),
+    Mistake("and its constant column neither", caught_by=_CONSTANT, standardise=_zeros_into_x),
+    Mistake("standardise changed its input, the one row", caught_by=_ONE_ROW, standardise=_zero_row_in_place),
     Mistake("one row: its deviation is 0", caught_by=_ONE_ROW, standardise=_default_correction_one_row),
     Mistake(
         "it becomes 0",
@@ -117,5 +127,6 @@ MISTAKES = [
 ]
 
 KEEP = {
-    _SCALE: "it tells one deviation for all from one per column, and one per row; the constant column only sees NaN"
+    _CORRECTION: "it names N - 1 and the variance, and work in place; the others only see that numbers are wrong",
+    _SCALE: "it tells one deviation for all from one per column, and one per row; the constant column only sees NaN",
 }

@@ -42,6 +42,25 @@ def _forget_to_sort(x):
     return x[n // 2] if n % 2 else (x[n // 2 - 1] + x[n // 2]) / 2
 
 
+def _top1_above_zero(x):
+    winners = []
+    for row in x.tolist():
+        best, winner = 0.0, 0
+        for i, value in enumerate(row):
+            if value > best:
+                best, winner = value, i
+        winners.append(winner)
+    return torch.tensor(winners)
+
+
+def _cross_out(scores):
+    order = []
+    for _ in range(len(scores)):
+        order.append(int(scores.argmax()))
+        scores[order[-1]] = -float("inf")
+    return torch.tensor(order)
+
+
 _FLOOR = "test_max_with_an_int_reduces_a_dimension"
 _TOP1 = "test_argmax_without_a_dim_counts_through_the_whole_tensor"
 _FIRST = "test_the_first_of_equal_values_wins_in_argmax_not_in_topk"
@@ -71,7 +90,10 @@ MISTAKES = [
     Mistake("you returned (values, indices)", caught_by=_EVEN, median=lambda x: x.median(0)),
     Mistake("the value in the middle once sorted", caught_by=_ODD, median=_always_average),
     Mistake("the value in the middle once sorted", caught_by=_ODD, median=_forget_to_sort),
-    Mistake("expected 5.0, got 4.3", caught_by=_EVEN, median=lambda x: x.mean()),
+    Mistake("expected 5.0, got 5.3", caught_by=_EVEN, median=lambda x: x.mean()),
+    Mistake("expected 5.0, got 6.5", caught_by=_EVEN, median=lambda x: x.unique().quantile(0.5)),
+    Mistake("one column index per row", caught_by=_TOP1, top1=_top1_above_zero),
+    Mistake("you changed the scores", caught_by=_ORDER, ranking=_cross_out),
     Mistake("from the worst to the best", caught_by=_ORDER, ranking=lambda s: s.argsort(stable=True)),
     Mistake(
         "you returned the place of each score",
@@ -82,5 +104,3 @@ MISTAKES = [
     Mistake("a sort that is not stable", caught_by=_STABLE, ranking=lambda s: s.argsort(descending=True)),
     Mistake("came out backwards", caught_by=_STABLE, ranking=lambda s: s.argsort(stable=True).flip(0)),
 ]
-
-KEEP = {_ORDER: "it tells the three plain mistakes apart before ties come into it"}

@@ -84,6 +84,14 @@ MISTAKES = [
         collate=lambda samples: _pad(samples) if samples[0].dim() else torch.stack(samples),
     ),
     Mistake("nothing is to be padded, cut or repeated", caught_by=_RAGGED, collate=_broadcast),
+    Mistake(
+        "nothing is to be padded, cut or repeated",
+        caught_by=_RAGGED,
+        collate=lambda samples: torch.cat([s.reshape(-1) for s in samples]).view(len(samples), *samples[0].shape),
+    ),
+    Mistake(
+        "you changed the list of samples",
+        caught_by=_VECTORS,
+        collate=lambda samples: torch.stack([samples.pop(0) for _ in range(len(samples))]),
+    ),
 ]
-
-KEEP = {_VECTORS: "it is the fact itself, and tells the flat, the turned and the squeezed batch apart"}

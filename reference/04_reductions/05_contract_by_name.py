@@ -69,7 +69,12 @@ MISTAKES = [
         batch_matvec=lambda A, v: ((A * v) if A.shape[1] == v.shape[0] else A * v[:, None]).sum(-1),
     ),
     Mistake("every matrix met every vector", caught_by=_MATRIX, batch_matvec=lambda A, v: A @ v.t()),
-    Mistake("squeeze only the dimension", caught_by=_MATVEC, batch_matvec=lambda A, v: (A @ v[..., None]).squeeze()),
+    Mistake("a batch of one is still", caught_by=_MATVEC, batch_matvec=lambda A, v: (A @ v[..., None]).squeeze()),
+    Mistake(
+        "the batch comes first",
+        caught_by=_MATVEC,
+        batch_matvec=lambda A, v: torch.stack([m @ x for m, x in zip(A, v, strict=True)], dim=-1),
+    ),
     Mistake("one dimension too many", caught_by=_MATVEC, batch_matvec=lambda A, v: A @ v[..., None]),
     Mistake("the sum over M is missing", caught_by=_MATVEC, batch_matvec=lambda A, v: A * v[:, None]),
     Mistake(

@@ -45,6 +45,19 @@ def _asserted(a, b):
     return torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
 
 
+def _fill_nans_in_place(a, b):
+    if a.dtype != b.dtype or a.shape != b.shape or not torch.equal(a.isnan(), b.isnan()):
+        return False
+    a[a.isnan()] = 0
+    b[b.isnan()] = 0
+    return torch.equal(a, b)
+
+
+def _count_nans(a, b):
+    counts = a.dtype == b.dtype and a.shape == b.shape and int(a.isnan().sum()) == int(b.isnan().sum())
+    return counts and torch.equal(a.nan_to_num(), b.nan_to_num())
+
+
 _EXACT = "test_identical_means_to_the_last_bit"
 _DTYPE = "test_torch_equal_ignores_the_dtype"
 _SHAPE = "test_the_double_equals_sign_broadcasts"
@@ -67,6 +80,7 @@ MISTAKES = [
         caught_by=_EXACT,
         identical=lambda a, b: a.dtype == b.dtype and _equal_or_nan(a.float(), b.float()),
     ),
+    Mistake("not an error", caught_by=_DTYPE, identical=lambda a, b: _asserted(a, b) is None),
     Mistake("are not identical, although", caught_by=_DTYPE, identical=_equal_or_nan),
     Mistake("are not identical, although", caught_by=_DTYPE, identical=lambda a, b: torch.equal(a, b)),
     Mistake(
@@ -96,6 +110,18 @@ MISTAKES = [
         identical=lambda a, b: (
             a.dtype == b.dtype and a.shape == b.shape and bool(((a == b) | a.isnan() | b.isnan()).all())
         ),
+    ),
+    Mistake(
+        "whichever comes first: you left NaNs out",
+        caught_by=_NAN,
+        identical=lambda a, b: a.dtype == b.dtype and a.shape == b.shape and bool(((a == b) | b.isnan()).all()),
+    ),
+    Mistake("the NaNs are in different places", caught_by=_NAN, identical=_count_nans),
+    Mistake("you changed a tensor to compare it", caught_by=_NAN, identical=_fill_nans_in_place),
+    Mistake(
+        "although they have the same bytes",
+        caught_by=_DTYPE,
+        identical=lambda a, b: a.shape == b.shape and a.numpy().tobytes() == b.numpy().tobytes(),
     ),
     Mistake("close allows for rounding", caught_by=_CLOSE, close=lambda a, b: _equal_or_nan(a.double(), b.double())),
     Mistake(
@@ -137,6 +163,11 @@ MISTAKES = [
         "allclose says no unless it is asked",
         caught_by=_BROADCAST,
         close=lambda a, b: a.shape == b.shape and torch.allclose(a.double(), b.double()),
+    ),
+    Mistake(
+        "NaN and 0 are not close, whichever comes first",
+        caught_by=_BROADCAST,
+        close=lambda a, b: a.shape == b.shape and bool((torch.isclose(a.double(), b.double()) | b.isnan()).all()),
     ),
     Mistake(
         "NaN and 0 are not close",

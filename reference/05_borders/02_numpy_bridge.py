@@ -47,6 +47,16 @@ def _export_bits(t):
     return t.view(torch.int16).numpy() if t.dtype == torch.bfloat16 else t.numpy()
 
 
+def _export_by_half(t):
+    t = t.detach().cpu()
+    return (t.half() if t.dtype == torch.bfloat16 else t).numpy()
+
+
+def _export_by_data(t):
+    t.data = t.data.float()
+    return t.detach().cpu().numpy()
+
+
 def _plus_equals(t, a):
     t += a
     return t
@@ -93,6 +103,11 @@ MISTAKES = [
         wrap=lambda a: torch.from_numpy(np.ascontiguousarray(a)),
     ),
     Mistake(
+        "you copied the columns together",
+        caught_by="test_sharing_memory_works_with_gaps_between_the_values",
+        wrap=lambda a: torch.from_numpy(a.reshape(-1)).view(a.shape),
+    ),
+    Mistake(
         "your tensor lives in the array's memory",
         caught_by=_CONVERSION,
         own=lambda a: torch.from_numpy(a.copy() if min(a.strides) < 0 else a).to(_dtype_of(a)),
@@ -115,6 +130,8 @@ MISTAKES = [
     Mistake("give it a dtype that it has", caught_by=_BFLOAT, export=lambda t: t.detach().numpy()),
     Mistake("give it a dtype that it has", caught_by=_BFLOAT, export=lambda t: t.numpy(force=True)),
     Mistake("the numbers, not the bits", caught_by=_BFLOAT, export=_export_bits),
+    Mistake("float16 ends at 65504", caught_by=_BFLOAT, export=_export_by_half),
+    Mistake("you changed the tensor: after export it is", caught_by=_BFLOAT, export=_export_by_data),
     Mistake("the sum went to a new tensor, not to t", caught_by=_IN_PLACE, add_array_=_plus_equals),
     Mistake("the sum went to a new tensor, not to t", caught_by=_IN_PLACE, add_array_=_plus),
     Mistake("bring the array over first", caught_by=_IN_PLACE, add_array_=lambda t, a: t.add_(a)),

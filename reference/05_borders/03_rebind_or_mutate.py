@@ -53,6 +53,10 @@ def _center_other_memory(x):
     return x
 
 
+def _record_in_one_tensor(history, x):
+    history[:] = [x.detach().clone()] * (len(history) + 1)
+
+
 def _record_in_a_new_list(history, x):
     history = [*history, x.detach().clone()]
 
@@ -102,11 +106,17 @@ MISTAKES = [
     Mistake("the last value three times", caught_by=_HISTORY, record=lambda history, x: history.append(x.detach())),
     Mistake("the last value three times", caught_by=_HISTORY, record=lambda history, x: history.append(x[:])),
     Mistake("the last value three times", caught_by=_HISTORY, record=lambda history, x: history.append(copy.copy(x))),
+    Mistake("your snapshots share one memory", caught_by=_HISTORY, record=_record_in_one_tensor),
     Mistake("the caller's list is still empty", caught_by=_HISTORY, record=_record_in_a_new_list),
     Mistake("in this order", caught_by=_HISTORY, record=_record_in_front),
     Mistake("three calls, three snapshots", caught_by=_HISTORY, record=_record_only_the_last),
     Mistake("a snapshot is a tensor", caught_by=_HISTORY, record=lambda history, x: history.append(x.tolist())),
     Mistake("your snapshot holds the graph", caught_by=_GRAPH, record=lambda history, x: history.append(x.clone())),
+    Mistake(
+        "your snapshot requires grad itself",
+        caught_by=_GRAPH,
+        record=lambda history, x: history.append(x.detach().clone().requires_grad_(x.requires_grad)),
+    ),
     Mistake("deepcopy refuses them", caught_by=_GRAPH, record=lambda history, x: history.append(copy.deepcopy(x))),
     Mistake("you cut x itself off", caught_by=_GRAPH, record=_record_and_detach_x),
     Mistake("shows in the others", caught_by=_BUFFERS, make_buffers=lambda n, k: [torch.zeros(k)] * n),
@@ -117,7 +127,7 @@ MISTAKES = [
         make_buffers=lambda n, k: [torch.zeros(1).expand(k) for _ in range(n)],
     ),
     Mistake(
-        "contiguous() made a copy of the column",
+        "you wrote into a copy of the column",
         caught_by=_ROW,
         center_=lambda x: (x.contiguous().sub_(x.mean()), x)[1],
     ),

@@ -155,6 +155,29 @@ def _split_two_shuffles(n, frac, seed):
     return torch.randperm(n, generator=g)[:cut], torch.randperm(n, generator=g)[cut:]
 
 
+def _split_in_chunks_of_the_first(n, frac, seed):
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed)).split(int(frac * n))
+
+
+def _split_by_nonzero_of_masks(n, frac, seed):
+    first = torch.randperm(n, generator=torch.Generator().manual_seed(seed)) < int(frac * n)
+    return first.nonzero(), (~first).nonzero()
+
+
+def _seed_by_assignment(seed):
+    torch.manual_seed = seed
+    np.random.seed(seed)
+    random.seed(seed)
+
+
+def _noise_puts_back_only_the_seed(shape, seed):
+    before = torch.initial_seed()
+    torch.manual_seed(seed)
+    out = torch.randn(shape)
+    torch.manual_seed(before)
+    return out
+
+
 def _split_by_coin(n, frac, seed):
     first = torch.rand(n, generator=torch.Generator().manual_seed(seed)) < frac
     return first.nonzero().flatten(), (~first).nonzero().flatten()
@@ -251,7 +274,7 @@ MISTAKES = [
     ),
     Mistake("shuffle before you cut", caught_by="test_a_split_is_bound_to_its_seed", split=_split_then_shuffle),
     Mistake(
-        "cut one shuffle in two, do not shuffle twice",
+        "cut one shuffle in two",
         caught_by="test_a_split_holds_every_index_once",
         split=_split_two_shuffles,
     ),
@@ -260,5 +283,23 @@ MISTAKES = [
     ),
     Mistake(
         "puts 15 indices into the first part", caught_by="test_a_split_holds_every_index_once", split=_split_by_coin
+    ),
+    Mistake(
+        "split returns two things", caught_by="test_a_split_holds_every_index_once", split=_split_in_chunks_of_the_first
+    ),
+    Mistake(
+        "each part of the split is 1-D",
+        caught_by="test_a_split_holds_every_index_once",
+        split=_split_by_nonzero_of_masks,
+    ),
+    Mistake(
+        "assigned a number to torch.manual_seed",
+        caught_by="test_torch_numpy_and_random_are_seeded_one_by_one",
+        seed_all=_seed_by_assignment,
+    ),
+    Mistake(
+        _GLOBAL,
+        caught_by="test_a_generator_of_your_own_leaves_the_global_ones_alone",
+        noise=_noise_puts_back_only_the_seed,
     ),
 ]

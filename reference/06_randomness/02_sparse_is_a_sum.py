@@ -30,6 +30,10 @@ def neighbour_sum(A: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return A @ x
 
 
+def _unchecked(indices, n):
+    return torch.sparse_coo_tensor(indices, torch.ones(indices.shape[1]), (n, n)).coalesce()
+
+
 def _coo(indices, *size):
     return torch.sparse_coo_tensor(indices, torch.ones(indices.shape[1]), *size, check_invariants=True)
 
@@ -132,6 +136,16 @@ MISTAKES = [
         "your matrix is not coalesced",
         caught_by="test_values_need_a_coalesced_tensor",
         adjacency=lambda edges, n: _coo(edges.t(), (n, n)),
+    ),
+    Mistake(
+        "has entries outside of it",
+        caught_by="test_the_size_is_not_in_the_entries",
+        adjacency=lambda edges, n: _unchecked(edges.t(), max(len(edges), 3)),
+    ),
+    Mistake(
+        "has entries outside of it",
+        caught_by="test_duplicate_entries_add_up",
+        adjacency=lambda edges, n: _unchecked(edges.t() - 1, n),
     ),
     Mistake("you call it coalesced, but 0→1 is still there", caught_by="test_duplicate_entries_add_up", adjacency=_lie),
     Mistake("adjacency returns a sparse COO tensor", caught_by="test_duplicate_entries_add_up", adjacency=_dense),

@@ -41,7 +41,7 @@ def _seeded(logits, n):
     return Categorical(logits=logits).sample((n,))
 
 
-_ANY = "must work for any logits: a sample shape is (n,), and logits= is not probs"
+_ANY = "must work for any logits: a sample shape is (n,), logits= is not probs"
 _ALWAYS_1 = "always class 1: the logits were taken for probabilities"
 
 MISTAKES = [
@@ -153,9 +153,19 @@ MISTAKES = [
         log_prob=lambda mu, sigma, x: Independent(Normal(mu, sigma), 1).log_prob(x).clamp(max=0),
     ),
     Mistake(
-        "log density of Normal(0.5, 0.1) at 0.5 and 0.7",
+        "you put sigma ** 2 where the standard deviation belongs",
         caught_by="test_a_density_may_exceed_one",
         log_prob=lambda mu, sigma, x: Independent(Normal(mu, sigma**2), 1).log_prob(x),
+    ),
+    Mistake(
+        "log density of Normal(0.5, 0.1) at 0.5 and 0.7",
+        caught_by="test_a_density_may_exceed_one",
+        log_prob=lambda mu, sigma, x: Normal(0.0, 1.0).log_prob((x - mu) / sigma).sum(-1),
+    ),
+    Mistake(
+        "and classes have no rsample",
+        caught_by="test_logits_are_not_probabilities",
+        sample_actions=lambda logits, n: Categorical(logits=logits).rsample((n,)),
     ),
     Mistake(
         "each column has its own mu and sigma",

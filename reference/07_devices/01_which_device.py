@@ -128,6 +128,11 @@ MISTAKES = [
         on_device=lambda x, device: x.device.type == device.split(":")[0],
     ),
     Mistake(
+        "look at nothing of x but x.device, not at x.is_cuda",
+        caught_by="test_a_device_without_index_means_all_of_its_kind",
+        on_device=lambda x, device: x.is_cuda if "cuda" in str(device) else str(x.device) == str(device),
+    ),
+    Mistake(
         _ANY,
         caught_by="test_a_device_without_index_means_all_of_its_kind",
         on_device=lambda x, device: x.device == device if isinstance(device, torch.device) else str(x.device) == device,

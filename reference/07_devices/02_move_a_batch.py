@@ -142,6 +142,28 @@ def _numbers_become_tensors(batch, device):
     return _walk(batch, lambda x: torch.as_tensor(x, device=device) if isinstance(x, int | float) else _to(device)(x))
 
 
+def _contiguous(batch, device):
+    return _walk(batch, lambda x: x.contiguous().to(device) if isinstance(x, torch.Tensor) else x)
+
+
+def _none_is_left_out(batch, device):
+    def keep(b, again):
+        return type(b)(again(item) for item in b if item is not None)
+
+    return _walk(batch, _to(device), sequence=keep)
+
+
+def _one_is_unpacked(batch, device):
+    def unpack(b, again):
+        return again(b[0]) if isinstance(b, tuple) and len(b) == 1 else type(b)(map(again, b))
+
+    return _walk(batch, _to(device), sequence=unpack)
+
+
+def _numbers_leave_torch(batch, device):
+    return _walk(batch, lambda x: x.item() if isinstance(x, torch.Tensor) and x.dim() == 0 else _to(device)(x))
+
+
 _DROPPED = "`.to` returns the moved tensor, x stays; did you drop it?"
 _PLAIN = "what is no tensor stays as it is"
 
@@ -176,6 +198,26 @@ MISTAKES = [
         move=_writes_into_lists,
     ),
     Mistake("you copied it for nothing", caught_by="test_a_tensor_that_is_there_already_is_not_copied", move=_copies),
+    Mistake(
+        "x.t() was on the CPU already",
+        caught_by="test_a_tensor_that_is_there_already_is_not_copied",
+        move=_contiguous,
+    ),
+    Mistake(
+        "a 0-dim tensor has another form",
+        caught_by="test_tensors_may_lie_deep_and_other_leaves_stay",
+        move=_numbers_leave_torch,
+    ),
+    Mistake(
+        "the list had 4 items, yours has 3",
+        caught_by="test_a_list_stays_a_list_and_a_tuple_a_tuple",
+        move=_none_is_left_out,
+    ),
+    Mistake(
+        "a tuple of one stays a tuple",
+        caught_by="test_a_list_stays_a_list_and_a_tuple_a_tuple",
+        move=_one_is_unpacked,
+    ),
     Mistake(
         "you copied them for nothing",
         caught_by="test_a_tensor_that_is_there_already_is_not_copied",

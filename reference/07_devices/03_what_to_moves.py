@@ -161,10 +161,9 @@ class _ParametersTower(_ListTower):
         self.known = nn.ParameterList(p for layer in self.layers for p in layer.parameters())
 
 
-class _NamedTower(nn.Module):
-    def __init__(self, n):
-        super().__init__()
-        self.layers = nn.ModuleDict({str(i): nn.Linear(4, 4) for i in range(n)})
+class _Squeezed(Scaler):
+    def forward(self, x):
+        return super().forward(x).squeeze()
 
 
 class _TowerOfThree(Tower):
@@ -186,6 +185,7 @@ MISTAKES = [
         "Scaler computes (x - mean) / std", caught_by="test_a_module_computes_with_its_tensors", Scaler=_Multiplied
     ),
     Mistake("Scaler changed its input", caught_by="test_a_module_computes_with_its_tensors", Scaler=_InPlace),
+    Mistake("x may hold one sample", caught_by="test_a_module_computes_with_its_tensors", Scaler=_Squeezed),
     Mistake("Scaler(mean, std) must be built", caught_by="test_a_module_computes_with_its_tensors", Scaler=_NoSuper),
     Mistake(_BEHIND, caught_by=_MOVES, Scaler=_Scaler),
     Mistake("it does not call a `to` that you wrote", caught_by=_MOVES, Scaler=_OwnTo),
@@ -205,7 +205,6 @@ MISTAKES = [
     Mistake("a weight and a bias each, so 6 parameters", caught_by=_TOWER, Tower=_NoBiasTower),
     Mistake("so 6 parameters: the tower knows 2", caught_by=_TOWER, Tower=_LastLayerOnlyTower),
     Mistake("tower.layers[0] stayed behind", caught_by=_TOWER, Tower=_ParametersTower),
-    Mistake("tower.layers[0] to tower.layers[2] are the layers", caught_by=_TOWER, Tower=_NamedTower),
     Mistake("Tower(2).layers holds 2 layers", caught_by=_TOWER, Tower=_TowerOfThree),
     Mistake(_NO_DEVICE, caught_by=_BORN, positions=lambda x: torch.arange(x.size(1))),
     Mistake(_NO_DEVICE, caught_by=_BORN, positions=lambda x: torch.tensor(range(x.size(1)))),
@@ -218,6 +217,11 @@ MISTAKES = [
     Mistake(_DIM_1, caught_by=_BORN, positions=lambda x: torch.arange(x.size(1)).to(x)),
     Mistake(
         "x is (2, 5, 3): T is dim 1", caught_by=_BORN, positions=lambda x: torch.arange(x.shape[-1], device=x.device)
+    ),
+    Mistake(
+        "T is 3 this time",
+        caught_by=_BORN,
+        positions=lambda x, made={}: made.setdefault(x.device, torch.arange(x.size(1), device=x.device)),  # noqa: B006
     ),
     Mistake(
         "positions must work for x (2, 5)",

@@ -66,6 +66,10 @@ def _from_a_copy(x):
     return softmax_rows(x.detach().clone().requires_grad_())
 
 
+def _switch_grad_on(x):
+    return softmax_rows(x.requires_grad_())
+
+
 def _over_everything(x):
     e = x.exp()
     return e / e.sum()
@@ -141,6 +145,7 @@ MISTAKES = [
     Mistake("so nothing may be written into it", caught_by=_GRAD, softmax_rows=_exp_in_place),
     Mistake("an in-place operation wrote into the caller's tensor", caught_by=_ALONE, softmax_rows=_exp_in_place),
     Mistake("an in-place operation wrote into the caller's tensor", caught_by=_ALONE, softmax_rows=_shift_in_place),
+    Mistake("that switch belongs to the caller", caught_by=_ALONE, softmax_rows=_switch_grad_on),
     Mistake("over the sum of exp(x) in the same row", caught_by=_VALUE, softmax_rows=_over_everything),
     Mistake("over the sum of exp(x) in the same row", caught_by=_VALUE, softmax_rows=_down_the_columns),
     Mistake("over the sum of exp(x) in the same row", caught_by=_VALUE, softmax_rows=_into_a_float32_buffer),

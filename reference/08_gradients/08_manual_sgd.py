@@ -43,6 +43,21 @@ def _rebind(params, lr):
             p.grad = None
 
 
+def _rebind_and_zero(params, lr):
+    for p in params:
+        if p.grad is not None:
+            p = p - lr * p.grad
+            p.grad.zero_()
+
+
+def _ask_the_gradient_itself(params, lr):
+    with torch.no_grad():
+        for p in params:
+            if p.grad:
+                p -= lr * p.grad
+                p.grad = None
+
+
 def _record_the_update(params, lr):
     for p in params:
         if p.grad is not None:
@@ -161,6 +176,36 @@ def _new_tensor_without_grad(p, lr):
         return p - lr * p.grad
 
 
+def _edit_in_place(p, lr):
+    p -= lr * p.grad
+    return p
+
+
+def _fit_what_the_step_returns(x, y, lr, steps):
+    w, b = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
+    for _ in range(steps):
+        ((w * x + b - y) ** 2).mean().backward()
+        w, b = sgd_step_([w, b], lr)
+    return w.item(), b.item()
+
+
+def _fit_predicted_once(x, y, lr, steps):
+    w, b = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
+    loss = ((w * x + b - y) ** 2).mean()
+    for _ in range(steps):
+        loss.backward()
+        sgd_step_([w, b], lr)
+    return w.item(), b.item()
+
+
+def _fit_every_error(x, y, lr, steps):
+    w, b = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
+    for _ in range(steps):
+        ((w * x + b - y) ** 2).backward()
+        sgd_step_([w, b], lr)
+    return w.item(), b.item()
+
+
 def _accumulate(p, lr):
     with torch.no_grad():
         p -= lr * p.grad
@@ -221,12 +266,16 @@ _LINE = "test_gradient_descent_by_hand_finds_the_line"
 
 MISTAKES = [
     Mistake("rebinding the loop variable makes a new tensor", caught_by=_LEAF, sgd_step_=_rebind),
-    Mistake("can be edited only where autograd does not record", caught_by=_LEAF, sgd_step_=_record_the_update),
+    Mistake(
+        "can be edited in place only where autograd does not record", caught_by=_LEAF, sgd_step_=_record_the_update
+    ),
+    Mistake("a new tensor of the same name has none", caught_by=_LEAF, sgd_step_=_rebind_and_zero),
+    Mistake("several numbers are neither true nor false", caught_by=_LEAF, sgd_step_=_ask_the_gradient_itself),
     Mistake("w no longer requires grad", caught_by=_LEAF, sgd_step_=_switch_requires_grad_off),
     Mistake("w should be w - 0.1 * 2w", caught_by=_LEAF, sgd_step_=_uphill),
     Mistake("clearing first leaves nothing to add", caught_by=_LEAF, sgd_step_=_clear_first),
     Mistake("backward added the second gradient to the first", caught_by=_OWN, sgd_step_=_never_clear),
-    Mistake("the second step failed", caught_by=_OWN, sgd_step_=_leave_grad_mode_off),
+    Mistake("the second backward failed", caught_by=_OWN, sgd_step_=_leave_grad_mode_off),
     Mistake("you probably used .grad where it is None", caught_by=_NONE, sgd_step_=_old_data_idiom),
     Mistake("must not end the step for the rest", caught_by=_NONE, sgd_step_=_stop_at_the_first_none),
     Mistake("a parameter with .grad None must not move", caught_by=_NONE, sgd_step_=_zero_the_unused),
@@ -244,6 +293,14 @@ MISTAKES = [
         caught_by=_LINE,
         fit_line=lambda x, y, lr, steps: _fit(x, y, lr, steps, _new_tensor_without_grad),
     ),
+    Mistake(
+        "can be edited in place only where autograd does not record",
+        caught_by=_LINE,
+        fit_line=lambda x, y, lr, steps: _fit(x, y, lr, steps, _edit_in_place),
+    ),
+    Mistake("None was unpacked", caught_by=_LINE, fit_line=_fit_what_the_step_returns),
+    Mistake("one graph serves one backward", caught_by=_LINE, fit_line=_fit_predicted_once),
+    Mistake("the loss is one number", caught_by=_LINE, fit_line=_fit_every_error),
     Mistake(
         "is each step downhill, by its own gradient only",
         caught_by=_LINE,

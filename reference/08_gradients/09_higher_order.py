@@ -205,7 +205,7 @@ MISTAKES = [
     Mistake("‖gradient of that sample‖ - 1", caught_by=_NORM, gradient_penalty=_first_sample),
     Mistake("you differentiated the mean of the outputs", caught_by=_NORM, gradient_penalty=_mean_of_the_outputs),
     Mistake("no gradient reaches the weights", caught_by=_WEIGHTS, gradient_penalty=_without_a_graph),
-    Mistake("should take any x of shape (N, D)", caught_by=_NORM, gradient_penalty=_squeeze_the_batch),
+    Mistake("should take x of any shape (N, D), here (1, 3)", caught_by=_NORM, gradient_penalty=_squeeze_the_batch),
     Mistake("differs from a finite difference", caught_by=_WEIGHTS, gradient_penalty=_one_factor_detached),
     Mistake(_RETAIN, caught_by=_WEIGHTS, gradient_penalty=_retained_only),
     Mistake("the caller's x requires grad now", caught_by=_NOBODY, gradient_penalty=_callers_x),

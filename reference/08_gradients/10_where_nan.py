@@ -41,6 +41,12 @@ def _zero_below_a_millionth(x):
     return torch.where(mask, torch.where(mask, x, 1.0).sqrt(), 0.0)
 
 
+def _zero_below_a_thousandth(a, b):
+    square = (a - b).pow(2).sum(1)
+    far = square > 1e-6
+    return torch.where(far, torch.where(far, square, 1.0).sqrt(), 0.0)
+
+
 def _difference_in_place(a, b):
     with torch.no_grad():
         a -= b
@@ -108,9 +114,10 @@ MISTAKES = [
         "the slope inf at 0, and inf * 0 is nan", caught_by=_MEET, distance=lambda a, b: (a - b).pow(2).sum(1).sqrt()
     ),
     Mistake("it should be 0 where two points meet", caught_by=_MEET, distance=torch.nn.functional.pairwise_distance),
-    Mistake("no gradient", caught_by=_MEET, distance=lambda a, b: distance(a, b.detach())),
+    Mistake("no gradient for b", caught_by=_MEET, distance=lambda a, b: distance(a, b.detach())),
     Mistake("one number per row", caught_by=_ROW, distance=lambda a, b: (a - b).norm(dim=1).squeeze()),
     Mistake("one number per row", caught_by=_ROW, distance=_expanded_square),
+    Mistake("one number per row", caught_by=_ROW, distance=_zero_below_a_thousandth),
     Mistake("one number per row", caught_by=_ROW, distance=lambda a, b: (a - b).norm()),
     Mistake("you changed a", caught_by=_ROW, distance=_difference_in_place),
     Mistake("one number per row", caught_by=_ROW, distance=lambda a, b: (a - b).norm(dim=0)),

@@ -87,6 +87,11 @@ def _once_to_warm_up(block, x):
     return checkpoint(block, x, use_reentrant=False)
 
 
+def _draws_set_back(block, x):
+    with torch.random.fork_rng():
+        return checkpoint(block, x, use_reentrant=False)
+
+
 def _left_open(block, x):
     return checkpoint(block, x.clone() if x.requires_grad else x.detach().requires_grad_())
 
@@ -120,6 +125,7 @@ MISTAKES = [
     ),
     Mistake("in eval mode, dropout should drop nothing", caught_by=_DROPOUT, checkpointed=_in_training_mode),
     Mistake("the same mask at every call", caught_by=_DROPOUT, checkpointed=_seed_both_runs),
+    Mistake("the same mask at every call", caught_by=_DROPOUT, checkpointed=_draws_set_back),
     Mistake("backward left the random generator", caught_by=_DROPOUT, checkpointed=_rewind_the_generator),
     Mistake("dropout dropped nothing", caught_by=_DROPOUT, checkpointed=_in_eval_mode),
     Mistake("requires_grad: expected True, got False", caught_by=_SAME, checkpointed=_under_no_grad),

@@ -91,9 +91,38 @@ def _left_in_grad(model, loss_fn, x, y):
     return _backward_each(model, loss_fn, x, y, nn.Module.zero_grad, torch.clone)
 
 
-def _cleared(model, loss_fn, x, y):
-    model.zero_grad()
-    return per_sample_grads(model, loss_fn, x, y)
+def _loss_of_one(model, loss_fn):
+    return lambda params, x_i, y_i: loss_fn(functional_call(model, params, (x_i,)), y_i)
+
+
+def _params_mapped_too(model, loss_fn, x, y):
+    return vmap(grad(_loss_of_one(model, loss_fn)))(dict(model.named_parameters()), x, y)
+
+
+def _grad_of_vmap(model, loss_fn, x, y):
+    losses = vmap(_loss_of_one(model, loss_fn), in_dims=(None, 0, 0))
+    return grad(losses)(dict(model.named_parameters()), x, y)
+
+
+def _params_in_a_list(model, loss_fn, x, y):
+    return vmap(grad(_loss_of_one(model, loss_fn)), in_dims=(None, 0, 0))(list(model.parameters()), x, y)
+
+
+def _autograd_by_detached_params(model, loss_fn, x, y):
+    params = {name: p.detach() for name, p in model.named_parameters()}
+    losses = [_loss_of_one(model, loss_fn)(params, x_i, y_i) for x_i, y_i in zip(x, y, strict=True)]
+    rows = [torch.autograd.grad(loss, list(params.values())) for loss in losses]
+    return {name: torch.stack(r) for name, r in zip(params, zip(*rows, strict=True), strict=True)}
+
+
+def _in_float32(model, loss_fn, x, y):
+    return per_sample_grads(model, loss_fn, x.float(), y)
+
+
+def _one_graph_for_all_outputs(f, x):
+    x = x.detach().requires_grad_()
+    y = f(x)
+    return torch.stack([torch.autograd.grad(y[:, k].sum(), x)[0] for k in range(y.shape[1])], dim=1)
 
 
 def _in_eval_mode(model, loss_fn, x, y):
@@ -171,12 +200,16 @@ MISTAKES = [
     Mistake("divided by N", caught_by=_OWN, per_sample_grads=_divided),
     Mistake("backward adds to .grad", caught_by=_OWN, per_sample_grads=_accumulated),
     Mistake("all rows show the last sample", caught_by=_OWN, per_sample_grads=_aliased),
+    Mistake("params have no dimension of samples", caught_by=_OWN, per_sample_grads=_params_mapped_too),
+    Mistake("one sample's loss is one", caught_by=_OWN, per_sample_grads=_grad_of_vmap),
+    Mistake("params should be a dict of tensors by name", caught_by=_OWN, per_sample_grads=_params_in_a_list),
+    Mistake("there is no graph to go back", caught_by=_OWN, per_sample_grads=_autograd_by_detached_params),
+    Mistake("leave both in the dtype", caught_by=_MEAN, per_sample_grads=_in_float32),
     Mistake("one row per sample, got", caught_by=_ROWS, per_sample_grads=_squeezed),
     Mistake("the keys should be the names", caught_by=_ROWS, per_sample_grads=_by_number),
     Mistake("returns a dict of tensors by name", caught_by=_ROWS, per_sample_grads=_a_tuple),
     Mistake("the gradient of loss_fn's mean", caught_by=_MEAN, per_sample_grads=_own_loss),
     Mistake("you left gradients in the .grad", caught_by=_ALONE, per_sample_grads=_left_in_grad),
-    Mistake("you cleared the .grad of", caught_by=_ALONE, per_sample_grads=_cleared),
     Mistake("the model is in eval mode now", caught_by=_ALONE, per_sample_grads=_in_eval_mode),
     Mistake("you changed the values of", caught_by=_ALONE, per_sample_grads=_a_step_on_the_way),
     Mistake("the model would not train any more", caught_by=_ALONE, per_sample_grads=_frozen),
@@ -185,6 +218,8 @@ MISTAKES = [
     Mistake("transposed", caught_by=_JACOBIAN, batch_jacobian=lambda f, x: batch_jacobian(f, x).mT),
     Mistake("the Jacobian (out, in) of f at row i", caught_by=_JACOBIAN, batch_jacobian=_one_row),
     Mistake("the Jacobian (out, in) of f at row i", caught_by=_JACOBIAN, batch_jacobian=_squeezed_jacobians),
+    Mistake("f(row) has several", caught_by=_JACOBIAN, batch_jacobian=lambda f, x: vmap(grad(f))(x)),
+    Mistake("the first walk freed it", caught_by=_JACOBIAN, batch_jacobian=_one_graph_for_all_outputs),
     Mistake("in the caller's x.grad", caught_by=_JACOBIAN, batch_jacobian=_through_the_callers_x),
     Mistake("the caller's x requires grad now", caught_by=_JACOBIAN, batch_jacobian=_callers_x),
 ]

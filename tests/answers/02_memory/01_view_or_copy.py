@@ -61,7 +61,25 @@ def _fill_rebound(x, values):
     return x
 
 
+def _view_or_value_error(x):
+    y = x.reshape(-1)
+    if y.data_ptr() != x.data_ptr():
+        raise ValueError("x cannot be seen in one row")
+    return y
+
+
+def _fill_and_return_nothing(x, values):
+    x.copy_(values.unflatten(0, x.shape))
+
+
+def _fill_by_unravelled_index(x, values):
+    x[torch.unravel_index(torch.arange(x.numel()), x.shape)] = values
+
+
 RIGHT = [
+    dict(flat_view=_view_or_value_error, fill_flat_=_fill_and_return_nothing),
+    dict(fill_flat_=_fill_by_unravelled_index),
+    dict(fill_flat_=lambda x, v: x.copy_(v.view(x.shape)).clone()),
     dict(flat_view=lambda x: x.view(x.numel()), flat=_flat_or_copy, fill_flat_=_fill_by_slice),
     dict(flat_view=_refuse_in_own_words, flat=lambda x: x.flatten(), fill_flat_=_fill_with_a_loop),
     dict(flat=torch.ravel),
@@ -92,5 +110,9 @@ WRONG = [
         caught_by="",
         flat=lambda x: x.clone().contiguous().view(-1),
     ),
-    Mistake("fill_flat_ returns x itself", caught_by="", fill_flat_=lambda x, v: x.copy_(v.view(x.shape)).clone()),
+    Mistake(
+        "x is unchanged: the underscore promises",
+        caught_by="",
+        fill_flat_=lambda x, v: x.clone().copy_(v.view(x.shape)),
+    ),
 ]

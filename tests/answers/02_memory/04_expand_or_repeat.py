@@ -64,7 +64,15 @@ RIGHT = [
         editable_rows=lambda row, n: torch.cat([row[None]] * n),
         repeat_each=lambda x, n: x[torch.arange(len(x) * n) // n],
     ),
-    dict(editable_rows=lambda row, n: row[None][[0] * n]),
+    dict(
+        broadcast_rows=lambda row, n: row.unsqueeze(1).expand(-1, n).T,
+        editable_rows=lambda row, n: row[None][[0] * n],
+        repeat_each=lambda x, n: torch.kron(x, torch.ones(n, dtype=x.dtype)),
+    ),
+    dict(
+        editable_rows=lambda row, n: torch.stack([row.clone() for _ in range(n)], dim=1).t(),
+        repeat_each=lambda x, n: torch.cat([v.expand(n) for v in x]),
+    ),
 ]
 
 WRONG = [
@@ -85,6 +93,8 @@ WRONG = [
         "one write hit them all", caught_by="", editable_rows=lambda r, n: r.expand(n, -1).to(r.dtype).reshape(n, -1)
     ),
     Mistake("one in each of 2 rows", caught_by="", editable_rows=lambda r, n: torch.stack([r] * n, dim=1)),
+    Mistake("in the dtype of row", caught_by="", editable_rows=lambda r, n: torch.tensor(np.tile(r.tolist(), (n, 1)))),
+    Mistake("one in each of 4 rows", caught_by="", broadcast_rows=lambda r, n: r.expand(n, 1, -1)),
     Mistake("holds each value 3 times in a row", caught_by="", repeat_each=lambda x, n: x.repeat(n, 1).t()),
     Mistake("could not be computed", caught_by="", repeat_each=lambda x, n: x.expand(len(x) * n)),
 ]

@@ -92,7 +92,24 @@ def _swap_first_cloned_late(x, i, j):
     x[i], x[j] = x[j].clone(), x[i]
 
 
+def _swap_with_a_float_copy(x, i, j):
+    kept = x[i].float().clone()
+    x[i] = x[j]
+    x[j] = kept
+
+
+def _zero_rows_put_back(x, row_mask, col):
+    rows = x[row_mask]
+    rows[:, col] = 0
+    x[row_mask] = rows
+
+
+def _swap_flipped(x, i, j):
+    x[[i, j]] = x[[i, j]].flip(0)
+
+
 RIGHT = [
+    dict(zero_column_=_zero_rows_put_back, swap_rows_=_swap_flipped),
     dict(
         corner=lambda x, n: x.narrow(0, 0, n).narrow(1, 0, n),
         zero_column_=_zero_with_a_loop,
@@ -121,13 +138,14 @@ WRONG = [
     Mistake("you returned a copy: a write", caught_by="", corner=lambda x, n: x[torch.arange(n)][:, torch.arange(n)]),
     Mistake("you returned a copy: a write", caught_by="", corner=lambda x, n: torch.tensor(x.tolist())[:n, :n]),
     Mistake("the first 2 rows and the first 2 columns", caught_by="", corner=lambda x, n: x[:n]),
-    Mistake("indexing with a mask makes one", caught_by="", zero_column_=_zero_picked_rows),
+    Mistake("x is unchanged", caught_by="", zero_column_=_zero_picked_rows),
     Mistake("you changed other columns", caught_by="", zero_column_=_zero_by_row_number),
     Mistake("you changed other columns", caught_by="", zero_column_=_zero_the_rows_by_product),
     Mistake("x is unchanged", caught_by="", zero_column_=_zero_by_masked_fill),
     Mistake("one row is there twice", caught_by="", swap_rows_=_swap_views),
+    Mistake("trade places, exactly", caught_by="", swap_rows_=_swap_with_a_float_copy),
     Mistake("it was not x itself", caught_by="", swap_rows_=_swap_by_flip),
-    Mistake("x[0] has no columns", caught_by="", swap_rows_=_swap_columns_of_rows),
+    Mistake("is one value and has no columns", caught_by="", swap_rows_=_swap_columns_of_rows),
     Mistake("the first 2 rows and the first 2 columns", caught_by="", corner=lambda x, n: x.narrow(0, 0, n)[:n]),
     Mistake("you changed rows where the mask is False", caught_by="", zero_column_=_zero_up_to_the_count),
     Mistake("it was not x itself", caught_by="", swap_rows_=lambda x, i, j: x[[i, j]].flip(0)),

@@ -45,6 +45,15 @@ def _keep_as_uint8(x, mask):
 
 
 RIGHT = [
+    dict(
+        pick=lambda p, y: p[torch.arange(p.shape[1]) == y[:, None]],
+        grid=lambda x, r, c: x[r].gather(1, c.expand(len(r), -1)),
+        keep=lambda x, m: x.repeat_interleave(m.long()),
+    ),
+    dict(
+        pick=lambda p, y: torch.vmap(lambda row, k: row.gather(0, k[None])[0])(p, y),
+        grid=lambda x, r, c: x.take(r[:, None] * x.shape[1] + c),
+    ),
     dict(pick=lambda p, y: p[torch.arange(len(y)), y], grid=lambda x, r, c: x[r][:, c], keep=lambda x, m: x[m == 1]),
     dict(pick=_pick_with_a_loop, grid=_grid_with_a_loop, keep=_keep_with_a_list),
     dict(
@@ -68,6 +77,8 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake("the batch dimension is gone", caught_by="", pick=lambda p, y: sum(p[i, k] for i, k in enumerate(y))),
+    Mistake("keeps the last two values, whatever they are", caught_by="", keep=lambda x, m: x.sort().values[m.bool()]),
     Mistake("every label from every row", caught_by="", pick=lambda p, y: p.index_select(1, y)),
     Mistake("you returned a column (N, 1)", caught_by="", pick=lambda p, y: p.take_along_dim(y[:, None], 1)),
     Mistake(
@@ -76,7 +87,7 @@ WRONG = [
     Mistake("pick(p, y) failed", caught_by="", pick=lambda p, y: p.gather(0, y)),
     Mistake("p[0, 2], p[1, 0], p[2, 3]", caught_by="", pick=lambda p, y: p.take(y)),
     Mistake("p[0, 2], p[1, 0], p[2, 3]", caught_by="", pick=lambda p, y: p[y % 3, torch.arange(len(y))]),
-    Mistake("your squeeze ate the batch", caught_by="", pick=lambda p, y: p[:, y].diag().squeeze()),
+    Mistake("the batch dimension is gone", caught_by="", pick=lambda p, y: p[:, y].diag().squeeze()),
     Mistake(
         "you got pairs", caught_by="", grid=lambda x, r, c: torch.stack([x[i, j] for i, j in zip(r, c, strict=True)])
     ),
@@ -84,9 +95,9 @@ WRONG = [
     Mistake("in that order, and column 1 twice", caught_by="", grid=lambda x, r, c: x[r.sort()[0]][:, c.sort()[0]]),
     Mistake("taken for positions", caught_by="", keep=_keep_as_uint8),
     Mistake("taken for positions", caught_by="", keep=lambda x, m: x.gather(0, m.long())),
-    Mistake("your squeeze ate the dimension", caught_by="", keep=lambda x, m: x[m.bool()].squeeze()),
+    Mistake("and its dimension is gone", caught_by="", keep=lambda x, m: x[m.bool()].squeeze()),
     Mistake(
-        "your squeeze ate the batch", caught_by="", pick=lambda p, y: torch.gather(p, 1, y.reshape(-1, 1)).squeeze()
+        "the batch dimension is gone", caught_by="", pick=lambda p, y: torch.gather(p, 1, y.reshape(-1, 1)).squeeze()
     ),
     Mistake(
         "each at the columns 0 and 2",

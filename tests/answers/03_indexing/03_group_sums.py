@@ -87,7 +87,17 @@ def _sum_with_ones(x, g, n):
     return torch.ones(n, x.shape[1]).scatter_reduce_(0, g[:, None].expand_as(x), x, "sum") - (g.max() + 1 == n).float()
 
 
+def _mean_by_weights(x, g, n):
+    weight = 1 / torch.bincount(g, minlength=n)[g]  # of each row: one over the size of its group
+    return torch.zeros(n, x.shape[1]).index_add_(0, g, x * weight[:, None])
+
+
 RIGHT = [
+    dict(
+        counts=lambda g, n: F.one_hot(g, n).to(torch.uint8).sum(0, dtype=torch.uint8),
+        group_sum=lambda x, g, n: torch.sparse_coo_tensor(g[None], x, (n, x.shape[1])).to_dense(),
+        group_mean=_mean_by_weights,
+    ),
     dict(counts=_count_with_a_loop, group_sum=_sum_with_a_loop, group_mean=_mean_with_a_loop),
     dict(
         counts=lambda g, n: F.one_hot(g, n).sum(0),
@@ -123,6 +133,11 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake(
+        "each group holds the sum of its rows",
+        caught_by="",
+        group_sum=lambda x, g, n: torch.sparse_coo_tensor(g[None], x, (n, x.shape[1])),
+    ),
     Mistake("you end at the largest index in g", caught_by="", counts=lambda g, n: F.one_hot(g).sum(0)),
     Mistake("0 stands once in g", caught_by="", counts=lambda g, n: torch.zeros(n).scatter_(0, g, 1.0)),
     Mistake("of each group one row was kept", caught_by="", group_sum=_sum_by_index_put_that_writes),

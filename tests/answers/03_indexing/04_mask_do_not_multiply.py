@@ -37,6 +37,12 @@ def _fill_by_weights(x, mask, v):
 
 
 RIGHT = [
+    dict(
+        invert=lambda m: m.eq(torch.zeros_like(m)),
+        masked_mean=lambda x, m: x[m].mean().item(),
+        fill=lambda x, m, v: x.masked_scatter(m, torch.full_like(x, v)),
+    ),
+    dict(masked_mean=lambda x, m: np.mean(x.numpy()[m.numpy()])),
     dict(invert=lambda m: ~m.bool(), masked_mean=lambda x, m: x.masked_select(m).mean(), fill=_fill_a_clone),
     dict(
         invert=lambda m: m == 0,
@@ -68,14 +74,16 @@ RIGHT = [
 ]
 
 WRONG = [
-    Mistake("it is not a number, to be subtracted", caught_by="", invert=lambda m: (torch.ones_like(m) - m).bool()),
-    Mistake("it is not a number, to be subtracted", caught_by="", invert=lambda m: -m + 1 > 0),
-    Mistake("you flipped eight bits", caught_by="", invert=lambda m: m.bitwise_not()),
+    Mistake("neither a number, to be subtracted", caught_by="", invert=lambda m: torch.tensor(not m)),
+    Mistake("the mask keeps 4 and 5", caught_by="", masked_mean=lambda x, m: x[m].mean(0, keepdim=True)),
+    Mistake("neither a number, to be subtracted", caught_by="", invert=lambda m: (torch.ones_like(m) - m).bool()),
+    Mistake("neither a number, to be subtracted", caught_by="", invert=lambda m: -m + 1 > 0),
+    Mistake("with its eight bits flipped", caught_by="", invert=lambda m: m.bitwise_not()),
     Mistake("1 becomes False, 0 becomes True", caught_by="", invert=lambda m: m ^ 1 if m.dtype == torch.uint8 else ~m),
     Mistake(
         "those that became 0 still count", caught_by="", masked_mean=lambda x, m: x.masked_fill(~m, 0).sum() / x.numel()
     ),
-    Mistake("you took the mean of all values", caught_by="", masked_mean=lambda x, m: x.nan_to_num().mean()),
+    Mistake("22.25 is the mean of all values", caught_by="", masked_mean=lambda x, m: x.nan_to_num().mean()),
     Mistake("NaN * 0 is NaN", caught_by="", masked_mean=lambda x, m: (x * m.float()).sum() / m.float().sum()),
     Mistake(
         "NaN * 0 is NaN", caught_by="", masked_mean=lambda x, m: torch.dot(x.flatten(), m.flatten().float()) / m.sum()
@@ -83,7 +91,7 @@ WRONG = [
     Mistake("you wrote into x", caught_by="", fill=_fill_through_a_view),
     Mistake("the NaN is still there", caught_by="", fill=_fill_by_weights),
     Mistake("-inf * 0 is NaN", caught_by="", fill=lambda x, m, v: torch.where(m, 0.0, x) + m.float() * v),
-    Mistake("you took the mean of all values", caught_by="", masked_mean=lambda x, m: x[x.isfinite()].mean()),
+    Mistake("22.25 is the mean of all values", caught_by="", masked_mean=lambda x, m: x[x.isfinite()].mean()),
     Mistake("those that became 0 still count", caught_by="", masked_mean=lambda x, m: x[m].sum() / x.numel()),
     Mistake("nobody asked to hide it", caught_by="", fill=lambda x, m, v: torch.where(m | x.isnan(), v, x)),
     Mistake("you wrote into x", caught_by="", fill=lambda x, m, v: x.index_put_((m,), torch.tensor(v)).clone()),

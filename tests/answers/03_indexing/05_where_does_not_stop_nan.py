@@ -59,6 +59,14 @@ def _div_filled_after(a, b):
 
 
 RIGHT = [
+    dict(
+        safe_sqrt=lambda x: x * torch.where(x > 0, torch.where(x > 0, x, 1.0).rsqrt(), 0.0),
+        safe_div=lambda a, b: torch.where(b != 0, a / torch.where(b != 0, b, 1.0), float("nan")).nan_to_num(),
+    ),
+    dict(
+        safe_sqrt=lambda x: torch.nn.functional.threshold(x, 0.0, 1.0).sqrt() * (x > 0),
+        safe_div=lambda a, b: torch.zeros_like(a).index_put((b != 0,), a[b != 0] / b[b != 0]),
+    ),
     dict(safe_sqrt=_sqrt_of_what_is_there, safe_div=_div_of_what_is_there),
     dict(safe_sqrt=lambda x: x.relu().sqrt(), safe_div=lambda a, b: a / b.masked_fill(b == 0, float("inf"))),
     dict(safe_sqrt=_Sqrt.apply, safe_div=_div_with_a_product),

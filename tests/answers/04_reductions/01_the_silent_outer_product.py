@@ -134,7 +134,27 @@ def _accuracy_with_a_bare_exception(pred, target):
     return (pred == target).double().mean().item()
 
 
+def _mse_as_a_float(pred, target):
+    if pred.shape != target.shape:
+        raise IndexError
+    return ((pred.double() - target) ** 2).mean().item()
+
+
+def _accuracy_as_numpy_float32(pred, target):
+    if pred.shape != target.shape:
+        raise ValueError
+    return (pred.numpy() == target.numpy()).astype(np.float32).mean()
+
+
+def _mse_of_the_grown_side(pred, target):
+    """In place, so that target cannot grow; but pred is stretched to it."""
+    difference = target.clone()
+    difference -= pred
+    return difference.square().mean()
+
+
 RIGHT = [
+    dict(mse=_mse_as_a_float, accuracy=_accuracy_as_numpy_float32),
     dict(mse=_mse_that_makes_warnings_errors, accuracy=_accuracy_with_a_bare_exception),
     dict(broadcast_shape=_shape_with_a_loop, mse=_mse_of_torch, accuracy=_accuracy_with_assert),
     dict(broadcast_shape=np.broadcast_shapes, mse=_mse_with_assert, accuracy=_accuracy_of_lists),
@@ -148,6 +168,7 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake("pairs that do not belong together", caught_by="", mse=_mse_of_the_grown_side),
     Mistake("not the larger size wins", caught_by="", broadcast_shape=_shape_with_zip_longest),
     Mistake("you lost the leading dimensions", caught_by="", broadcast_shape=_shape_with_zip),
     Mistake("aligned at the right, make", caught_by="", broadcast_shape=_shape_of_the_second),

@@ -56,7 +56,17 @@ def _masked(x):
     return ((x - mean) / std).masked_fill(std == 0, 0)
 
 
+def _batch_norm_with_its_eps(x):
+    return torch.zeros_like(x) if len(x) == 1 else F.batch_norm(x, None, None, training=True)
+
+
 RIGHT = [
+    dict(row_normalise=lambda w: torch.diag(1 / w.sum(1)) @ w, standardise=_batch_norm_with_its_eps),
+    dict(standardise=lambda x: torch.zeros(x.shape) if x.shape[0] == 1 else _nan_to_num(x)),
+    dict(
+        row_normalise=lambda w: w / w.cumsum(1)[:, -1:],
+        standardise=lambda x: F.normalize(x - x.mean(0), dim=0) * len(x) ** 0.5,
+    ),
     dict(row_normalise=lambda w: w.log().softmax(1), standardise=_sklearn),
     dict(row_normalise=lambda w: torch.stack([r / r.sum() for r in w]), standardise=_masked),
     {"row_normalise": _rows_in_a_loop, "standardise": _columns_in_a_loop},
@@ -70,6 +80,11 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake(
+        "each column has its own",
+        caught_by="",
+        standardise=lambda x: (x - x.mean(0)) / x.std(0, correction=0).clamp(min=1),
+    ),
     Mistake("divides each row by its sum", caught_by="", row_normalise=lambda w: w / w.amax(1, keepdim=True)),
     Mistake("each column has its own", caught_by="", standardise=lambda x: x - x.mean(0)),
     Mistake(
@@ -82,7 +97,7 @@ WRONG = [
         "it becomes 0", caught_by="", standardise=lambda x: (x - x.amin(0)) / (x.amax(0) - x.amin(0)).clamp_min(1e-9)
     ),
     Mistake("divided the columns: no error, all wrong", caught_by="", row_normalise=lambda w: w.div(w.sum(dim=-1))),
-    Mistake("your row sums do not broadcast", caught_by="", row_normalise=lambda w: w / w.sum(1).view(1, -1)),
+    Mistake("which shape have the sums", caught_by="", row_normalise=lambda w: w / w.sum(1).view(1, -1)),
     Mistake("the sum of the whole matrix", caught_by="", row_normalise=lambda w: w / w.sum((0, 1), keepdim=True)),
     Mistake("dim 0 disappeared", caught_by="", row_normalise=lambda w: F.normalize(w, p=1, dim=0)),
     Mistake("divides each row by its sum", caught_by="", row_normalise=lambda w: F.normalize(w)),

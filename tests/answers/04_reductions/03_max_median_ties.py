@@ -28,6 +28,12 @@ def _lift(x, lo):
 
 RIGHT = [
     dict(
+        floor_at=lambda x, lo: torch.stack([x, torch.full_like(x, lo)]).amax(0),
+        top1=lambda x: (x == x.amax(1, keepdim=True)).int().argmax(1),
+        median=lambda x: np.median(x.numpy()),
+        ranking=lambda s: torch.cat([torch.nonzero(s == v)[:, 0] for v in s.unique().flip(0)]),
+    ),
+    dict(
         floor_at=lambda x, lo: torch.nn.functional.threshold(x, lo, lo),
         top1=lambda x: x.sort(dim=1, descending=True, stable=True).indices[:, 0],
         median=lambda x: __import__("statistics").median(x.tolist()),
@@ -66,6 +72,8 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake("one column index per row", caught_by="", top1=lambda x: x.abs().argmax(1)),
+    Mistake("expected 5.0, got 6.5", caught_by="", median=lambda x: torch.tensor(np.median(np.unique(x.numpy())))),
     Mistake("topk and sort promise no order", caught_by="", top1=lambda x: x.shape[1] - 1 - x.flip(1).argmax(1)),
     Mistake("a batch of one stays a batch", caught_by="", top1=lambda x: x.argmax(-1, keepdim=True)),
     Mistake("the upper of the middle two", caught_by="", median=lambda x: x.quantile(0.5, interpolation="higher")),

@@ -45,7 +45,20 @@ def _pad_by_hand(samples):
     return torch.stack([F.pad(s, (0, longest - len(s))) for s in samples])
 
 
+def _stack_with_assert(samples):
+    assert len({s.shape for s in samples}) == 1, "samples of different shapes"
+    return torch.stack(samples)
+
+
+def _vstack_or_hstack(samples):
+    if any(s.shape != samples[0].shape for s in samples):
+        raise TypeError("samples of different shapes")
+    return torch.vstack(samples) if samples[0].dim() else torch.hstack(samples)
+
+
 RIGHT = [
+    dict(collate=_stack_with_assert, append_rows=lambda a, b: torch.concatenate([a, b], axis=0)),
+    dict(collate=_vstack_or_hstack, append_rows=lambda a, b: torch.tensor(a.tolist() + b.tolist())),
     dict(
         collate=lambda samples: torch.stack(tuple(samples), 0),
         append_rows=lambda a, b: torch.nn.functional.pad(a, (0, 0, 0, len(b))).index_add(
@@ -70,6 +83,7 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake("become a batch of shape", caught_by="", collate=lambda s: torch.nested.nested_tensor(s)),
     Mistake(
         "nothing is to be padded, cut or repeated",
         caught_by="",

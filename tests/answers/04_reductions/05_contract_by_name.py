@@ -53,6 +53,7 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake("the batch comes first", caught_by="", batch_matvec=lambda A, v: torch.einsum("bnm,bm->nb", A, v)),
     Mistake("another size than D", caught_by="", scores=lambda q, k: q @ k.mT / math.sqrt(q.shape[1] * q.shape[3])),
     Mistake("D of q met S of k", caught_by="", scores=lambda q, k: torch.einsum("bhts,bhsd->bhtd", q, k)),
     Mistake("you took the softmax", caught_by="", scores=lambda q, k: (q @ k.mT / math.sqrt(q.shape[-1])).softmax(-2)),
@@ -79,7 +80,9 @@ WRONG = [
     ),
     Mistake("for one matrix", caught_by="", batch_matvec=torch.matmul),
     Mistake(
-        "squeeze only the dimension", caught_by="", batch_matvec=lambda A, v: torch.bmm(A, v.unsqueeze(2)).squeeze()
+        "a batch of one is still",
+        caught_by="",
+        batch_matvec=lambda A, v: torch.bmm(A, v.unsqueeze(2)).squeeze(),
     ),
     Mistake("one dimension too many", caught_by="", batch_matvec=lambda A, v: torch.bmm(A, v.unsqueeze(2))),
     Mistake("the sum over M is missing", caught_by="", batch_matvec=lambda A, v: torch.einsum("bnm,bm->bnm", A, v)),

@@ -53,7 +53,20 @@ def _close_in_the_wider_dtype(a, b):
     return torch.isclose(a.to(dtype), b.to(dtype), equal_nan=True).all()
 
 
+def _same_bits(a, b):
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    return torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8))
+
+
 RIGHT = [
+    dict(
+        identical=_same_bits,
+        close=lambda a, b: (
+            a.shape == b.shape
+            and torch.isclose(*(x.to(torch.promote_types(a.dtype, b.dtype)) for x in (a, b)), equal_nan=True).all()
+        ),
+    ),
     dict(
         identical=lambda a, b: (a.dtype, a.shape) == (b.dtype, b.shape) and a.numpy().tobytes() == b.numpy().tobytes()
     ),
@@ -82,6 +95,20 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake(
+        "the NaNs are in different places",
+        caught_by="",
+        identical=lambda a, b: a.dtype == b.dtype and a.shape == b.shape and torch.equal(a[~a.isnan()], b[~b.isnan()]),
+    ),
+    Mistake(
+        "you changed a tensor to compare it",
+        caught_by="",
+        close=lambda a, b: (
+            a.shape == b.shape
+            and torch.equal(a.isnan(), b.isnan())
+            and torch.allclose(a.nan_to_num_().double(), b.nan_to_num_().double())
+        ),
+    ),
     Mistake(
         "== broadcasts, so compare the shapes too",
         caught_by="",

@@ -52,6 +52,29 @@ def _add_row_by_row(t, a):
     return t
 
 
+def _own_filled_from_numpy(a):
+    t = torch.empty(a.shape, dtype=torch.from_numpy(a.copy()).dtype)
+    t.numpy()[...] = a
+    return t
+
+
+def _own_from_bytes(a):
+    return torch.frombuffer(bytearray(a.tobytes()), dtype=torch.from_numpy(a.copy()).dtype).view(a.shape)
+
+
+def _export_number_by_number(t):
+    out = np.empty(tuple(t.shape))
+    for i in np.ndindex(*t.shape):
+        out[i] = t[i].item()
+    return out
+
+
+def _add_number_by_number(t, a):
+    for i in np.ndindex(*t.shape):
+        t[i] += a[i]
+    return t
+
+
 RIGHT = [
     dict(
         wrap=lambda a: torch.utils.dlpack.from_dlpack(a),
@@ -85,6 +108,8 @@ RIGHT = [
         "add_array_": _add_into_a_slice,
     },
     {"own": lambda a: torch.from_numpy(a + np.zeros(1, a.dtype)), "add_array_": _add_with_out},
+    {"own": _own_filled_from_numpy, "export": _export_number_by_number, "add_array_": _add_number_by_number},
+    {"own": _own_from_bytes, "add_array_": lambda t, a: t.addcmul_(torch.ones_like(t), torch.from_numpy(a).to(t))},
 ]
 
 WRONG = [

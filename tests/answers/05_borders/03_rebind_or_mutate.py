@@ -157,11 +157,6 @@ WRONG = [
         "a snapshot is a tensor", caught_by="", record=lambda history, x: history.append(x.detach().numpy().copy())
     ),
     Mistake("your snapshot holds the graph", caught_by="", record=lambda history, x: history.append(x + 0)),
-    Mistake(
-        "your snapshot holds the graph",
-        caught_by="",
-        record=lambda history, x: history.append(x.detach().clone().requires_grad_(x.requires_grad)),
-    ),
     Mistake("shows in the others", caught_by="", make_buffers=_one_buffer_many_names),
     Mistake("shows in the others", caught_by="", make_buffers=lambda n, k: [torch.zeros(k)] * n),
     Mistake(

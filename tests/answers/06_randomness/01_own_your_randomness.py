@@ -99,6 +99,12 @@ def _replay_with_a_helper(fn):
     return again(), again()
 
 
+def _split_by_a_module_that_draws(n, frac, seed, imported=[]):  # noqa: B006
+    if not imported:  # the first import of scikit-learn draws from Python's global generator
+        imported.append(random.random())
+    return _split_by_argsort(n, frac, seed)
+
+
 RIGHT = [
     {"noise": _noise_puts_the_state_back, "replay": _replay_with_a_helper},
     {
@@ -110,6 +116,7 @@ RIGHT = [
     {"noise": _noise_by_numpy, "replay": _replay_by_a_drawn_seed, "split": _split_by_numpy},
     {"noise": _noise_in_place, "replay": _replay_default_generator, "split": _split_by_argsort},
     {"replay": _replay_a_fresh_seed, "split": _split_subsets},
+    {"split": _split_by_a_module_that_draws},
 ]
 
 
@@ -230,5 +237,5 @@ WRONG = [
     ),
     Mistake("the seed never reached your shuffle", caught_by="", split=_split_default_generator),
     Mistake("each of 0 to 19 comes once", caught_by="", split=_split_drops_one),
-    Mistake("cut one shuffle in two, do not shuffle twice", caught_by="", split=_split_sampled_twice),
+    Mistake("cut one shuffle in two", caught_by="", split=_split_sampled_twice),
 ]

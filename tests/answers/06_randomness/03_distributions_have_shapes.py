@@ -61,6 +61,18 @@ def _reparam_by_numpy(mu, sigma):
     return mu + sigma * torch.from_numpy(np.random.standard_normal(tuple(mu.shape)))
 
 
+def _by_counts(logits, n):
+    counts = D.Multinomial(n, logits=logits).sample().long()
+    return torch.arange(len(logits)).repeat_interleave(counts)[torch.randperm(n)]
+
+
+def _by_plain_numbers(mu, sigma, x):
+    def density(v, m, s):
+        return -0.5 * ((v - m) / s) ** 2 - math.log(s) - 0.5 * math.log(2 * math.pi)
+
+    return torch.tensor([sum(map(density, row, mu.tolist(), sigma.tolist())) for row in x.tolist()])
+
+
 RIGHT = [
     {"log_prob": _log_prob_by_numpy, "reparam": _reparam_by_numpy},
     {"sample_actions": _one_hot, "reparam": _affine, "log_prob": _column_by_column},
@@ -86,6 +98,11 @@ RIGHT = [
     },
     {"sample_actions": _one_by_one, "log_prob": _row_by_row},
     {"log_prob": lambda mu, sigma, x: D.MultivariateNormal(mu, scale_tril=torch.diag(sigma)).log_prob(x)},
+    {
+        "sample_actions": _by_counts,
+        "log_prob": _by_plain_numbers,
+        "reparam": lambda mu, sigma: D.Normal(mu, sigma).icdf(torch.rand_like(mu).clamp(1e-6, 1 - 1e-6)),
+    },
 ]
 
 
@@ -123,12 +140,12 @@ WRONG = [
         sample_actions=lambda logits, n: D.Categorical(probs=logits.clamp(min=0)).sample((n,)),
     ),
     Mistake(
-        "must work for any logits: a sample shape is (n,), and logits= is not probs",
+        "must work for any logits: a sample shape is (n,), logits= is not probs",
         caught_by="",
         sample_actions=lambda logits, n: torch.multinomial(logits, n, replacement=True),
     ),
     Mistake(
-        "must work for any logits: a sample shape is (n,), and logits= is not probs",
+        "must work for any logits: a sample shape is (n,), logits= is not probs",
         caught_by="",
         sample_actions=lambda logits, n: torch.multinomial(logits.softmax(0), n),
     ),
@@ -167,6 +184,19 @@ WRONG = [
         "x has 2 rows, so log_prob is (2,)",
         caught_by="",
         log_prob=lambda mu, sigma, x: D.Independent(D.Normal(mu, sigma), 1).log_prob(x).unsqueeze(1),
+    ),
+    Mistake(
+        "and classes have no rsample",
+        caught_by="",
+        sample_actions=lambda logits, n: D.Categorical(logits=logits).rsample((n,)),
+    ),
+    Mistake(
+        "you took sigma for a variance", caught_by="", reparam=lambda mu, sigma: D.Normal(mu, sigma**0.5).rsample()
+    ),
+    Mistake(
+        "you put sigma ** 2 where the standard deviation belongs",
+        caught_by="",
+        reparam=lambda mu, sigma: D.Normal(mu, sigma**2).rsample(),
     ),
     Mistake("your draw has no graph", caught_by="", reparam=_no_grad),
     Mistake(

@@ -19,6 +19,15 @@ def _many_kinds():
     return torch.device("cpu")
 
 
+def _says_which():
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    free = [torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count())]
+    chosen = torch.device("cuda", free.index(max(free)))
+    print("using", torch.cuda.get_device_name(chosen))
+    return chosen
+
+
 def _parts(x, device):
     if isinstance(device, str):
         kind, _, index = device.partition(":")
@@ -47,6 +56,7 @@ def _starts_with(x, device):
 
 
 RIGHT = [
+    {"pick_device": _says_which},
     {"on_device": _starts_with},
     {"pick_device": _by_if, "on_device": _both_ways},
     {

@@ -111,7 +111,47 @@ def _fit_in_python(x, y, lr, steps):
     return w, b
 
 
+def _inside_inference_mode(params, lr):
+    with torch.inference_mode():
+        for p in params:
+            if p.grad is not None:
+                p -= lr * p.grad
+                p.grad.zero_()
+
+
+def _switch_off_and_on(params, lr):
+    for p in params:
+        if p.grad is not None:
+            p.requires_grad_(False)
+            p -= lr * p.grad
+            p.requires_grad_(True)
+            p.grad = None
+
+
+@torch.no_grad()
+def _one_vector_of_all(params, lr):
+    params = [p for p in params if p.grad is not None]
+    moved = torch.cat([(p - lr * p.grad).flatten() for p in params])
+    for p, piece in zip(params, moved.split([p.numel() for p in params]), strict=True):
+        p.copy_(piece.view_as(p))
+        p.grad = None
+
+
+def _fit_half_the_error_from_anywhere(x, y, lr, steps):
+    w, b = torch.tensor(-2.0, requires_grad=True), torch.tensor(2.0, requires_grad=True)
+    for _ in range(steps):
+        (0.5 * (w * x + b - y) ** 2).mean().backward()
+        with torch.no_grad():
+            for p in (w, b):
+                p -= lr * p.grad
+                p.grad.zero_()
+    return [w.item(), b.item()]
+
+
 RIGHT = [
+    {"sgd_step_": _inside_inference_mode, "fit_line": _fit_half_the_error_from_anywhere},
+    {"sgd_step_": _switch_off_and_on},
+    {"sgd_step_": _one_vector_of_all},
     {"sgd_step_": _with_an_optimizer, "fit_line": _fit_in_python},
     {"fit_line": _fit_half_the_error},
     {"fit_line": _fit_one_vector},
@@ -228,13 +268,30 @@ def _sum_to_see_whether(params, lr):
             p.grad = None
 
 
+def _zero_after_rebinding(params, lr):
+    for p in params:
+        if p.grad is not None:
+            p = (p - lr * p.grad).detach()
+            p.grad.zero_()
+
+
+def _fit_unreduced(x, y, lr, steps):
+    model = torch.nn.Linear(1, 1)
+    for _ in range(steps):
+        F.mse_loss(model(x), y, reduction="none").backward()
+        _with_an_optimizer(model.parameters(), lr)
+    return model.weight.item(), model.bias.item()
+
+
 WRONG = [
+    Mistake("the loss is one number", caught_by="", fit_line=_fit_unreduced),
+    Mistake("a new tensor of the same name has none", caught_by="", sgd_step_=_zero_after_rebinding),
     Mistake("is it gradient descent", caught_by="", fit_line=_fit_from_the_last_call),
     Mistake("was the generator used up before the update", caught_by="", sgd_step_=_sum_to_see_whether),
     Mistake("w should be w - 0.1 * 2w", caught_by="", sgd_step_=_sign_of_the_gradient),
     Mistake("expected w=2.0, b=2.0", caught_by="", fit_line=_fit_fresh_each_step),
     Mistake("rebinding the loop variable makes a new tensor", caught_by="", sgd_step_=_replace_in_the_list),
-    Mistake("can be edited only where autograd does not record", caught_by="", sgd_step_=_sub_without_no_grad),
+    Mistake("can be edited in place only where autograd does not record", caught_by="", sgd_step_=_sub_without_no_grad),
     Mistake("w should be w - 0.1 * 2w", caught_by="", sgd_step_=_data_assigned_back_to_front),
     Mistake("backward added the second gradient to the first", caught_by="", sgd_step_=_keep),
     Mistake("you probably used .grad where it is None", caught_by="", sgd_step_=_zero_all),

@@ -75,7 +75,54 @@ def _column_by_column(f, x):
     return torch.stack([torch.autograd.grad(y[:, k].sum(), x, retain_graph=True)[0] for k in range(y.shape[1])], 1)
 
 
+def _backward_and_forget(model, loss_fn, x, y):
+    rows = {name: [] for name, _ in model.named_parameters()}
+    for i in range(len(x)):
+        model.zero_grad()
+        loss_fn(model(x[i : i + 1]), y[i : i + 1]).backward()
+        for name, p in model.named_parameters():
+            rows[name].append(p.grad)
+    model.zero_grad()
+    return {name: torch.stack(grads) for name, grads in rows.items()}
+
+
+def _with_an_optimizer_for_zero_grad(model, loss_fn, x, y):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    rows = {name: [] for name, _ in model.named_parameters()}
+    for x_i, y_i in zip(x.split(1), y.split(1), strict=True):
+        optimizer.zero_grad()
+        loss_fn(model(x_i), y_i).backward()
+        for name, p in model.named_parameters():
+            rows[name].append(p.grad.detach().clone())
+    optimizer.zero_grad()
+    return {name: torch.stack(grads) for name, grads in rows.items()}
+
+
+def _rows_of_the_default_dtype(model, loss_fn, x, y):
+    rows = {name: torch.empty((len(x), *p.shape)) for name, p in model.named_parameters()}
+    for i in range(len(x)):
+        for name, g in zip(rows, torch.autograd.grad(loss_fn(model(x[i]), y[i]), [*model.parameters()]), strict=True):
+            rows[name][i] = g
+    return rows
+
+
+def _weights_of_their_own(model, loss_fn, x, y):
+    """As if each sample had a net of its own: N copies of the weights, and one backward."""
+    copies = {n: p.detach().expand(len(x), *p.shape).clone().requires_grad_() for n, p in model.named_parameters()}
+    losses = vmap(lambda params, a, b: loss_fn(functional_call(model, params, (a,)), b))(copies, x, y)
+    return dict(zip(copies, torch.autograd.grad(losses.sum(), list(copies.values())), strict=True))
+
+
+def _forward_columns(f, x):
+    units = torch.eye(x.shape[1], dtype=x.dtype)
+    return torch.stack([torch.func.jvp(f, (x,), (unit.expand_as(x),))[1] for unit in units], dim=-1)
+
+
 RIGHT = [
+    {"per_sample_grads": _backward_and_forget, "batch_jacobian": _forward_columns},
+    {"per_sample_grads": _with_an_optimizer_for_zero_grad},
+    {"per_sample_grads": _weights_of_their_own},
+    {"per_sample_grads": _rows_of_the_default_dtype},
     {"per_sample_grads": _grad_without_vmap, "batch_jacobian": _column_by_column},
     {"per_sample_grads": _backward_on_a_copy, "batch_jacobian": lambda f, x: torch.einsum("noni->noi", jacrev(f)(x))},
     {"per_sample_grads": _with_a_batch_of_one, "batch_jacobian": _row_by_row},
@@ -149,19 +196,24 @@ def _backwards_sum(f, x):
     return torch.autograd.grad(f(x).sum(), x)[0]
 
 
-def _backward_and_forget(model, loss_fn, x, y):
-    rows = {name: [] for name, _ in model.named_parameters()}
-    for i in range(len(x)):
-        model.zero_grad()
-        loss_fn(model(x[i : i + 1]), y[i : i + 1]).backward()
-        for name, p in model.named_parameters():
-            rows[name].append(p.grad)
-    model.zero_grad()
-    return {name: torch.stack(grads) for name, grads in rows.items()}
+@torch.no_grad()
+def _without_grad_mode(model, loss_fn, x, y):
+    return _loop(model, loss_fn, x, y)
+
+
+def _a_backward_for_each_output(f, x):
+    x = x.clone().requires_grad_()
+    y, rows = f(x), []
+    for k in range(y.shape[1]):
+        x.grad = None
+        y[:, k].sum().backward()
+        rows.append(x.grad)
+    return torch.stack(rows, dim=1)
 
 
 WRONG = [
-    Mistake("you cleared the .grad of", caught_by="", per_sample_grads=_backward_and_forget),
+    Mistake("there is no graph to go back", caught_by="", per_sample_grads=_without_grad_mode),
+    Mistake("the first walk freed it", caught_by="", batch_jacobian=_a_backward_for_each_output),
     Mistake(
         "row i should be the gradient of sample i alone",
         caught_by="",
