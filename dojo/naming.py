@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FILE = "patterns.json"
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
+_DATA = re.compile(r"\[(mnist|stand-in)\]$")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
@@ -91,7 +92,7 @@ def name_mistake(patterns: Iterable[Pattern], failed: Mapping[str, str], uses: M
     failed: the message of each test that failed, stubs that are still to do aside.
     uses: the kata's functions that each test calls; a mistake in one function is looked for in that one's tests only.
     """
-    signs = {test: Sign.of(message) for test, message in failed.items()}
+    signs = signs_of(failed)
     best: tuple[float, int, str] | None = None
     tie = False
     for pattern in patterns:
@@ -104,6 +105,11 @@ def name_mistake(patterns: Iterable[Pattern], failed: Mapping[str, str], uses: M
         elif rank[:2] == best[:2] and rank[2] != best[2]:
             tie = True
     return None if best is None or tie else best[2]
+
+
+def signs_of(failed: Mapping[str, str]) -> dict[str, Sign]:
+    """The signs of a run. A training on MNIST and one on the stand-in fail alike: their tests count as one."""
+    return {_DATA.sub("[data]", test): Sign.of(message) for test, message in failed.items()}
 
 
 def _likeness(pattern: Pattern, signs: Mapping[str, Sign], uses: Mapping[str, set[str]]) -> float | None:
@@ -135,13 +141,9 @@ def message_of(shown: str) -> str:
 def patterns_of(runs: Runs) -> list[Pattern]:
     """The patterns of a kata's known mistakes, from its run in all variants."""
     return [
-        Pattern(mistake.says, tuple(sorted(mistake.functions)), _signs(runs.outcomes[f"mistake-{i}"]))
+        Pattern(mistake.says, tuple(sorted(mistake.functions)), signs_of(_failed(runs.outcomes[f"mistake-{i}"])))
         for i, mistake in enumerate(runs.mistakes)
     ]
-
-
-def _signs(outcomes: Mapping[str, Outcome]) -> dict[str, Sign]:
-    return {test: Sign.of(message) for test, message in _failed(outcomes).items()}
 
 
 def _failed(outcomes: Mapping[str, Outcome]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from dojo.naming import Pattern, Sign, load, message_of, name_mistake
+from dojo.naming import Pattern, Sign, load, message_of, name_mistake, signs_of
 
 USES = {"test_a": {"f"}, "test_b": {"f", "g"}, "test_c": {"g"}}
 
@@ -44,6 +44,13 @@ def test_nothing_fits_nothing_is_said():
     assert name(test_a="something else") is None
     assert name() is None
     assert name_mistake([], {"test_a": "x"}, USES) is None
+
+
+def test_a_pattern_from_mnist_fits_a_run_on_the_stand_in():
+    low = pattern("the labels were shuffled", **{"test_a[data]": "your net reads 11% right"})
+    assert signs_of({"test_a[mnist]": "x", "test_b[3]": "x"}).keys() == {"test_a[data]", "test_b[3]"}
+    for data in ("mnist", "stand-in"):
+        assert name_mistake([low], {f"test_a[{data}]": "your net reads 9% right"}, USES) == low.says
 
 
 def test_two_mistakes_that_look_the_same_name_neither():
