@@ -6,6 +6,7 @@ Every helper hides its own frames (`__tracebackhide__`), so that a failure point
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -141,11 +142,16 @@ def _value_difference(got: torch.Tensor, want: torch.Tensor, rtol: float, atol: 
 class explain:
     """Turn an error from the learner's code into an assertion that begins with the sentence `mistake`.
 
+    where: a regex to be found in "Class: message" of the error, and the sentence to say then instead; the first that
+    fits counts.
+    One sentence for every error accuses people of what they did not do, so let `mistake` be true of all that is left.
+
     A stub's NotImplementedError stays what it is, and so does an assertion that already says what is wrong.
     """
 
-    def __init__(self, mistake: str) -> None:
+    def __init__(self, mistake: str, where: Mapping[str, str] | None = None) -> None:
         self.mistake = mistake
+        self.where = where or {}
 
     def __enter__(self) -> None:
         return None
@@ -155,7 +161,11 @@ class explain:
     ) -> None:
         __tracebackhide__ = True
         if isinstance(error, Exception) and not isinstance(error, AssertionError) and not is_stub_error(error):
-            raise AssertionError(f"{self.mistake}\n{type(error).__name__}: {first_lines(error)}") from error
+            native = f"{type(error).__name__}: {safe_str(error)}"
+            mistake = next(
+                (said for sign, said in self.where.items() if re.search(sign, native, re.DOTALL)), self.mistake
+            )
+            raise AssertionError(f"{mistake}\n{type(error).__name__}: {first_lines(error)}") from error
 
 
 class raises:

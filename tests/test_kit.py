@@ -106,6 +106,21 @@ def test_explain_names_the_mistake_and_keeps_the_cause():
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (RuntimeError("a second\ntime"), "first sign"),
+        (RuntimeError("another"), "second sign"),
+        (TypeError("another"), "neither"),
+    ],
+)
+def test_explain_says_what_the_error_is_a_sign_of(error, says):
+    signs = {"second.time": "first sign", "^RuntimeError": "second sign"}
+    with pytest.raises(AssertionError) as caught, explain("neither", signs):
+        raise error
+    assert str(caught.value).startswith(f"{says}\n{type(error).__name__}: ")
+
+
 def test_explain_and_raises_let_stubs_and_assertions_through():
     with pytest.raises(NotImplementedError), explain("no"):
         _stub()

@@ -46,25 +46,19 @@ def _is(got: Any, number: float) -> bool:
     return _number(got) == number
 
 
+_SIGNS = {
+    "can require gradients": "x0 is an int here: make a floating tensor of it, integers cannot require a gradient",
+    "does not require grad": "f(x) has no graph: x must require a gradient before f is called, and no_grad must be off",
+    "'NoneType' object": "`.grad` is None: y.backward() leaves the gradient on x, not on y: on the very leaf that f "
+    "was given",
+    "scalar outputs": "f takes a 0-d tensor: give it one without dimensions, and without a batch",
+}
+
+
 def _slope(f: Callable[[torch.Tensor], torch.Tensor], x0: float, otherwise: str = "gradient_at raised") -> Any:
-    """gradient_at(f, x0); where it raises, an assertion that says what the native error leaves out."""
     __tracebackhide__ = True
-    try:
+    with explain(otherwise, _SIGNS):
         return gradient_at(f, x0)
-    except Exception as error:
-        native, sentence = str(error), otherwise
-        if "can require gradients" in native:
-            sentence = "x0 is an int here: make a floating tensor of it, integers cannot require a gradient"
-        elif "does not require grad" in native:
-            sentence = "f(x) has no graph: x must require a gradient before f is called, and no_grad must be off"
-        elif "'NoneType' object" in native:
-            sentence = (
-                "`.grad` is None: y.backward() leaves the gradient on x, not on y: on the very leaf that f was given"
-            )
-        elif "scalar outputs" in native:
-            sentence = "f takes a 0-d tensor: give it one without dimensions, and without a batch"
-        with explain(sentence):
-            raise
 
 
 @pytest.mark.myth(

@@ -52,36 +52,23 @@ def _is_matrix(w: Any, rows: int, cols: int) -> None:
 
 def _weight(rows: int, cols: int, scale: float) -> Any:
     __tracebackhide__ = True
-    sentence = f"make_weight({rows}, {cols}, {scale}) raised"
-    try:
+    edited = "a leaf that requires a gradient was edited in place, and recorded: scale first, requires_grad last"
+    with explain(f"make_weight({rows}, {cols}, {scale}) raised", {"in-place operation": edited}):
         w = make_weight(rows, cols, scale)
-    except Exception as error:
-        if "in-place operation" in str(error):
-            sentence = (
-                "a leaf that requires a gradient was edited in place, and recorded: scale first, requires_grad last"
-            )
-        with explain(sentence):
-            raise
     _is_matrix(w, rows, cols)
     return w
 
 
 def _hidden(x: torch.Tensor) -> tuple[Any, Any]:
     __tracebackhide__ = True
-    sentence = "hidden_gradient(x) raised"
-    try:
+    signs = {
+        "second time": "two passes through one graph, and the first freed what it had saved: keep it, or make it one "
+        "pass",
+        "scalar outputs": "backward starts from one number: z is the sum of all of y**2",
+        "in-place operation": "you edited x in place: y = x + 2 is a new tensor",
+    }
+    with explain("hidden_gradient(x) raised", signs):
         return _pair(hidden_gradient(x))
-    except Exception as error:
-        if "second time" in str(error):
-            sentence = (
-                "two passes through one graph, and the first freed what it had saved: keep it, or make it one pass"
-            )
-        elif "scalar outputs" in str(error):
-            sentence = "backward starts from one number: z is the sum of all of y**2"
-        elif "in-place operation" in str(error):
-            sentence = "you edited x in place: y = x + 2 is a new tensor"
-        with explain(sentence):
-            raise
 
 
 def _pair(got: Any) -> tuple[Any, Any]:

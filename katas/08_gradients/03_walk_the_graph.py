@@ -64,20 +64,17 @@ class _Net(nn.Module):
 
 def _walk(walk: Callable[[torch.Tensor], Any], t: torch.Tensor) -> Any:
     __tracebackhide__ = True
-    try:
+    leaf = "a leaf has grad_fn None, and so has a tensor without a graph: look before you walk"
+    signs = {
+        "^RecursionError": _DEEP,
+        "'NoneType' object has no attr": leaf
+        if t.grad_fn is None
+        else "a constant operand has no node: its pair is (None, 0)",
+        "Boolean value of Tensor|size of tensor": "`in` and == compare the values of tensors: which leaf it is, `is` "
+        "or id() tells",
+    }
+    with explain("your walk failed", signs):
         return walk(t)
-    except Exception as error:
-        native, sentence = str(error), "your walk failed"
-        if isinstance(error, RecursionError):
-            sentence = _DEEP
-        elif "'NoneType' object has no attr" in native and t.grad_fn is None:
-            sentence = "a leaf has grad_fn None, and so has a tensor without a graph: look before you walk"
-        elif "'NoneType' object has no attr" in native:
-            sentence = "a constant operand has no node: its pair is (None, 0)"
-        elif "Boolean value of Tensor" in native or "size of tensor" in native:
-            sentence = "`in` and == compare the values of tensors: which leaf it is, `is` or id() tells"
-        with explain(sentence):
-            raise
 
 
 def _are(got: Any, **named: torch.Tensor) -> None:

@@ -43,23 +43,19 @@ under_test(globals())
 _A = torch.tensor([[1.0, 2.0, -3.0], [4.0, 0.5, 6.0]])
 
 
+_SIGNS = {
+    "scalar outputs": "y is a vector: backward needs a weight for each output, in the shape of y",
+    "second time": "a row after the first failed. Graph already freed: tell each pass to keep it",
+    "not require grad|not have been used in the graph": "autograd finds no way from y to x: work on a leaf of your "
+    "own, and give f that very leaf",
+    "same dtype": "f works in the dtype of x, also float64: your tensors have another",
+}
+
+
 def _run(ask: Callable[..., Any], *arguments: Any, otherwise: str) -> Any:
-    """ask(*arguments); where it raises, an assertion that says what the native error leaves out."""
     __tracebackhide__ = True
-    try:
+    with explain(otherwise, _SIGNS):
         return ask(*arguments)
-    except Exception as error:
-        native, sentence = str(error), otherwise
-        if "scalar outputs" in native:
-            sentence = "y is a vector: backward needs a weight for each output, in the shape of y"
-        elif "second time" in native:
-            sentence = "a row after the first failed. Graph already freed: tell each pass to keep it"
-        elif "not require grad" in native or "not have been used in the graph" in native:
-            sentence = "autograd finds no way from y to x: work on a leaf of your own, and give f that very leaf"
-        elif "same dtype" in native:
-            sentence = "f works in the dtype of x, also float64: your tensors have another"
-        with explain(sentence):
-            raise
 
 
 def test_the_weights_say_what_is_summed():

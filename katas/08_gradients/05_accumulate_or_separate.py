@@ -68,18 +68,13 @@ def _one_memory(got: Any) -> bool:
 
 
 def _run(ask: Callable[..., Any], *arguments: Any) -> Any:
-    """ask(*arguments); where it raises, an assertion that says what the native error leaves out."""
     __tracebackhide__ = True
-    try:
+    signs = {
+        "second time": "a graph serves one backward: call loss_fn(w) before each",
+        "'NoneType' object": "w.grad is None before the first backward: there is nothing to zero or to read yet",
+    }
+    with explain(f"{getattr(ask, '__name__', 'your function')} raised", signs):
         return ask(*arguments)
-    except Exception as error:
-        native, sentence = str(error), f"{getattr(ask, '__name__', 'your function')} raised"
-        if "second time" in native:
-            sentence = "a graph serves one backward: call loss_fn(w) before each"
-        elif "'NoneType' object" in native:
-            sentence = "w.grad is None before the first backward: there is nothing to zero or to read yet"
-        with explain(sentence):
-            raise
 
 
 def _rows(got: Any, losses: int, params: int) -> Any:

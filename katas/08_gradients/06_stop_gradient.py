@@ -54,11 +54,11 @@ def cache_features(encoder: nn.Module, x: torch.Tensor) -> torch.Tensor:
 under_test(globals())
 
 
-def _why(error: Exception, otherwise: str) -> str:
-    """What the native error of a wrong way to stop a gradient leaves out."""
-    if "only change requires_grad flags" in str(error):
-        return "only a leaf can be switched off: a result of an operation has to be taken out of the graph"
-    return otherwise
+# The native error of a wrong way to stop a gradient, and what it leaves out.
+_SIGNS = {
+    "only change requires_grad flags": "only a leaf can be switched off: a result of an operation has to be taken "
+    "out of the graph"
+}
 
 
 class _Broken(nn.Module):
@@ -73,11 +73,8 @@ def _encoder() -> nn.Module:
 def _features(encoder: nn.Module, x: torch.Tensor) -> Any:
     """cache_features(encoder, x), where that is a tensor without a graph."""
     __tracebackhide__ = True
-    try:
+    with explain("cache_features raised", _SIGNS):
         feat = cache_features(encoder, x)
-    except Exception as error:
-        with explain(_why(error, "cache_features raised")):
-            raise
     assert isinstance(feat, torch.Tensor), f"expected the features as a tensor, got {type(feat).__name__}"
     assert feat.grad_fn is None, (
         f"the features still hang on a graph, to the encoder's weights or to x: grad_fn is {feat.grad_fn}"
@@ -115,11 +112,8 @@ def test_detach_shares_memory_and_clone_keeps_the_graph(kind):
     leaf = torch.tensor([[1.0, 2, 3], [4, 5, 6]], dtype=torch.float64, requires_grad=True)
     t = leaf if kind == "leaf" else leaf.t() * 2
     values = t.detach().clone()
-    try:
+    with explain(f"t is a {kind}: constant_copy must take both", _SIGNS):
         y = constant_copy(t)
-    except Exception as error:
-        with explain(_why(error, f"t is a {kind}: constant_copy must take both")):
-            raise
     check_tensor(y, values, "the copy has the values of t")
     assert t.requires_grad, "you switched off t itself: only the copy is to be a constant"
     assert not y.requires_grad, f"your copy still requires a gradient (grad_fn {y.grad_fn}): it is no constant"

@@ -144,50 +144,37 @@ _RECORDED = "a leaf that requires grad can be edited in place only where autogra
 
 
 def _step(params: Iterable[torch.Tensor], lr: float) -> None:
-    """sgd_step_(params, lr); where it raises, an assertion that says what the native error leaves out."""
     __tracebackhide__ = True
     unused = isinstance(params, list) and any(p.grad is None for p in params)
-    try:
+    signs = {
+        "leaf Variable": _RECORDED,
+        "NoneType": "you probably used .grad where it is None: the loss did not reach that parameter, so skip it"
+        if unused
+        else "each leaf has a gradient here, but a new tensor of the same name has none: w must stay what it is",
+        "generator|empty parameter list": "params may be a generator: it has no length and no index, and it can be "
+        "walked only once",
+        "Boolean value of Tensor": "several numbers are neither true nor false: ask whether there is a gradient, not "
+        "what is in it",
+    }
+    with explain("sgd_step_ failed", signs):
         sgd_step_(params, lr)
-    except Exception as error:
-        native, sentence = str(error), "sgd_step_ failed"
-        if "leaf Variable" in native:
-            sentence = _RECORDED
-        elif "NoneType" in native and unused:
-            sentence = "you probably used .grad where it is None: the loss did not reach that parameter, so skip it"
-        elif "NoneType" in native:
-            sentence = (
-                "each leaf has a gradient here, but a new tensor of the same name has none: w must stay what it is"
-            )
-        elif "generator" in native or "empty parameter list" in native:
-            sentence = "params may be a generator: it has no length and no index, and it can be walked only once"
-        elif "Boolean value of Tensor" in native:
-            sentence = "several numbers are neither true nor false: ask whether there is a gradient, not what is in it"
-        with explain(sentence):
-            raise
 
 
 def _line(x: torch.Tensor, y: torch.Tensor, lr: float, steps: int) -> tuple[float, float]:
-    """fit_line(x, y, lr, steps), when it is a pair of floats; where it raises, an assertion that says more."""
+    """fit_line(x, y, lr, steps), when it is a pair of floats."""
     __tracebackhide__ = True
-    try:
+    signs = {
+        "leaf Variable": _RECORDED,
+        "unpack non-iterable NoneType": "None was unpacked: sgd_step_ returns nothing, it changes the leaves that it "
+        "was given",
+        "NoneType|not require grad": "you probably gave the name w to a new tensor: one that is no leaf, or that does "
+        "not require grad",
+        "scalar outputs": "the loss is one number: the mean of the squared errors",
+    }
+    if not x.requires_grad:
+        signs["second time"] = "one graph serves one backward: predict and compare anew in each step"
+    with explain("fit_line failed", signs):
         line = fit_line(x, y, lr, steps)
-    except Exception as error:
-        native, sentence = str(error), "fit_line failed"
-        if "leaf Variable" in native:
-            sentence = _RECORDED
-        elif "unpack non-iterable NoneType" in native:
-            sentence = "None was unpacked: sgd_step_ returns nothing, it changes the leaves that it was given"
-        elif "NoneType" in native or "not require grad" in native:
-            sentence = (
-                "you probably gave the name w to a new tensor: one that is no leaf, or that does not require grad"
-            )
-        elif "second time" in native and not x.requires_grad:
-            sentence = "one graph serves one backward: predict and compare anew in each step"
-        elif "scalar outputs" in native:
-            sentence = "the loss is one number: the mean of the squared errors"
-        with explain(sentence):
-            raise
     pair = isinstance(line, tuple | list) and [isinstance(value, float) for value in line] == [True, True]
     assert pair, f"fit_line returns (w, b), and w and b should be floats; got {line!r}"
     return line[0], line[1]

@@ -152,18 +152,10 @@ def _tensors_kept(
 
 
 def _run(block: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """checkpointed(block, x); where it raises, an assertion that says what the native error leaves out."""
     __tracebackhide__ = True
-    try:
+    called = "who shall run the block twice must be given the block itself, not what it returned, and x after it"
+    with explain("checkpointed should take any module and its input", {"'Tensor' object is not callable": called}):
         return checkpointed(block, x)
-    except Exception as error:
-        sentence = "checkpointed should take any module and its input"
-        if "'Tensor' object is not callable" in str(error):
-            sentence = (
-                "who shall run the block twice must be given the block itself, not what it returned, and x after it"
-            )
-        with explain(sentence):
-            raise
 
 
 def _backward(y: torch.Tensor, c: torch.Tensor) -> None:

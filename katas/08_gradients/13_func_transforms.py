@@ -151,29 +151,21 @@ def _mlp() -> nn.Sequential:
     return nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 4))
 
 
+_SIGNS = {
+    "same size in the mapped dimension": "vmap maps all that it is given, if you do not say otherwise; params have no "
+    "dimension of samples",
+    "to return a scalar": "grad wants a function that returns one number: one sample's loss is one, f(row) has several",
+    "does not require grad": "there is no graph to go back through: params that were detached, or grad mode off?",
+    "second time": "one graph was walked back twice, and the first walk freed it",
+    "to be dictionaries|'generator'": "params should be a dict of tensors by name, as the module names them",
+    "same dtype": "x and the model may be float64: leave both in the dtype that they have",
+}
+
+
 def _run(ask: Callable[..., Any], *arguments: Any, otherwise: str) -> Any:
-    """ask(*arguments); where it raises, an assertion that says what the native error leaves out."""
     __tracebackhide__ = True
-    try:
+    with explain(otherwise, _SIGNS):
         return ask(*arguments)
-    except Exception as error:
-        native, sentence = str(error), otherwise
-        if "same size in the mapped dimension" in native:
-            sentence = (
-                "vmap maps all that it is given, if you do not say otherwise; params have no dimension of samples"
-            )
-        elif "to return a scalar" in native:
-            sentence = "grad wants a function that returns one number: one sample's loss is one, f(row) has several"
-        elif "does not require grad" in native:
-            sentence = "there is no graph to go back through: params that were detached, or grad mode off?"
-        elif "second time" in native:
-            sentence = "one graph was walked back twice, and the first walk freed it"
-        elif "to be dictionaries" in native or "'generator'" in native:
-            sentence = "params should be a dict of tensors by name, as the module names them"
-        elif "same dtype" in native:
-            sentence = "x and the model may be float64: leave both in the dtype that they have"
-        with explain(sentence):
-            raise
 
 
 def _call(model: nn.Module, loss_fn: Loss, x: torch.Tensor, y: torch.Tensor) -> dict[str, torch.Tensor]:
