@@ -85,7 +85,7 @@ def test_the_choice_of_implementation_is_made_not_left_open():
         y = _run(block, x)
         _backward(y, torch.ones(3, 4))
     texts = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
-    assert not any("use_reentrant" in text for text in texts), f"you left the implementation open: {texts[0]}"
+    assert not any("use_reentrant" in text for text in texts), f"you left the implementation open\n{texts[0]}"
     assert not texts, f"there should be no warnings, got: {texts[0]}"
 
 
