@@ -18,7 +18,7 @@ import torchvision.datasets.utils as torchvision_utils
 from torchvision.datasets import MNIST
 
 from dojo import data
-from dojo.data import DataError
+from dojo.kata.data import DataError
 
 ROOT = Path(__file__).resolve().parents[1]
 ARCHIVES = [name for name, _ in MNIST.resources]

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dojo.devices import OneDevicePerOp, forge_gpu_checkpoint, pretend_machine
+from dojo.kit.devices import OneDevicePerOp, forge_gpu_checkpoint, pretend_machine
 
 META = torch.device("meta")
 

@@ -7,10 +7,10 @@ import textwrap
 from pathlib import Path
 
 import pytest
-
-from dojo import gate, naming, tree_rules
 from dojo.catalog import Kata, find_katas
 from dojo.pages import pages
+
+from dojo import gate, naming, tree_rules
 
 KATA = '''
 """Twice: what doubling means

@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 import pytest
+from dojo.catalog import find_katas
 
 from dojo import home, home_folder, tree_rules, upstream
-from dojo.catalog import find_katas
 
 ALPHA, BETA, GAMMA = "01_first/01_alpha.py", "01_first/02_beta.py", "02_second/01_gamma.py"
 SOLVED = 'return "a name of mine"'

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dojo.kit import check_tensor, shares_memory
-from dojo.xray import MOST_LINES, xray
+from dojo.screen.xray import MOST_LINES, xray
 
 
 def lines_of(function, width: int = 100) -> list[str]:

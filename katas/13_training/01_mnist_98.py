@@ -23,9 +23,9 @@ import torch
 from torch import nn
 
 from dojo import under_test
-from dojo.data import load, skip_unless_at_hand, training_data
 from dojo.kit import check_tensor, explain
-from dojo.training import (
+from dojo.kit.mnist import load, skip_unless_at_hand, training_data
+from dojo.kit.training import (
     batches_noted,
     clock_digits,
     locked_test_split,
@@ -195,7 +195,7 @@ def test_measuring_leaves_no_trace(training):
     assert model.training is training, f"the model came in {kind[training]} mode and left in {kind[not training]} mode"
 
 
-@pytest.mark.time_limit(300)
+@pytest.mark.timeout(300)
 def test_training_shuffles_the_images():
     _, labels, seen, _ = _practice()
     if not seen or len(seen[0]) >= len(labels):
@@ -208,7 +208,7 @@ def test_training_shuffles_the_images():
     assert sizes < 16 or kinds > 5, "each batch held only one or two kinds of digits: shuffle images, not batches"
 
 
-@pytest.mark.time_limit(300)
+@pytest.mark.timeout(300)
 def test_training_learns_what_it_is_given():
     answers, labels, _, epochs = _practice()
     kinds, share = set(answers.tolist()), (answers == labels).double().mean().item()
@@ -220,7 +220,7 @@ def test_training_learns_what_it_is_given():
 
 
 @pytest.mark.slow
-@pytest.mark.time_limit(900)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("data", training_data())
 def test_a_trained_net_reads_digits_that_it_never_saw(data, pytestconfig):
     """More than 98 % of MNIST's 10,000 test images; 97 % of scikit-learn's 360 where MNIST is missing."""

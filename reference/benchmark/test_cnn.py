@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dojo import data as mnist
+from dojo.kit import mnist
 from reference.benchmark import cases
 from reference.mnist.data import Split, batch_of_step, load, prepare
 from reference.mnist.settings import RECIPES

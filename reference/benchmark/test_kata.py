@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from dojo import seam
-from dojo.data import load_stand_in
-from dojo.failures import is_stub_error
+from dojo.kata import seam
+from dojo.kata.stubs import is_stub_error
+from dojo.kit.mnist import load_stand_in
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "13_training/01_mnist_98"

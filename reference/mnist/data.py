@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from dojo.data import load_mnist
+from dojo.kit.mnist import load_mnist
 
 MEAN, STD = 0.1307 * 255, 0.3081 * 255  # of the training images' bytes
 
@@ -31,7 +31,7 @@ class Split:
 
 
 def load(root: Path | None, *, train: bool) -> Split:
-    """One split of MNIST, its checksums verified; dojo.data.DataError where it is missing or damaged."""
+    """One split of MNIST, its checksums verified; dojo.kata.data.DataError where it is missing or damaged."""
     return Split(*load_mnist(train=train, root=root))
 
 

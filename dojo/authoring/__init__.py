@@ -1,0 +1,1 @@
+"""For those who write katas: `python -m dojo.authoring`."""

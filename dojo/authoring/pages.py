@@ -1,0 +1,102 @@
+"""The pages made from the katas: the table in each chapter's README, and katas/MYTHS.md.
+
+`python -m dojo.authoring pages` writes them; the gate fails when they are out of step.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from dojo.kata.files import Kata, find_katas
+from dojo.kata.source import parse
+from dojo.text import folded
+
+BEGIN, END = "<!-- made by `python -m dojo.authoring pages`: do not edit below -->", "<!-- end -->"
+
+MYTHS_INTRO = """\
+# What you may have read, and what PyTorch does
+
+Tutorials live longer than the versions they were written for, and some were wrong from the start. Each line below
+says what widely read ones tell, what PyTorch does today, and which test shows it. Run that test on the reference with
+`pytest --kata-solutions=reference PATH::TEST`.
+
+This page is made from the tests' own `myth` markers by `python -m dojo.authoring pages`; edit those, not this.
+"""
+
+
+@dataclass(frozen=True)
+class Myth:
+    """One wrong idea, and the test that disproves it."""
+
+    kata: Kata
+    test: str
+    line: int
+    says: str
+    today: str
+
+
+def myths(katas: list[Kata]) -> Iterator[Myth]:
+    """The `@pytest.mark.myth(says=..., today=...)` markers of all tests, in the order of the katas."""
+    for kata in katas:
+        tree = parse(kata.path)
+        for test in tree.body if tree else []:
+            if not isinstance(test, ast.FunctionDef):
+                continue
+            for decorator in test.decorator_list:
+                if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.myth":
+                    values = {word.arg: ast.literal_eval(word.value) for word in decorator.keywords}
+                    yield Myth(kata, test.name, test.lineno, values["says"], values["today"])
+
+
+def myths_page(katas: list[Kata]) -> str:
+    """The text of katas/MYTHS.md."""
+    parts = [MYTHS_INTRO]
+    for chapter, found in groupby(myths(katas), key=lambda myth: myth.kata.chapter):
+        parts.append(
+            f"\n## {_title_of(katas, chapter)}\n\n| tutorials say | PyTorch today | shown by |\n|---|---|---|\n"
+        )
+        for myth in found:
+            link = f"[{myth.kata.slug}: {myth.test}]({chapter}/{myth.kata.path.name}#L{myth.line})"
+            parts.append(f"| {_cell(myth.says)} | {_cell(myth.today)} | {link} |\n")
+    return "".join(parts)
+
+
+def chapter_page(readme: str, katas: list[Kata]) -> str:
+    """A chapter's README with its table made anew: the text above the mark is the author's."""
+    text = readme.split(BEGIN)[0].rstrip()
+    rows = "".join(f"| {k.path.name[:2]} | [{k.slug}]({k.path.name}) | {_cell(k.title)} |\n" for k in katas)
+    return f"{text}\n\n{BEGIN}\n\n| | kata | what it is about |\n|---|---|---|\n{rows}\n{END}\n"
+
+
+def pages(root: Path) -> dict[Path, str]:
+    """Every made page, with the text that it should have."""
+    katas = find_katas(root)
+    made = {root / "MYTHS.md": myths_page(katas)}
+    for _, group in groupby(katas, key=lambda kata: kata.chapter):
+        chapter = list(group)
+        readme = chapter[0].path.parent / "README.md"
+        before = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+        made[readme] = chapter_page(before, chapter)
+    return made
+
+
+def _title_of(katas: list[Kata], chapter: str) -> str:
+    readme = next(kata for kata in katas if kata.chapter == chapter).path.parent / "README.md"
+    first = readme.read_text(encoding="utf-8").split("\n", 1)[0] if readme.is_file() else ""
+    return first.removeprefix("# ").strip() or chapter
+
+
+def _cell(text: str) -> str:
+    return folded(text).replace("|", "\\|")
+
+
+def write_pages(root: Path) -> list[Path]:
+    """Bring the made pages up to date; returns those that were not."""
+    stale = {p: t for p, t in pages(root).items() if not p.is_file() or p.read_text(encoding="utf-8") != t}
+    for path, text in stale.items():
+        path.write_text(text, encoding="utf-8")
+    return list(stale)

@@ -1,0 +1,1 @@
+"""One file for each `--kata-...` option that shows something."""

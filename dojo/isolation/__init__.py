@@ -1,0 +1,1 @@
+"""Around each test: how long it may run, what it may leave changed."""

@@ -1,0 +1,123 @@
+"""A kata test that never ends is stopped, with the line where the code was; so is a file that never ends importing.
+
+Two tiers. An alarm raises `Timeout` in the running code: the test fails and the session goes on. Code that swallows
+every exception, or sits in a C call that holds the GIL, never sees it; half as long again later, faulthandler, which
+needs neither, prints where every thread was and ends the process with exit code 1. (Of the tools that we tried, only
+faulthandler stopped all of these.) Without SIGALRM (Windows, a thread that is not the main one) only the second holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import linecache
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, TextIO
+
+import pytest
+
+from dojo.text import relative
+
+DEFAULT = 60.0  # seconds
+_GRACE = 1.5  # the second tier waits that many times as long
+
+
+class Timeout(BaseException):
+    """The running code had its time. A BaseException, so that `except Exception` in a loop does not swallow it."""
+
+
+class Timeouts:
+    """The timeouts of one session."""
+
+    def __init__(self, seconds: float | None, is_learner_code: Callable[[str], bool]) -> None:
+        """`seconds`: what the learner asked for (0: no limit), or None for the default and the tests' own markers."""
+        self.asked = seconds
+        self.is_learner_code = is_learner_code
+        # A copy of stderr, made while pytest does not capture it, for the dump of the second tier.
+        self._stderr: TextIO | None = None
+        with contextlib.suppress(OSError, ValueError):
+            self._stderr = os.fdopen(os.dup(sys.stderr.fileno()), "w")
+
+    def dump_to(self, fd: int) -> None:
+        """Let the second tier write to that file descriptor instead of stderr."""
+        self.close()
+        self._stderr = os.fdopen(os.dup(fd), "w")
+
+    def close(self) -> None:
+        """No second tier from now on."""
+        if self._stderr is not None:
+            self._stderr.close()
+            self._stderr = None
+
+    def seconds_for(self, marked: float | None) -> float:
+        """How long a test may take whose `timeout` marker says `marked`; the learner's word counts more."""
+        if self.asked is not None:
+            return self.asked
+        return marked if marked is not None else DEFAULT
+
+    @contextlib.contextmanager
+    def limit(self, seconds: float, what: str) -> Iterator[None]:
+        """Stop the block after `seconds` (0: never); `what` names it in the message."""
+        if seconds <= 0:
+            yield
+            return
+        with self._faulthandler(seconds * _GRACE + 1), self._alarm(seconds, what):
+            yield
+
+    @contextlib.contextmanager
+    def _alarm(self, seconds: float, what: str) -> Iterator[None]:
+        if not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def ring(_signal: int, frame: FrameType | None) -> None:
+            __tracebackhide__ = True
+            raise Timeout(
+                f"{what} did not end in {seconds:g} s; the code was at {self._place(frame)}\n"
+                "An endless loop? If it is only slow, give it longer: --kata-timeout=SECONDS"
+            )
+
+        before = signal.signal(signal.SIGALRM, ring)
+        # Again each second after that, for code that swallowed the first.
+        signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+    @contextlib.contextmanager
+    def _faulthandler(self, seconds: float) -> Iterator[None]:
+        if self._stderr is None:
+            yield
+            return
+        faulthandler.dump_traceback_later(seconds, exit=True, file=self._stderr)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    def _place(self, frame: FrameType | None) -> str:
+        """`file:line: source` of the innermost frame of the learner's code (of any code, where there is none)."""
+        innermost = frame
+        while frame is not None and not self.is_learner_code(frame.f_code.co_filename):
+            frame = frame.f_back
+        frame = frame or innermost
+        if frame is None:
+            return "an unknown line"
+        path, line = frame.f_code.co_filename, frame.f_lineno
+        return f"{relative(Path(path))}:{line}: {linecache.getline(path, line).strip()}"
+
+
+TIMEOUTS = pytest.StashKey[Timeouts]()
+
+
+def marked_seconds(marker: Any) -> float | None:
+    """The seconds of a `timeout(seconds)` marker."""
+    return float(marker.args[0]) if marker is not None and marker.args else None

@@ -1,0 +1,105 @@
+"""Collecting katas: a file that does not import becomes failing tests, never a session that does not start."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from _pytest.python import importtestmodule
+
+from dojo.isolation.timeout import TIMEOUTS
+from dojo.kata.files import Kata
+from dojo.kata.import_failure import FAILURES, describe_import_failure
+from dojo.kata.seam import BINDING, Binding
+
+_TEST_LINE = re.compile(r"^def (test_\w+)", re.MULTILINE)
+
+
+class Broken(Exception):
+    """The kata, or the solution that was to be tested, could not be used; the message is the whole story."""
+
+
+class Unsolved(Exception):
+    """There is no solution for this kata in the trees given; counts as todo."""
+
+
+class KataModule(pytest.Module):
+    """A kata file; or a learner's copy of one, which stands for the kata's tests with the copy's functions."""
+
+    def __init__(self, *, kata: Kata, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.kata = kata
+
+    def _getobj(self) -> ModuleType:
+        return importtestmodule(self.kata.path, self.config)
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        try:
+            self._check_encoding()
+            timeouts = self.config.stash[TIMEOUTS]
+            with timeouts.limit(timeouts.seconds_for(None), f"importing {self.path.name}"):
+                _ = self.obj
+        except FAILURES as error:
+            cause = error.__cause__ if isinstance(error, self.CollectError) and error.__cause__ else error
+            return self._broken_tests(describe_import_failure(cause, self.kata.path))
+        tests = list(super().collect())
+        return tests or self._broken_tests(
+            f"{self.path.name}:1: the tests are gone: `pytest --kata-reset {self.kata.slug}` brings them back, and "
+            "keeps your version beside it"
+        )
+
+    def _check_encoding(self) -> None:
+        # Python refuses such a file, but pytest's assertion rewriting lets some through.
+        self.kata.path.read_bytes().decode("utf-8")
+
+    def _broken_tests(self, message: str) -> list[pytest.Item]:
+        """One failing item for each test that the text seems to hold, so that test ids and counts stay."""
+        file = self.kata.path
+        text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+        names = dict.fromkeys(_TEST_LINE.findall(text)) or ["test_file_imports"]
+        return [BrokenTest.from_parent(self, name=name, message=message) for name in names]
+
+    @property
+    def binding(self) -> Binding:
+        return getattr(self.obj, BINDING, Binding("own"))
+
+
+class BrokenTest(pytest.Item):
+    """Stands for a test of a kata file that does not import."""
+
+    def __init__(self, *, message: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.message = message
+
+    def runtest(self) -> None:
+        raise Broken(self.message)
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        return self.path, 0, self.name
+
+
+def refuse_unusable(item: pytest.Item) -> None:
+    """Before a test body runs: stop where the seam found no solution, or a broken one."""
+    module = item.getparent(KataModule)
+    if module is None or isinstance(item, BrokenTest):
+        return
+    if module.binding.kind == "broken":
+        raise Broken(module.binding.message)
+    if module.binding.kind == "unsolved":
+        raise Unsolved(module.binding.message)
+
+
+def forget_katas(root: Path) -> None:
+    """Drop imported katas from sys.modules: with importlib mode a second session in a process gets the old ones.
+
+    `root` is a folder, or the file of one kata.
+    """
+    prefix = str(root)
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None) or "").startswith(prefix):
+            del sys.modules[name]

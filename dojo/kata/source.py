@@ -1,0 +1,141 @@
+"""What the text of a kata or a solution declares: stubs, tests, hints. Parses files, imports none."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+from pathlib import Path
+
+SEAM = "under_test(globals())"
+Definition = ast.FunctionDef | ast.ClassDef
+
+
+@functools.lru_cache(maxsize=512)
+def _parse(path: Path, _mtime_ns: int, _size: int) -> ast.Module | None:
+    try:
+        return ast.parse(path.read_bytes(), filename=str(path))
+    except (SyntaxError, ValueError):
+        return None
+
+
+def parse(path: Path) -> ast.Module | None:
+    """The file's syntax tree, or None while it has no valid syntax (or is gone)."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return _parse(path, status.st_mtime_ns, status.st_size)
+
+
+def first_docstring_line(path: Path) -> str:
+    tree = parse(path)
+    doc = (ast.get_docstring(tree) if tree else None) or ""
+    return doc.split("\n", 1)[0].rstrip(".")
+
+
+def definitions(tree: ast.Module) -> dict[str, Definition]:
+    """The public functions and classes that a file defines above its seam (all of them in a reference file)."""
+    found: dict[str, Definition] = {}
+    for node in tree.body:
+        if is_seam(node):
+            break
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            found[node.name] = node
+    return found
+
+
+def is_seam(node: ast.stmt) -> bool:
+    """Is this statement the call that separates the stubs from the tests?"""
+    return isinstance(node, ast.Expr) and ast.unparse(node) == SEAM
+
+
+def stub_names(kata_file: Path, reference_file: Path) -> list[str]:
+    """The names that a solution provides.
+
+    The reference defines exactly the kata's stubs (the gate checks it), and unlike the kata nobody adds helpers of
+    their own to it; so it is asked first. A kata without a reference is asked itself.
+    """
+    for path in (reference_file, kata_file):
+        tree = parse(path)
+        if tree is not None:
+            return list(definitions(tree))
+    return []
+
+
+def doc_sections(path: Path) -> tuple[list[str], str]:
+    """The hints and the why of a reference file: its docstring's paragraphs that begin `Hint:` and `Why:`."""
+    tree = parse(path)
+    doc = (ast.get_docstring(tree) if tree else None) or ""
+    hints: list[str] = []
+    why = ""
+    for part in re.split(r"^(?=(?:Hint|Why):)", doc, flags=re.MULTILINE):
+        if part.startswith("Hint:"):
+            hints.append(part.removeprefix("Hint:").strip())
+        elif part.startswith("Why:"):
+            why = part.removeprefix("Why:").strip()
+    return hints, why
+
+
+def test_names(path: Path) -> list[str]:
+    """The names of a kata's test functions, in the order of the file."""
+    tree = parse(path)
+    nodes = tree.body if tree else []
+    return [node.name for node in nodes if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
+
+
+def stubs_in_tests(path: Path) -> dict[str, list[str]]:
+    """Which of the kata's stubs each test uses, the first one first.
+
+    Counted are also the uses through what stands below the seam: helpers, fixtures, classes, constants.
+    """
+    tree = parse(path)
+    if tree is None:
+        return {}
+    stubs = definitions(tree)
+    below = {name: node for node in _below_the_seam(tree) for name in _bound_by(node)}
+
+    def used(node: ast.AST, seen: set[str]) -> list[str]:
+        found = []
+        for name in _names_in(node):
+            if name in stubs:
+                found.append(name)
+            elif name in below and name not in seen:
+                found += used(below[name], seen | {name})
+        return found
+
+    return {name: list(dict.fromkeys(used(below[name], {name}))) for name in test_names(path) if name in below}
+
+
+def _below_the_seam(tree: ast.Module) -> list[ast.stmt]:
+    start = next((i for i, node in enumerate(tree.body) if is_seam(node)), len(tree.body))
+    return tree.body[start + 1 :]
+
+
+def _bound_by(node: ast.stmt) -> list[str]:
+    """The names that a top-level statement gives a meaning to."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    return [part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)]
+
+
+def _names_in(node: ast.AST) -> list[str]:
+    """The names that a definition mentions, from top to bottom; its arguments too, which may be fixtures."""
+    parts = [part for part in ast.walk(node) if isinstance(part, ast.Name | ast.arg)]
+    parts.sort(key=lambda part: (part.lineno, part.col_offset))
+    return [part.id if isinstance(part, ast.Name) else part.arg for part in parts]
+
+
+def definition_line(path: Path, name: str) -> int | None:
+    """The line where a file defines a function or class."""
+    tree = parse(path)
+    node = definitions(tree).get(name) if tree else None
+    return node.lineno if node else None
+
+
+def text_below_the_seam(path: Path) -> str | None:
+    """What a kata file asks: its statements below the seam, comments and layout aside. None without a seam."""
+    tree = parse(path)
+    if tree is None or not any(is_seam(node) for node in tree.body):
+        return None
+    return "\n".join(ast.dump(node) for node in _below_the_seam(tree))

@@ -1,0 +1,185 @@
+"""Helpers for kata tests: checks whose failure names the mistake.
+
+Every helper hides its own frames (`__tracebackhide__`), so that a failure points at the line of the test.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+
+from dojo.kata.stubs import is_stub_error
+from dojo.kit.comparison import Comparison, note_memory_check
+from dojo.text import first_lines, safe_str
+from dojo.torch_internals import storage_key
+
+
+def shares_memory(a: torch.Tensor | np.ndarray, b: torch.Tensor | np.ndarray) -> bool:
+    """Do two tensors (or arrays) live in the same storage?
+
+    For tensors: the same storage, also when the two windows on it do not overlap, or are empty. An array has no
+    storage object, so with an array the address ranges are compared.
+    """
+    same = _shares_memory(a, b)
+    note_memory_check(a, b, same, sys._getframe(1))
+    return same
+
+
+def _shares_memory(a: torch.Tensor | np.ndarray, b: torch.Tensor | np.ndarray) -> bool:
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        if storage_key(a) == storage_key(b):
+            return True
+        if a.device != b.device or a.device.type == "meta":
+            return False
+    (a_low, a_high), (b_low, b_high) = _address_range(a), _address_range(b)
+    return max(a_low, b_low) < min(a_high, b_high)
+
+
+def _address_range(x: torch.Tensor | np.ndarray) -> tuple[int, int]:
+    if isinstance(x, np.ndarray):
+        low, high = np.lib.array_utils.byte_bounds(x)
+        return low, high
+    storage = x.untyped_storage()
+    return storage.data_ptr(), storage.data_ptr() + storage.nbytes()
+
+
+def check_tensor(
+    got: Any,
+    want: torch.Tensor,
+    mistake: str = "",
+    *,
+    rtol: float = 0.0,
+    atol: float = 0.0,
+    requires_grad: bool | None = None,
+    strides: tuple[int, ...] | None = None,
+) -> None:
+    """Fail unless `got` is `want`: with the sentence `mistake`, and the most telling difference first.
+
+    Compared in this order: type, shape, dtype, device, `requires_grad` and `strides` where given, layout (strided or
+    sparse), values (NaN equals NaN; exactly, unless rtol or atol say otherwise). On the meta device there are no
+    values to compare.
+    """
+    __tracebackhide__ = True
+    difference = _difference(got, want, rtol, atol, requires_grad, strides)
+    if difference:
+        error = AssertionError(f"{mistake}\n{difference}" if mistake else difference)
+        aspect = difference.split(":")[0] if ":" in difference.split(",")[0] else "values"
+        error.comparison = Comparison(got, want, aspect)  # type: ignore[attr-defined]  # for the X-ray
+        raise error
+
+
+def _difference(
+    got: Any,
+    want: torch.Tensor,
+    rtol: float,
+    atol: float,
+    requires_grad: bool | None,
+    strides: tuple[int, ...] | None,
+) -> str:
+    if not isinstance(got, torch.Tensor):
+        return f"expected a tensor, got {type(got).__name__}" + ("" if got is not None else " (is a return missing?)")
+    if got.is_nested:
+        return "expected a plain tensor, got a nested one, whose rows have shapes of their own"
+    for aspect, is_, should in (
+        ("shape", tuple(got.shape), tuple(want.shape)),
+        ("dtype", got.dtype, want.dtype),
+        ("device", got.device, want.device),
+    ):
+        if is_ != should:
+            return f"{aspect}: expected {should}, got {is_}"
+    if requires_grad is not None and got.requires_grad != requires_grad:
+        graph = f", grad_fn={type(got.grad_fn).__name__}" if got.grad_fn is not None else ""
+        return f"requires_grad: expected {requires_grad}, got {got.requires_grad}{graph}"
+    if strides is not None and got.stride() != strides:
+        return f"strides: expected {strides}, got {got.stride()}"
+    if got.layout != want.layout:
+        return f"layout: expected {want.layout}, got {got.layout}"
+    if got.device.type == "meta":
+        return ""
+    return _value_difference(got.detach(), want.detach(), rtol, atol)
+
+
+def _value_difference(got: torch.Tensor, want: torch.Tensor, rtol: float, atol: float) -> str:
+    if got.layout != torch.strided:
+        got, want = got.to_dense(), want.to_dense()
+    equal = torch.isclose(got, want, rtol=rtol, atol=atol, equal_nan=True)
+    if equal.all():
+        return ""
+    if got.numel() == 1:
+        return f"value: expected {want.item()}, got {got.item()}"
+    wide = torch.complex128 if got.is_complex() else torch.float64
+    gap = (got.to(wide) - want.to(wide)).abs().nan_to_num(nan=float("inf")).masked_fill(equal, -1.0)
+    worst = tuple(int(i) for i in np.unravel_index(int(gap.argmax()), got.shape))
+    share = f"{int((~equal).sum())} of {got.numel()} values differ"
+    lines = [f"{share}, worst at {list(worst)}: expected {want[worst].item()}, got {got[worst].item()}"]
+    if got.numel() <= 24:
+        lines += [f"  expected {want.tolist()}", f"  got      {got.tolist()}"]
+    return "\n".join(lines)
+
+
+class explain:
+    """Turn an error from the learner's code into an assertion that begins with the sentence `mistake`.
+
+    where: a regex to be found in "Class: message" of the error, and the sentence to say then instead; the first that
+    fits counts.
+    One sentence for every error accuses people of what they did not do, so let `mistake` be true of all that is left.
+
+    A stub's NotImplementedError stays what it is, and so does an assertion that already says what is wrong.
+    """
+
+    def __init__(self, mistake: str, where: Mapping[str, str] | None = None) -> None:
+        self.mistake = mistake
+        self.where = where or {}
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        __tracebackhide__ = True
+        if isinstance(error, Exception) and not isinstance(error, AssertionError) and not is_stub_error(error):
+            native = f"{type(error).__name__}: {safe_str(error)}"
+            mistake = next(
+                (said for sign, said in self.where.items() if re.search(sign, native, re.DOTALL)), self.mistake
+            )
+            raise AssertionError(f"{mistake}\n{type(error).__name__}: {first_lines(error)}") from error
+
+
+class raises:
+    """The block must raise `expected`, with a message in which the regex `match` is found; else `mistake` is said.
+
+    Unlike pytest.raises, the error of an unwritten stub never counts, although NotImplementedError is a RuntimeError.
+    """
+
+    def __init__(
+        self, expected: type[Exception] | tuple[type[Exception], ...], mistake: str, *, match: str | None = None
+    ) -> None:
+        self.classes = expected if isinstance(expected, tuple) else (expected,)
+        self.mistake = mistake
+        self.match = match
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        __tracebackhide__ = True
+        names = " or ".join(cls.__name__ for cls in self.classes)
+        if error is None:
+            raise AssertionError(f"{self.mistake}\nexpected {names}, but nothing was raised")
+        if not isinstance(error, Exception) or is_stub_error(error):
+            return False
+        came = f"{type(error).__name__}: {first_lines(error)}"
+        if not isinstance(error, self.classes):
+            raise AssertionError(f"{self.mistake}\nexpected {names}, got {came}") from error
+        if self.match is not None and not re.search(self.match, safe_str(error)):
+            raise AssertionError(f"{self.mistake}\nits message has no {self.match!r}: {came}") from error
+        return True

@@ -1,0 +1,1 @@
+"""What the learner reads: the verdict, the X-ray, lines."""

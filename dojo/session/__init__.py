@@ -1,0 +1,1 @@
+"""One run: its order, its stop, its exit code, what happened, what is remembered."""

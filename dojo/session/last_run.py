@@ -1,0 +1,58 @@
+"""A mark of the test that runs now. A run that dies (a segmentation fault, `os._exit`, a kill) leaves it behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import IO
+
+
+class RunningMark:
+    """A file that holds this process's number and the test that runs; gone at each ordinary end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.left = _left_by_a_dead_run(path)
+        self._file: IO[str] | None = None
+
+    def set(self, nodeid: str) -> None:
+        with contextlib.suppress(OSError):  # a read-only folder: then nothing is marked
+            if self._file is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self.path.open("w", encoding="utf-8")
+            self._file.seek(0)
+            self._file.write(f"{os.getpid()} {nodeid}")
+            self._file.truncate()
+            self._file.flush()
+
+    def clear(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+
+
+def _left_by_a_dead_run(path: Path) -> str | None:
+    """The test that ran when an earlier run died. The mark of a run that still goes on is none."""
+    try:
+        pid, _, nodeid = path.read_text(encoding="utf-8").partition(" ")
+    except (OSError, ValueError):
+        return None
+    if not nodeid or (pid.isdigit() and _lives(int(pid))):
+        return None
+    with contextlib.suppress(OSError):
+        path.unlink()
+    return nodeid
+
+
+def _lives(pid: int) -> bool:
+    if os.name == "nt":
+        return False  # os.kill would end it there
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,239 @@
+"""One run over katas: which of them run, where it stops, what happened, what is remembered.
+
+Bare `pytest` is a walk: it collects and runs one kata after the other, and ends after the first that is unfinished.
+What passed before and has not changed since is left out. An explicit selection is plain pytest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dojo.kata.files import Kata, find_katas
+from dojo.kata.module import KataModule
+from dojo.kata.source import test_names
+from dojo.kata.trees import Trees
+from dojo.session.facts import BEHIND, Result, Standing, fact_of
+from dojo.session.last_run import RunningMark
+from dojo.session.memory import Memory
+
+_CURRENT = "kata/current"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A run that is not there to be read itself: some katas run, quietly, and then `say` has the screen."""
+
+    name: str
+    katas: Sequence[Kata] | None  # None: up to the first unfinished one
+    say: Callable[..., Any]  # of the session and a screen page; the screen calls it
+
+
+class KataSession:
+    """Plugin of the process that owns the terminal."""
+
+    def __init__(self, config: pytest.Config, trees: Trees) -> None:
+        self.config = config
+        self.trees = trees
+        self.katas = find_katas(trees.katas)
+        self.memory = Memory(config, trees, self.katas)
+        self.results: dict[str, Result] = {}
+        self.command: Command | None = config.hook.pytest_kata_command(session=self)
+        self.left_out = self._left_out()
+        self.scope = self._scope()  # the katas that the walk goes over
+        self.walks = bool(self.scope)
+        self.proves = False  # all katas pass, and run once more together
+        self.passed_now: Kata | None = None  # the current kata of the last run, if it passes now
+        self.running = ""
+        self.interrupted = ""
+        self.problems: list[str] = []  # what other rooms could not do; the run goes on
+        cache = getattr(config, "cache", None)
+        self.mark = RunningMark(cache.mkdir("kata") / "running" if cache else Path())
+
+    def _left_out(self) -> str:
+        """What was asked for that makes this another run than the walk; empty for bare `pytest`."""
+        option = self.config.option
+        if self.config.args_source is pytest.Config.ArgsSource.ARGS:
+            return "a path"
+        if getattr(option, "numprocesses", None):
+            return "-n"
+        if option.collectonly:
+            return "--collect-only"
+        names = ("keyword", "markexpr", "lf", "failedfirst", "newfirst", "stepwise")
+        return next((name for name in names if getattr(option, name, None)), "")
+
+    def _scope(self) -> list[Kata]:
+        if self.command is not None:
+            return self.katas if self.command.katas is None else []
+        return [] if self.left_out else [kata for kata in self.katas if self._is_in(kata, self.config.args)]
+
+    def _is_in(self, kata: Kata, arguments: Sequence[str]) -> bool:
+        """Is the kata (or the learner's copy of it) in one of these folders?"""
+        start = self.config.invocation_params.dir
+        folders = [(start / argument).resolve() for argument in arguments]
+        files = {kata.path, self.trees.file_of(kata)}
+        return any(file.is_relative_to(folder) for file in files for folder in folders)
+
+    # ── the walk: one kata after the other ──
+
+    def _next(self) -> Kata | None:
+        """The kata that the walk comes to next; None where it ends."""
+        if any(result.state not in BEHIND for result in self.results.values()):
+            return None
+        not_run = [kata for kata in self.scope if kata.key not in self.results]
+        todo = [kata for kata in not_run if not self.memory.is_behind(kata)]
+        if not todo and not_run and not self.proves and self.command is None and self._may_prove():
+            self.proves = True
+            self._say("all katas pass; they run once more, all together")
+        kata = next(iter(not_run if self.proves else todo), None)
+        if kata is not None:
+            self.config.hook.pytest_kata_begins(session=self, kata=kata)
+        return kata
+
+    def _may_prove(self) -> bool:
+        return len(self.scope) == len(self.katas) and not self.memory.proved_whole()
+
+    def _say(self, text: str) -> None:
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line(text)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self, session: pytest.Session) -> bool | None:
+        first: Sequence[Kata] | None = None
+        if self.walks:
+            kata = self._next()
+            first = [kata] if kata else []
+        elif self.command is not None:
+            first = self.command.katas
+        if first is None:
+            return None
+        self.config.args = [str(kata.path) for kata in first]
+        if first:
+            return None
+        session.items, session.testscollected = [], 0
+        return True
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        outcome = yield
+        loop = self.config.pluginmanager.subset_hook_caller("pytest_runtestloop", [self])
+        while self.walks and not (session.shouldfail or session.shouldstop) and (kata := self._next()) is not None:
+            self._collect(session, kata)
+            loop(session=session)
+        return outcome
+
+    def _collect(self, session: pytest.Session, kata: Kata) -> None:
+        """Collect one kata more. pytest's line "collected n items" was said for the first."""
+        option, before = self.config.option, session.testscollected
+        verbose, option.verbose = option.verbose, min(option.verbose, -1)
+        try:
+            session.perform_collect([str(kata.path)])
+        finally:
+            option.verbose = verbose
+            session.testscollected += before
+            self.results.setdefault(kata.key, Result(kata))  # also where --deselect left none of its tests
+
+    # ── what was collected, what happened ──
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        modules = (item.getparent(KataModule) for item in session.items)
+        self._count(session.items, [module.kata if module else None for module in modules])
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
+        if not self.results:  # each worker says the same
+            files = [(self.config.rootpath / name.split("::")[0]).resolve() for name in ids]
+            self._count(ids, [self.trees.kata_at(file) for file in files])
+
+    def _count(self, tests: Sequence[Any], katas: Sequence[Kata | None]) -> None:
+        counts = Counter(kata for kata in katas if kata is not None)
+        names: dict[Kata, set[str]] = {kata: set() for kata in counts}
+        for test, kata in zip(tests, katas, strict=True):
+            if kata is not None:
+                name = test if isinstance(test, str) else test.name
+                names[kata].add(name.split("::")[-1].split("[")[0])
+        for kata, count in counts.items():
+            result = self.results.setdefault(kata.key, Result(kata))
+            result.collected += count
+            result.left_out |= not set(test_names(kata.path)) <= names[kata]
+            result.left_out |= any("[" in argument for argument in self.config.args)
+
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        for item in items:
+            module = item.getparent(KataModule)
+            if module is not None:
+                self.results.setdefault(module.kata.key, Result(module.kata)).left_out = True
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self.running = nodeid
+        self.mark.set(nodeid)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        fact = fact_of(report)
+        if fact is not None and fact.kata in self.results:
+            self.results[fact.kata].add(fact)
+
+    def pytest_keyboard_interrupt(self) -> None:
+        self.interrupted = self.running or "collecting"
+
+    # ── the end ──
+
+    def current(self) -> Result | None:
+        """The first kata that ran and is not finished."""
+        return next((result for result in self.results.values() if result.state not in BEHIND), None)
+
+    def states(self) -> dict[str, str]:
+        return {key: result.state for key, result in self.results.items()}
+
+    def standing(self, kata: Kata) -> Standing | None:
+        """How a kata stands, by this run or an earlier one."""
+        result = self.results.get(kata.key)
+        return result.standing if result is not None else self.memory.of(kata)
+
+    def is_behind(self, kata: Kata) -> bool:
+        """Is nothing left to do in a kata here?"""
+        result = self.results.get(kata.key)
+        return result.standing.behind if result is not None else self.memory.is_behind(kata)
+
+    def first_unfinished(self) -> Kata | None:
+        """The kata to go on with, by this run and the earlier ones."""
+        return next((kata for kata in self.katas if not self.is_behind(kata)), None)
+
+    def to_be_run(self, kata: Kata | None) -> list[Kata]:
+        """What must run before it is known whether a kata passes."""
+        return [] if kata is None or self.memory.is_behind(kata) else [kata]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        self.mark.clear()
+        if self.config.option.collectonly:
+            return
+        self.memory.record(self.results.values())
+        if self.scope and len(self.results) == len(self.katas) and all(map(self.is_behind, self.katas)):
+            self.memory.record_whole()
+        self._note_the_current()
+        answered = self.command is not None and session.exitstatus in (1, 5)
+        nothing_left = self.walks and session.exitstatus == 5 and all(map(self.is_behind, self.scope))
+        if answered or nothing_left:
+            session.exitstatus = pytest.ExitCode.OK
+
+    def _note_the_current(self) -> None:
+        """Is the current kata of the last walk done now? A convenience: without a cache, silence."""
+        cache = getattr(self.config, "cache", None)
+        if cache is None or not self.walks or not self.trees.own or self.interrupted:
+            return
+        before, now = cache.get(_CURRENT, None), self.current()
+        cache.set(_CURRENT, now.kata.key if now else None)
+        result = self.results.get(before or "")
+        if result is not None and result.state in ("done", "stand-in"):
+            self.passed_now = result.kata
+
+
+SESSION = pytest.StashKey[KataSession]()

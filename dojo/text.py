@@ -1,0 +1,37 @@
+"""Small things that every room does to text, in one place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def folded(text: str) -> str:
+    """The text with every run of white space as one space: for comparing sentences."""
+    return " ".join(text.split())
+
+
+def relative(path: Path) -> str:
+    """The path as the learner would type it: relative to the working directory where that is shorter."""
+    try:
+        return path.resolve().relative_to(Path.cwd()).as_posix()
+    except (ValueError, OSError):
+        return str(path)
+
+
+def safe_str(error: BaseException) -> str:
+    """str(error), also where its __str__ raises."""
+    try:
+        return str(error)
+    except Exception as second:
+        return f"<its __str__ raised {type(second).__name__}>"
+
+
+def first_lines(error: BaseException, lines: int = 3) -> str:
+    """The first lines of an error's message; torch appends C++ stack traces and advice to some."""
+    return "\n".join(safe_str(error).splitlines()[:lines])
+
+
+def shown_in(encoding: str | None, text: str) -> str:
+    """The text as a console of that encoding can show it: what it lacks becomes a question mark, never an exception."""
+    encoding = encoding or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)

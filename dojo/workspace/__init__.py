@@ -1,0 +1,1 @@
+"""`pytest --kata-start`, `--kata-reset`: a folder of one's own."""
