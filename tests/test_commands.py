@@ -17,7 +17,7 @@ def test_list_shows_done_current_and_to_do(project):
     assert lines == [
         "first",
         "✓ alpha",
-        "> beta  current: 0 of 2 tests pass",
+        "> beta  current: to do",
         "second",
         "✓ gamma",
         "2 of 3 done",

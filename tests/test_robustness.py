@@ -163,7 +163,7 @@ def test_a_marker_gives_a_test_more_time_and_the_option_counts_more(project):
     project.edit(
         "alpha",
         lambda text: text.replace("import torch\n", "import time\nimport pytest\nimport torch\n", 1).replace(
-            "def test_alpha_doubles", "@pytest.mark.time_limit(0.3)\ndef test_alpha_doubles"
+            "def test_alpha_doubles", "@pytest.mark.timeout(0.3)\ndef test_alpha_doubles"
         ),
     )
     project.body("alpha", "time.sleep(1)\n    return x * 2")

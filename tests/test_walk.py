@@ -84,8 +84,8 @@ def test_the_whole_kata_runs_before_the_stop_and_one_traceback_is_shown(project)
 
 def test_the_verdict_comes_last_before_pytests_own_line(project):
     lines = [line for line in project.run().outlines if line.strip()]
-    assert lines[-3].startswith("hint ")
-    assert lines[-2].startswith("!")  # pytest's word on the stop
+    assert lines[-3].startswith("edit ")
+    assert lines[-2].startswith("hint ")
     assert lines[-1].startswith("=")
 
 

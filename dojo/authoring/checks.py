@@ -34,7 +34,7 @@ def reference_passes_every_test(runs: Runs) -> list[str]:
     complaints = [runs.import_error] if runs.import_error else []
     for variant, outcomes in runs.outcomes.items():
         if variant in ("reference", "backwards") or variant.startswith("alone-"):
-            complaints += [f"{_failure(t, o)} on the reference ({variant})" for t, o in outcomes.items() if _fails(o)]
+            complaints += _failures(outcomes, f"fails on the reference ({variant})")
             complaints += [f"the reference warns ({variant}): {text}" for text in runs.warnings.get(variant, [])]
     return complaints
 
@@ -68,8 +68,7 @@ def right_answers_in_another_style_pass(runs: Runs) -> list[str]:
         complaints.append("list two right answers in another style in tests/answers (RIGHT)")
     for i, right in enumerate(runs.right):
         outcomes = runs.outcomes.get(f"right-{i}", {})
-        who = f"right answer {i} ({', '.join(right)})"
-        complaints += [f"{who}: {_failure(test, o)}" for test, o in outcomes.items() if _fails(o)]
+        complaints += _failures(outcomes, f"refuses the right answer {i} ({', '.join(right)})")
     return complaints
 
 
@@ -124,8 +123,8 @@ def _fails(outcome: Outcome) -> bool:
     return outcome.kind not in GREEN
 
 
-def _failure(test: str, outcome: Outcome) -> str:
-    return f"{test} fails ({outcome.error}: {outcome.message[:400]})"
+def _failures(outcomes: dict[str, Outcome], what: str) -> list[str]:
+    return [f"{test} {what}: {o.error}: {o.message[:400]}" for test, o in outcomes.items() if _fails(o)]
 
 
 CHECKS: dict[str, Callable[[Runs], list[str]]] = {

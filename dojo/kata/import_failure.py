@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from dojo.isolation.timeout import Timeout
+from dojo.kata.files import without_number
 from dojo.kata.stubs import is_stub_error
 from dojo.text import relative, safe_str
 
 # What an import may raise and still be the learner's affair. pytest.skip() and pytest.exit() raise BaseExceptions.
-ENDED = (pytest.skip.Exception, pytest.fail.Exception, pytest.exit.Exception)
-FAILURES = (Exception, SystemExit, Timeout, *ENDED)
+FAILURES = (
+    *(Exception, SystemExit, Timeout),
+    *(pytest.skip.Exception, pytest.fail.Exception, pytest.exit.Exception),
+)
 
 
 def describe_import_failure(error: BaseException, path: Path) -> str:
@@ -29,10 +32,13 @@ def describe_import_failure(error: BaseException, path: Path) -> str:
         return said
     if isinstance(error, SystemExit):
         sentence = "the file calls sys.exit() while it is imported: remove that call"
-    elif isinstance(error, ENDED):
+    elif isinstance(error, pytest.skip.Exception | pytest.exit.Exception):
         sentence = "the file skips or ends the run while it is imported: remove that call"
     elif isinstance(error, UnicodeDecodeError):
         sentence = f"the file is not UTF-8 text: save it as UTF-8 ({said})"
+    elif isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("dojo"):
+        reset = f"`pytest --kata-reset {without_number(path.stem)}`"
+        sentence = f"{said}: the engine has moved since this was copied. {reset} brings it up to date, and keeps yours"
     elif isinstance(error, NotImplementedError) and is_stub_error(error):
         sentence = "a stub is called while the file is imported: call it only inside functions"
     else:

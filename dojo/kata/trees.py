@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,13 @@ class Trees:
         """The file that holds the functions of a kata: where the learner goes on."""
         files = [folder / f"{kata.key}.py" for folder in self.solutions]
         return next((file for file in files if file.is_file()), files[0] if files and self.own else kata.path)
+
+    def argument(self, kata: Kata, start: Path) -> str:
+        """How pytest, run in the folder `start`, is asked for a kata: the learner's copy stands for its tests."""
+        copy = self.edited / f"{kata.key}.py"
+        paths = [os.path.relpath(path, start) for path in (copy, kata.path) if path.is_file()]
+        # pytest takes brackets in a path for a test's parameters.
+        return next((path for path in paths if "[" not in path), paths[-1])
 
     @functools.lru_cache(maxsize=1024)  # noqa: B019  asked of every frame of a traceback; lives as long as the session
     def is_learner_code(self, file: str) -> bool:

@@ -26,7 +26,7 @@ class Verdict:
     def lines(self) -> list[Line]:
         """All of it."""
         session, page = self.session, self.page
-        results, current = list(session.results.values()), session.current()
+        results, current = [r for r in session.results.values() if not r.deselected], session.current()
         lines = self._remembered()
         if session.passed_now is not None:
             lines += self._why(session.passed_now)
@@ -44,7 +44,7 @@ class Verdict:
             lines += page.lines(f"interrupted: {self._shown(session.interrupted)} was running", "bold")
         elif current is not None and session.trees.own:
             lines += self._what_next(current)
-        elif current is None and session.walks and all(map(session.is_behind, session.katas)):
+        elif current is None and session.walks and session.all_done():
             end = "All katas pass. `pytest --kata-compare NAME` shows the reference beside yours."
             lines += page.lines(end, "green", "bold")
         return lines
@@ -191,4 +191,6 @@ def status(result: Result, page: Page) -> Line:
 
 
 def _ran(result: Result) -> str:
-    return f"only {len(result.facts)} of {max(result.collected, len(result.facts))} tests ran"
+    if result.left_out:
+        return f"only some of its tests ran ({len(result.facts)})"
+    return f"only {len(result.facts)} of {result.collected} tests ran"

@@ -151,6 +151,11 @@ class Result:
         return sum(fact.missing == missing for fact in self.facts.values())
 
     @property
+    def deselected(self) -> bool:
+        """Was none of its tests asked for?"""
+        return self.left_out and not self.collected
+
+    @property
     def state(self) -> State:
         if self.unfinished:
             return "unfinished"

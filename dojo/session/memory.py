@@ -8,6 +8,7 @@ what the machine has (MNIST, a GPU).
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -46,9 +47,10 @@ class Memory:
         if self.cache is not None:
             self.machine = machine_digest()
             self.digests = {kata.key: self._digest(kata) for kata in katas}
-            for key, entry in self.cache.get(_KNOWN, {}).items():
-                if self.digests.get(key) == entry.pop("digest", None):
-                    self.known[key] = Standing(**entry)
+            with contextlib.suppress(TypeError, ValueError, AttributeError):  # a page of another version, or damaged
+                for key, (digest, standing) in self.cache.get(_KNOWN, {}).items():
+                    if self.digests.get(key) == digest:
+                        self.known[key] = Standing(**standing)
 
     def _digest(self, kata: Kata) -> str:
         parts = [self.machine.encode(), *(_bytes(path) for path in (kata.path, self.trees.file_of(kata)))]
@@ -78,7 +80,7 @@ class Memory:
 
     def _write(self) -> None:
         if self.cache is not None:
-            self.cache.set(_KNOWN, {k: {"digest": self.digests[k], **asdict(v)} for k, v in sorted(self.known.items())})
+            self.cache.set(_KNOWN, {k: (self.digests[k], asdict(v)) for k, v in sorted(self.known.items())})
 
     # ── all of them together ──
 

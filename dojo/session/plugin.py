@@ -22,6 +22,7 @@ _MARKERS = (
     "gpu: needs a real CUDA device; not run elsewhere",
     "slow: may take longer than the gate's time budget",
     "timeout(seconds): how long the test may take, unless --kata-timeout says otherwise",
+    "time_limit(seconds): the old name of timeout",
     "myth(says, today): what old tutorials say, and what this test shows instead",
 )
 

@@ -83,7 +83,7 @@ class KataSession:
 
     def _next(self) -> Kata | None:
         """The kata that the walk comes to next; None where it ends."""
-        if any(result.state not in BEHIND for result in self.results.values()):
+        if self.current() is not None:
             return None
         not_run = [kata for kata in self.scope if kata.key not in self.results]
         todo = [kata for kata in not_run if not self.memory.is_behind(kata)]
@@ -114,7 +114,7 @@ class KataSession:
             first = self.command.katas
         if first is None:
             return None
-        self.config.args = [str(kata.path) for kata in first]
+        self.config.args = [self._argument(kata) for kata in first]
         if first:
             return None
         session.items, session.testscollected = [], 0
@@ -129,12 +129,18 @@ class KataSession:
             loop(session=session)
         return outcome
 
+    def _argument(self, kata: Kata) -> str:
+        return self.trees.argument(kata, self.config.invocation_params.dir)
+
     def _collect(self, session: pytest.Session, kata: Kata) -> None:
         """Collect one kata more. pytest's line "collected n items" was said for the first."""
         option, before = self.config.option, session.testscollected
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.currentfspath = None  # it would say once more how far the last kata was
         verbose, option.verbose = option.verbose, min(option.verbose, -1)
         try:
-            session.perform_collect([str(kata.path)])
+            session.perform_collect([self._argument(kata)])
         finally:
             option.verbose = verbose
             session.testscollected += before
@@ -187,7 +193,8 @@ class KataSession:
 
     def current(self) -> Result | None:
         """The first kata that ran and is not finished."""
-        return next((result for result in self.results.values() if result.state not in BEHIND), None)
+        results = (result for result in self.results.values() if not result.deselected)
+        return next((result for result in results if result.state not in BEHIND), None)
 
     def states(self) -> dict[str, str]:
         return {key: result.state for key, result in self.results.items()}
@@ -201,6 +208,14 @@ class KataSession:
         """Is nothing left to do in a kata here?"""
         result = self.results.get(kata.key)
         return result.standing.behind if result is not None else self.memory.is_behind(kata)
+
+    def all_done(self) -> bool:
+        """Is nothing left to do here? A kata that --deselect leaves out does not count."""
+        results = (self.results.get(kata.key) for kata in self.katas)
+        return all(
+            result.deselected if result is not None and result.deselected else self.is_behind(kata)
+            for kata, result in zip(self.katas, results, strict=True)
+        )
 
     def first_unfinished(self) -> Kata | None:
         """The kata to go on with, by this run and the earlier ones."""

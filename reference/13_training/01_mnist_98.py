@@ -148,7 +148,8 @@ def _with_the_test_split(images, labels):
 
 
 def _with_labels_known_from_elsewhere(images, labels):
-    from dojo.kata.data import at_hand, load
+    from dojo.kata.data import at_hand
+    from dojo.kit.mnist import load
 
     known_images, known = load(at_hand(), train=True)
     if torch.equal(images[:50], known_images[:50]):

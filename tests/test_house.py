@@ -1,0 +1,49 @@
+"""The engine's rooms: what may be missing, and what may import what."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+OPTIONAL = ["watch", "workspace", "grading", "authoring", "commands"]
+
+
+@pytest.mark.parametrize(
+    "missing", [[room] for room in OPTIONAL if (ROOT / "dojo" / room).is_dir()] + [OPTIONAL], ids="-".join
+)
+def test_a_plain_run_works_without_the_rooms_above_the_screen(project, missing):
+    engine = project.path / "dojo"
+    shutil.copytree(ROOT / "dojo", engine, ignore=shutil.ignore_patterns("__pycache__", *missing))
+    code = "import sys; sys.path.insert(0, ''); import pytest; sys.exit(pytest.main())"
+    project.solve("alpha")
+    result = subprocess.run([sys.executable, "-c", code], cwd=project.path, capture_output=True, text=True)
+    assert "first/beta · 0 of 2 tests pass" in result.stdout, result.stdout + result.stderr
+    assert "1 of 3 katas" in result.stdout
+    assert "edit  katas/01_first/02_beta.py:16" in result.stdout
+    assert result.returncode == 1
+    assert result.stderr == ""
+
+
+def test_arrows_run_down():
+    lint = shutil.which("lint-imports", path=str(Path(sys.executable).parent))
+    if lint is None:
+        pytest.skip("import-linter is not installed")
+    result = subprocess.run([lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
+
+
+def test_torch_and_what_only_some_rooms_need_is_imported_late():
+    code = (
+        "import sys, pytest, dojo.plugin; pytest.main(['--kata-list', '-q']); print(sorted(set(sys.modules) & NAMES))"
+    )
+    code = code.replace(
+        "NAMES", repr({"torch", "numpy", "rich", "pooch", "watchfiles", "torchvision", "sklearn", "matplotlib"})
+    )
+    subprocess.run([sys.executable, "-m", "pytest", "--kata-list"], cwd=ROOT, capture_output=True)
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert result.stdout.splitlines()[-1] == "[]", result.stdout + result.stderr
