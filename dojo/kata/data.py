@@ -28,9 +28,12 @@ class DataError(RuntimeError):
 
 def data_root() -> Path:
     """The torchvision root (the folder that holds `MNIST/raw`): $KATA_DATA, ./data where it has MNIST, or a cache."""
-    if named := os.environ.get(ROOT_VARIABLE):
-        return Path(named).expanduser().absolute()
-    if (Path("data") / "MNIST" / "raw").is_dir():
+    named = os.environ.get(ROOT_VARIABLE)
+    return Path(named).expanduser().absolute() if named else _unnamed_root()
+
+
+def _unnamed_root() -> Path:
+    if raw_folder(Path("data")).is_dir():
         return Path("data").absolute()
     import platformdirs
 
@@ -42,30 +45,38 @@ def raw_folder(root: Path | None = None) -> Path:
     return (root or data_root()) / "MNIST" / "raw"
 
 
+def download_command(root: Path | None = None) -> str:
+    """The command that puts MNIST into `root`; it names the folder where a bare one would choose another."""
+    root = (root or data_root()).absolute()
+    if root == _unnamed_root():
+        return DOWNLOAD_COMMAND
+    return f'{DOWNLOAD_COMMAND} --kata-data="{root}"' if " " in str(root) else f"{DOWNLOAD_COMMAND} --kata-data={root}"
+
+
 def at_hand(root: Path | None = None) -> Kind:
     """What the training katas run on: "mnist" where all four files are there, else "stand-in". Reads no file.
 
     A damaged file still counts as there: `load` then says what is wrong, instead of a silent stand-in.
     """
-    try:
-        return "mnist" if all((raw_folder(root) / name).is_file() for name in FILES) else "stand-in"
-    except OSError:
-        return "stand-in"
+    return "stand-in" if _missing(raw_folder(root)) else "mnist"
 
 
 def verify(root: Path | None = None, *, train: bool | None = None) -> None:
     """DataError unless the unpacked files (of one split, or all) are there, whole and unchanged."""
     root = root or data_root()
     raw = raw_folder(root)
-    missing = [name for name in FILES if not (raw / name).is_file()]
-    if missing:
+    if missing := _missing(raw):
         raise DataError(
-            f"MNIST is not in {root}: {raw} has no {missing[0]}. `{DOWNLOAD_COMMAND}` fetches it; "
+            f"MNIST is not in {root}: {raw} has no {missing[0]}. `{download_command(root)}` fetches it; "
             f"--kata-data=DIR (or {ROOT_VARIABLE}) names another folder that holds MNIST/raw."
         )
     for name in FILES:
         if (train is None or name.startswith("train") == train) and (damage := _damage(raw / name)):
-            raise DataError(f"{raw / name} {damage}. `{DOWNLOAD_COMMAND}` replaces it.")
+            raise DataError(f"{raw / name} {damage}. `{download_command(root)}` replaces it.")
+
+
+def _missing(raw: Path) -> list[str]:
+    return [name for name in FILES if not os.path.isfile(raw / name)]  # Path.is_file raises where it may not look
 
 
 def _damage(path: Path) -> str:

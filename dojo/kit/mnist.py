@@ -1,7 +1,4 @@
-"""MNIST for kata tests: real where it is at hand, else digits that stand in for it.
-
-The data comes through `torchvision.datasets.MNIST`. Where it is not at hand, `load("stand-in", ...)` gives
-scikit-learn's 8x8 scans in MNIST's format, so that the same code runs; that is never called MNIST.
+"""MNIST for kata tests: real where it is at hand, else digits that stand in for it and are never called MNIST.
 
 torchvision and scikit-learn are imported inside the functions: each takes about a second.
 """
@@ -12,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from dojo.kata.data import DOWNLOAD_COMMAND, Kind, at_hand, data_root, verify
+from dojo.kata.data import Kind, at_hand, data_root, download_command, verify
 from dojo.kata.not_run_here import NotRunHere
 
 STAND_IN = "scikit-learn's digits, 1,797 real 8x8 scans, stood in: passing them is not MNIST past 98 %"
@@ -26,7 +23,7 @@ def training_data() -> list[Kind]:
 def skip_unless_at_hand(kind: Kind) -> None:
     """End a test on MNIST where there is none, as one that the stand-in alone has passed."""
     if kind == "mnist" and at_hand() != "mnist":
-        raise NotRunHere("mnist", f"{STAND_IN}. MNIST is not in {data_root()}; `{DOWNLOAD_COMMAND}` fetches it")
+        raise NotRunHere("mnist", f"{STAND_IN}. MNIST is not in {data_root()}; `{download_command()}` fetches it")
 
 
 def load(kind: Kind, *, train: bool, root: Path | None = None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -45,7 +42,7 @@ def load_mnist(*, train: bool, root: Path | None = None) -> tuple[torch.Tensor, 
         def _check_legacy_exist(self) -> bool:
             return False  # a `processed` folder of an old torchvision was never verified
 
-    split = MNIST(str(root), train=train, download=False)
+    split = MNIST(root, train=train)
     return split.data, split.targets
 
 
