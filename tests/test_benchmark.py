@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from reference.benchmark import cases, report
+from reference.benchmark import cases, conftest, report
+from tests.cuda_graph_on_cpu import cuda_graphs_on_cpu
 
 ROOT = Path(__file__).resolve().parents[1]
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 def row(device, batch, milliseconds, **more):
@@ -107,6 +109,67 @@ def test_inputs_rotate():
     assert not torch.equal(work(), work())
 
 
+def test_each_image_costs_the_same_and_bf16_moves_fewer_bytes():
+    small, large = (cases.Case("step", "cpu", "teaching", batch, "fp32") for batch in (1, 4096))
+    assert cases.flops(large) == 4096 * cases.flops(small)
+    half = cases.bytes_moved(cases.Case("step", "cuda", "teaching", 4096, "bf16+channels-last+compile"))
+    assert 0.49 < half / cases.bytes_moved(large) < 0.51
+
+
+def test_the_peak_is_measured_in_the_numbers_of_the_row():
+    kinds = {variant: cases.arithmetic(variant) for variant in cases.VARIANTS["cuda"]}
+    assert kinds == {
+        **dict.fromkeys(("fp32", "channels-last", "compile", "graph"), "fp32"),
+        "tf32": "tf32",
+        "bf16": "bf16",
+        "bf16+channels-last+compile": "bf16",
+    }
+    fp32, bf16 = conftest.machine("cpu", "fp32"), conftest.machine("cpu", "bf16")
+    assert (fp32["precision"], bf16["precision"]) == ("fp32", "bf16")
+    assert fp32["peak_flops"] != bf16["peak_flops"]
+
+
+def test_every_row_is_compiled_for_its_own_batch_size(monkeypatch):
+    """torch.compile would make the second size a variable, and give up, silently, after eight nets."""
+    compiled = []
+
+    def backend(graph, inputs):
+        compiled.append([tuple(x.shape) for x in inputs if x.dim() == 4 and x.shape[-1] == 28])
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", lambda net, real=torch.compile: real(net, backend=backend))
+    sizes = range(2, 13)
+    for size in sizes:
+        cases.Work(cases.Case("forward", "cpu", "teaching", size, "compile"))()
+    assert compiled == [[(size, 1, 28, 28)] for size in sizes]
+
+
+def test_a_recorded_step_computes_what_fp32_computes_from_the_first_batch_on(monkeypatch):
+    """`check` compared the graph's second batch with the first of plain fp32 once: the recording had taken one."""
+    monkeypatch.setitem(cases.VARIANTS, "cpu", {**cases.VARIANTS["cpu"], "graph": 1e-6})
+    with cuda_graphs_on_cpu() as graphs:
+        work = cases.Work(cases.Case("step", "cpu", "teaching", 4, "graph"))
+        cases.check(work)
+        work()
+    assert graphs[0].replays == 3
+
+
+def test_a_graph_keeps_the_precision_of_its_row(monkeypatch):
+    seen = []
+    monkeypatch.setattr(cases.Work, "_step", lambda self, x, labels: seen.append(torch.backends.cudnn.allow_tf32))
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    with cuda_graphs_on_cpu():
+        cases.Work(cases.Case("step", "cpu", "teaching", 4, "graph"))
+    assert set(seen) == {False}
+    assert torch.backends.cudnn.allow_tf32 is True
+
+
+@needs_gpu
+@pytest.mark.parametrize("case", [c for c in cases.cases("cuda") if (c.size, c.batch) == ("teaching", 16)], ids=str)
+def test_on_a_gpu_every_variant_computes_what_fp32_computes(case):
+    cases.check(cases.Work(case))
+
+
 @pytest.mark.slow
 def test_a_short_run_end_to_end(tmp_path):
     output = tmp_path / "out.json"
@@ -120,7 +183,8 @@ def test_a_short_run_end_to_end(tmp_path):
         text=True,
     )
     assert result.returncode == 0, result.stdout
-    for said in ("step, teaching net", "cuda: not run here", "the kata is not solved", "needs a GPU"):
+    without_gpu = () if torch.cuda.is_available() else ("cuda: not run here", "needs a GPU")
+    for said in ("step, teaching net", "the kata is not solved", *without_gpu):
         assert said in result.stdout
     assert report.read(output)
     workers = subprocess.run(

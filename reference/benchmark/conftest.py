@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import platform
 import resource
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ import torch
 
 from dojo.kit import gpu_is_here
 from reference.benchmark import report
+from reference.benchmark.cases import arithmetic, precision
 
 PLOT = Path(".benchmarks") / "images_per_second.png"
 _BUDGET = 1.0  # seconds of timed calls per row
@@ -42,13 +45,14 @@ def timed(benchmark: Any) -> Callable[..., Any]:
         for _ in range(3):  # compile, autotune, allocator, caches
             call()
         if device == "cuda":
+            gc.collect()  # the nets of earlier rows, or they count as this one's memory
             torch.cuda.reset_peak_memory_stats()
         started = synchronised_clock()
         call()
         once = max(synchronised_clock() - started, 1e-6)
         iterations = max(1, round(0.005 / once))  # a round of five milliseconds drowns the clock's own cost
         rounds = max(5, min(50, round(_BUDGET / (once * iterations))))
-        benchmark.extra_info.update(machine(device), device=device, **info)
+        benchmark.extra_info.update(machine(device, arithmetic(info.get("variant", ""))), device=device, **info)
         benchmark._timer = synchronised_clock
         result = benchmark.pedantic(call, rounds=rounds, iterations=iterations)
         benchmark.extra_info["memory_mb"] = _memory(device)
@@ -58,31 +62,32 @@ def timed(benchmark: Any) -> Callable[..., Any]:
 
 
 @functools.cache
-def machine(device: str) -> dict[str, Any]:
-    """What the numbers depend on."""
-    info: dict[str, Any] = {"torch": torch.__version__, "threads": torch.get_num_threads(), "precision": "fp32"}
+def machine(device: str, numbers: str) -> dict[str, Any]:
+    """What the figures depend on. `numbers`: in what the row multiplies, "fp32", "tf32" or "bf16"."""
+    info: dict[str, Any] = {"torch": torch.__version__, "threads": torch.get_num_threads(), "precision": numbers}
     if device == "cuda":
         info |= {"name": torch.cuda.get_device_name(), "cuda": torch.version.cuda, "driver": _driver()}
     else:
         info |= {"name": platform.processor() or platform.machine(), "cores": os.cpu_count()}
-    return info | peaks(device)
+    return info | peaks(device, numbers)
 
 
 def _driver() -> str:
-    version = getattr(torch.cuda, "driver_version", None)
-    if version is not None:
-        return str(version() if callable(version) else version)
-    get = getattr(torch._C, "_cuda_getDriverVersion", None)
-    return str(get()) if get is not None else "unknown"
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.split()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return said[0] if said else "unknown"
 
 
 @functools.cache
-def peaks(device: str) -> dict[str, float]:
-    """What the device can do at best, measured here and now: one large matmul, one large copy."""
+def peaks(device: str, numbers: str = "fp32") -> dict[str, float]:
+    """What the device can do at best, measured here and now: one large matmul in these numbers, one large copy."""
     n = 8192 if device == "cuda" else 1024
-    a = torch.ones(n, n, device=device)
+    a = torch.rand(n, n, device=device, dtype=torch.bfloat16 if numbers == "bf16" else torch.float32)
     size = 2**28 if device == "cuda" else 2**25
-    source, target = torch.ones(size, device=device), torch.empty(size, device=device)
+    source, target = torch.rand(size, device=device), torch.empty(size, device=device)
 
     def best_of(call: Callable[[], object]) -> float:
         times = []
@@ -92,10 +97,11 @@ def peaks(device: str) -> dict[str, float]:
             times.append(synchronised_clock() - started)
         return min(times)
 
-    return {
-        "peak_flops": 2 * n**3 / best_of(lambda: a @ a),
-        "peak_bytes": 2 * 4 * size / best_of(lambda: target.copy_(source)),
-    }
+    with precision(numbers):
+        return {
+            "peak_flops": 2 * n**3 / best_of(lambda: a @ a),
+            "peak_bytes": 2 * 4 * size / best_of(lambda: target.copy_(source)),
+        }
 
 
 def _memory(device: str) -> float:
