@@ -49,7 +49,7 @@ def test_data_loading(timed, device):
 
     def epoch() -> None:
         for step in range(len(split) // settings.batch_size):
-            chosen = batch_of_step(step, settings.batch_size, len(split), 0).to(split.images.device)
+            chosen = batch_of_step(step, settings.batch_size, len(split), 0, split.images.device)
             prepare(split.images[chosen])
 
     timed(epoch, device, work="loading", batch=len(split), size="", variant="")

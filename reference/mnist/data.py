@@ -13,6 +13,7 @@ import torch
 
 from dojo.kit.mnist import load_mnist
 
+CPU = torch.device("cpu")
 MEAN, STD = 0.1307 * 255, 0.3081 * 255  # of the training images' bytes
 
 
@@ -40,29 +41,31 @@ def prepare(images: torch.Tensor) -> torch.Tensor:
     return images.unsqueeze(1).float().sub_(MEAN).div_(STD)
 
 
-def batch_of_step(step: int, batch_size: int, total: int, seed: int) -> torch.Tensor:
-    """The indices of the images of one step, int64 (batch_size,).
+def batch_of_step(step: int, batch_size: int, total: int, seed: int, device: torch.device = CPU) -> torch.Tensor:
+    """The indices of the images of one step, int64 (batch_size,), on the device.
 
     The steps walk through an endless row of epochs, each in a new random order. The order depends on nothing but the
     seed and the epoch's number, so that a run can be resumed at any step, and all processes of a run agree on it.
+    It goes to the device once an epoch: with each batch, a GPU would have to finish its work before it takes the next.
     """
     first = step * batch_size
     epochs = range(first // total, (first + batch_size - 1) // total + 1)
-    orders = [_order(epoch, total, seed) for epoch in epochs]
+    orders = [_order(epoch, total, seed, device) for epoch in epochs]
     order = orders[0] if len(orders) == 1 else torch.cat(orders)
     start = first - epochs[0] * total
     return order[start : start + batch_size]
 
 
-_orders: dict[tuple[int, int, int], torch.Tensor] = {}
+_orders: dict[tuple[int, int, int, torch.device], torch.Tensor] = {}
 
 
-def _order(epoch: int, total: int, seed: int) -> torch.Tensor:
-    key = (epoch, total, seed)
+def _order(epoch: int, total: int, seed: int, device: torch.device) -> torch.Tensor:
+    key = (epoch, total, seed, device)
     if key not in _orders:
         if len(_orders) > 1:
             _orders.pop(next(iter(_orders)))
-        _orders[key] = torch.randperm(total, generator=torch.Generator().manual_seed(1_000_003 * seed + epoch))
+        random = torch.Generator().manual_seed(1_000_003 * seed + epoch)
+        _orders[key] = torch.randperm(total, generator=random).to(device)
     return _orders[key]
 
 

@@ -87,26 +87,29 @@ def train(
     model.train()
 
     totals = torch.zeros(3, device=device)  # loss, right answers, steps since the last entry of the history
+
+    def one_step(images: torch.Tensor, labels: torch.Tensor) -> None:
+        """The device's part of a step. It asks for no value, so nothing waits."""
+        x = prepare(images).to(memory_format=layout)  # (N, 1, 28, 28)
+        with _autocast(device, settings):
+            logits = net(x)  # (N, 10)
+            loss = functional.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        right = (logits.detach().argmax(1) == labels).float().mean()
+        totals.add_(torch.stack([loss.detach(), right, torch.ones_like(right)]))
+
     _synchronise(device)
     started = time.perf_counter()
     with _ctrl_c_noted() as interrupted:
         while step < settings.steps:
-            batch = team.share_of(batch_of_step(step, settings.batch_size, len(data), settings.seed)).to(device)
-            images = shifted(data.images[batch], settings.shift, step, settings.seed)
-            labels = data.labels[batch]
-            x = prepare(images).to(memory_format=layout)  # (N, 1, 28, 28)
-
-            with _autocast(device, settings):
-                logits = net(x)  # (N, 10)
-                loss = functional.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            batch = team.share_of(batch_of_step(step, settings.batch_size, len(data), settings.seed, device))
+            images = shifted(data.images[batch], settings.shift, step, settings.seed)  # uint8 (N, 28, 28)
+            one_step(images, data.labels[batch])
             schedule.step()
 
             step += 1
-            right = (logits.detach().argmax(1) == labels).float().mean()
-            totals += torch.stack([loss.detach(), right, torch.ones_like(right)])  # stays on the device: no waiting
             if step % NOTE_EVERY == 0 or step == settings.steps:
                 loss_sum, right_sum, steps = totals.tolist()
                 totals.zero_()
