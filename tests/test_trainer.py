@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dojo import data as dojo_data
+from dojo.kata.data import DOWNLOAD_COMMAND, at_hand
+from dojo.kit import mnist
 from reference.mnist import checkpoint, data
 from reference.mnist.__main__ import INTERRUPTED, main
 from reference.mnist.distributed import Team
@@ -27,14 +28,14 @@ from reference.mnist.settings import OPTIMIZERS, RECIPES, SCHEDULES, Settings
 from reference.mnist.train import train
 
 ROOT = Path(__file__).resolve().parents[1]
-KIND = dojo_data.at_hand()
-needs_mnist = pytest.mark.skipif(KIND != "mnist", reason=f"needs MNIST; `{dojo_data.DOWNLOAD_COMMAND}` fetches it")
+KIND = at_hand()
+needs_mnist = pytest.mark.skipif(KIND != "mnist", reason=f"needs MNIST; `{DOWNLOAD_COMMAND}` fetches it")
 SHORT = Settings(images=64 * 12)
 
 
 @pytest.fixture(scope="module")
 def splits() -> tuple[data.Split, data.Split]:
-    return data.Split(*dojo_data.load(KIND, train=True)), data.Split(*dojo_data.load(KIND, train=False))
+    return data.Split(*mnist.load(KIND, train=True)), data.Split(*mnist.load(KIND, train=False))
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def {name}(x: torch.Tensor) -> torch.Tensor:
 
 # Wrong answers that people give: the sentence that they must read, and the test that says it.
 MISTAKES = [
-    Mistake("THE MISTAKE, in the words", caught_by="test_a_sentence_about_pytorch", {name}=lambda x: x.clamp(max=2) * 2),
+    Mistake("THE MISTAKE", caught_by="test_a_sentence_about_pytorch", {name}=lambda x: 2 * x.clamp(max=2)),
     Mistake("ANOTHER MISTAKE", caught_by="test_another_sentence", {name}=lambda x: x * 2.0),
     Mistake("A THIRD ONE", caught_by="test_a_third_sentence", {name}=lambda x: x.mul_(2)),
 ]
