@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dojo.kata.files import UnknownKata, find_kata, find_katas
+
+if TYPE_CHECKING:
+    from dojo.authoring.attack import Mutant
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,19 +56,22 @@ def _attack(names: list[str]) -> None:
     from dojo.authoring.attack import attack
 
     katas = find_katas(_ROOT / "katas")
-    effective = survived = idle = 0
+    everything = []
     for kata in [find_kata(katas, name) for name in names] or katas:
         mutants = attack(kata, _ROOT / "reference")
-        survivors = [mutant for mutant in mutants if mutant.changed and not mutant.failed]
-        unseen = [mutant for mutant in mutants if not mutant.changed and not mutant.failed]
-        print(f"{kata.key}: {len(mutants)} mutants, {len(survivors)} survive, {len(unseen)} never changed anything")
-        for mutant in survivors:
-            print(f"  survives       {mutant.function}: {mutant.way} (in {mutant.changed} calls)")
-        for mutant in unseen if names else ():
-            print(f"  changed nothing {mutant.function}: {mutant.way}")
-        effective += sum(bool(mutant.changed or mutant.failed) for mutant in mutants)
-        survived, idle = survived + len(survivors), idle + len(unseen)
-    print(f"in all: {effective} mutants changed something, {survived} of them survive; {idle} never changed anything")
+        everything += mutants
+        print(f"{kata.key}: {_counts(mutants)}")
+        for mutant in mutants:
+            if mutant.survives:
+                print(f"  survives         {mutant.function}: {mutant.way} (in {mutant.changed} calls)")
+            elif names and not mutant.changed:
+                print(f"  changed nothing  {mutant.function}: {mutant.way}")
+    print(f"in all: {_counts(everything)}")
+
+
+def _counts(mutants: list[Mutant]) -> str:
+    survivors, idle = sum(mutant.survives for mutant in mutants), sum(not mutant.changed for mutant in mutants)
+    return f"{len(mutants)} mutants, {survivors} survive, {idle} never changed anything"
 
 
 if __name__ == "__main__":

@@ -108,29 +108,38 @@ def project_at(path: Path) -> Path:
 
 def start(project: Path, asked: Path | None) -> list[str]:
     """Fill the learner's folder with what it does not have yet; returns what to say."""
-    before = recorded(project)
+    before, katas = recorded(project), find_katas(project / "katas")
     known = before.folder if before is not None and before.folder.is_dir() else project / DEFAULT
     own = Workspace(asked or known.resolve(), project)
-    katas = find_katas(project / "katas")
     _refuse(own, katas)
-    rows = []
-    came: dict[str, list[str]] = {"new": [], "mine": [], "": []}
+    rows, came = [], {"new": list[str](), "mine": list[str](), "": list[str]()}
     for kata in katas:
-        try:
+        if (own.folder / kata.chapter).is_file():
+            rows.append(f"{relative(own.folder / kata.chapter)} is a file: there is no room for {kata.name}")
+        else:
             came[own.copy(kata)].append(kata.name)
-        except FilesError as error:
-            if not (own.folder / kata.chapter).is_file():
-                raise
-            rows.append(f"{error}")
-    for name, text in own.kit().items():
-        rows += _bring_kit(own.folder / name, text)
     with in_sentences():
+        rows += [row for name, text in own.kit().items() for row in _bring_kit(own.folder / name, text)]
         inside = own.folder.is_relative_to(project)
         place = own.folder.relative_to(project).as_posix() if inside else str(own.folder)
         if read(project / POINTER) != f"{place}\n".encode():
             (project / POINTER).unlink(missing_ok=True)
             create(project / POINTER, f"{place}\n".encode())
-    return [*_told(own, before, came), *rows]
+    here = f"{relative(own.folder)}/"
+    if not came[""]:
+        rows.append(
+            f"{len(katas)} katas are in {here}, yours to edit. `pytest`, here or in that folder, takes your functions "
+            "from it, and the tests from katas/."
+        )
+    elif came["new"]:
+        rows.append(f"new in {here}: {', '.join(came['new'])}")
+    elif not came["mine"]:
+        rows.append(f"{here} has all katas: nothing is new, and what you wrote stays as it is")
+    if came["mine"]:
+        rows.append(f"what you have written came along: {', '.join(came['mine'])}")
+    if before is not None and before.folder != own.folder and before.folder.is_dir():
+        rows.append(f"{relative(before.folder)}/, which was used until now, is left as it is")
+    return rows
 
 
 def _refuse(own: Workspace, katas: list[Kata]) -> None:
@@ -145,42 +154,15 @@ def _refuse(own: Workspace, katas: list[Kata]) -> None:
 
 
 def _bring_kit(path: Path, text: bytes) -> list[str]:
-    with in_sentences():
-        have = read(path)
-        if have is None:
-            create(path, text)
-        elif have != text and _OURS in have:
-            put(path, text)
-        elif have != text and path.name != ".gitignore":
-            return [
-                f"{relative(path)} was there already, is not ours, and stays as it is: run pytest at the project's "
-                "root, where it does not matter"
-            ]
+    have = read(path)
+    if have is None:
+        create(path, text)
+    elif have != text and _OURS in have:
+        put(path, text)
+    elif have != text and path.name != ".gitignore":
+        there = f"{relative(path)} was there already, is not ours, and stays as it is"
+        return [f"{there}: run pytest at the project's root, where it does not matter"]
     return []
-
-
-def _told(own: Workspace, before: Workspace | None, came: dict[str, list[str]]) -> list[str]:
-    here = f"{relative(own.folder)}/"
-    rows = []
-    if came[""] and came["new"]:
-        rows.append(f"new in {here}: {_listed(came['new'])}")
-    elif not came[""]:
-        rows.append(
-            f"{sum(map(len, came.values()))} katas are in {here}, yours to edit. `pytest`, here or in that folder, "
-            "takes your functions from it, and the tests from katas/."
-        )
-    elif not came["mine"]:
-        rows.append(f"{here} has all katas: nothing is new, and what you wrote stays as it is")
-    if came["mine"]:
-        rows.append(f"what you have written came along: {_listed(came['mine'])}")
-    if before is not None and before.folder != own.folder and before.folder.is_dir():
-        rows.append(f"{relative(before.folder)}/, which was used until now, is left as it is")
-    return rows
-
-
-def _listed(names: list[str], most: int = 6) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 # ── pytest --kata-reset NAME ──
@@ -189,8 +171,10 @@ def _listed(names: list[str], most: int = 6) -> str:
 def reset(project: Path, own: Workspace | None, name: str) -> list[str]:
     """Bring back a kata's stubs, and keep the learner's version beside them; returns what to say."""
     root = project / "katas"
+    # The reference knows the katas too whose files have been deleted.
+    known = [Kata(root / f"{other.key}.py", root) for other in find_katas(project / "reference")]
     try:
-        kata = find_kata(_shipped(root), name)
+        kata = find_kata(dict.fromkeys([*find_katas(root), *known]), name)
     except UnknownKata as error:
         raise FilesError(str(error)) from None
     path = (own.folder if own is not None else root) / f"{kata.key}.py"
@@ -203,19 +187,12 @@ def reset(project: Path, own: Workspace | None, name: str) -> list[str]:
     return [*rows, f"your version is kept: {relative(beside)}"] if beside is not None else rows
 
 
-def _shipped(root: Path) -> list[Kata]:
-    """The katas on disk, and those of the last commit, which may have been deleted since."""
-    names = (_git(root.parent, "ls-tree", "-r", "--name-only", "HEAD", "--", "katas/") or b"").decode().split("\n")
-    committed = [Kata(root.parent / name, root) for name in names if name.endswith(".py")]
-    return list(dict.fromkeys([*find_katas(root), *committed]))
-
-
 def _original(project: Path, kata: Kata) -> bytes:
     """The text with nothing written into it: the file in katas/, or the last commit's."""
     here = read(kata.path)
     if here is not None and is_untouched_text(here):
         return here
-    committed = _git(project, "cat-file", "--filters", f"HEAD:./katas/{kata.key}.py")
+    committed = _last_commit(project, f"katas/{kata.key}.py")
     if committed is None:
         raise FilesError(
             f"The original of {kata.name} is not to be had: katas/{kata.key}.py has been written into, and git knows "
@@ -223,15 +200,15 @@ def _original(project: Path, kata: Kata) -> bytes:
         )
     if not is_untouched_text(committed):
         raise FilesError(
-            f"Your last commit has {kata.name} with functions written: `git log -- katas/{kata.key}.py` shows older "
-            "ones."
+            f"Your last commit has {kata.name} with functions written: "
+            f"`git log -- katas/{kata.key}.py` shows older ones."
         )
     return committed
 
 
-def _git(project: Path, *arguments: str) -> bytes | None:
-    """What git says, or None where there is no git, no checkout, no such thing."""
-    command = ["git", *arguments]
+def _last_commit(project: Path, file: str) -> bytes | None:
+    """A file as git has it; None where there is no git, no checkout, no such file."""
+    command = ["git", "cat-file", "--filters", f"HEAD:./{file}"]
     try:
         done = subprocess.run(command, cwd=project, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
     except (OSError, subprocess.SubprocessError):
