@@ -201,8 +201,21 @@ def test_ctrl_c_ends_with_pytests_code_and_the_katas_so_far(project):
             time.sleep(0.2)
             os.kill(process.pid, signal.SIGINT)
     assert process.wait(timeout=30) == 2
-    assert "KeyboardInterrupt" in "".join(lines)
-    assert "1 of 3 katas" in "".join(lines)
+    text = "".join(lines)
+    assert "KeyboardInterrupt" in text
+    assert "1 of 3 katas" in text
+    assert "interrupted: test_beta_doubles of 02_beta.py was running" in text
+    assert "edit " not in text
+    assert "the last run ended" not in screen(project.run("katas/01_first/01_alpha.py"))
+
+
+def test_ctrl_c_before_anything_ran_shows_the_last_known_count(project):
+    project.solve("alpha")
+    project.run()
+    project.edit("beta", lambda text: "raise KeyboardInterrupt\n" + text)
+    text = screen(project.run_apart())
+    assert "1 of 3 katas" in text
+    assert "interrupted" in text
 
 
 def test_a_learners_print_shows_only_with_the_failure(project):

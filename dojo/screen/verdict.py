@@ -34,7 +34,7 @@ class Verdict:
             lines += self._overview(results, current)
         if current is not None and not session.interrupted:
             lines += self._current(current)
-        lines += self._left(results)
+        lines += self._leaked(results)
         for note in self._notes():
             lines += page.lines(note, "yellow")
         if session.walks:
@@ -59,7 +59,7 @@ class Verdict:
         session, notes = self.session, list(self.session.problems)
         if session.mark.left:
             notes.append(f"the last run ended inside {self._shown(session.mark.left)}: it crashed or was killed there")
-        if session.left_out == "-n":
+        if session.selection == "-n":
             notes.append("with -n all katas ran: the stop after the first unfinished one is off")
         return notes + session.config.hook.pytest_kata_note(session=session)
 
@@ -122,11 +122,11 @@ class Verdict:
         shown = left if len(left) < width else f"{left[: width - 3]}.."
         return [Line(shown, markup), *([Line(f"    {right}", markup)] if right != _TO_DO else [])]
 
-    def _left(self, results: Sequence[Result]) -> list[Line]:
+    def _leaked(self, results: Sequence[Result]) -> list[Line]:
         lines = []
-        for fact in (fact for result in results for fact in result.facts.values() if fact.left):
+        for fact in (fact for result in results for fact in result.facts.values() if fact.leaked):
             lines += self.page.lines(
-                f"{fact.test}: this test left {' and '.join(fact.left)} changed. It has been put back, but in a "
+                f"{fact.test}: this test left {' and '.join(fact.leaked)} changed. It has been put back, but in a "
                 "program of your own it would stay: use a `with` block, or restore it yourself",
                 "yellow",
             )
@@ -191,6 +191,6 @@ def status(result: Result, page: Page) -> Line:
 
 
 def _ran(result: Result) -> str:
-    if result.left_out:
+    if result.partial:
         return f"only some of its tests ran ({len(result.facts)})"
     return f"only {len(result.facts)} of {result.collected} tests ran"

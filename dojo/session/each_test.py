@@ -71,6 +71,6 @@ def pytest_runtest_makereport(
         if call.when == "teardown" and _GUARD in item.stash:
             fact = fact_of(report)
             assert fact is not None
-            fact.left = item.stash[_GUARD].restore()
+            fact.leaked = item.stash[_GUARD].restore()
             keep(report, fact)
     return report

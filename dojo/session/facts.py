@@ -35,7 +35,7 @@ class TestFact:
     says: str = ""
     missing: Missing | None = None  # what the machine lacks to run it
     unusable: bool = False  # the file itself could not be used: `says` is about it, not about the test
-    left: list[str] = field(default_factory=list)  # global state that the learner's code left changed
+    leaked: list[str] = field(default_factory=list)  # global state that the learner's code left changed
     xray: list[str] = field(default_factory=list)  # the tensors in its failing frames
 
 
@@ -126,17 +126,17 @@ class Result:
     kata: Kata
     collected: int = 0
     facts: dict[str, TestFact] = field(default_factory=dict)
-    left_out: bool = False  # some of its tests were not asked for
+    partial: bool = False  # some of its tests were not asked for
 
     def add(self, fact: TestFact) -> None:
         """Take in one report of a test: its call, or a setup or teardown that has something to say."""
         known = self.facts.setdefault(fact.test, fact)
         if known is fact:
             return
-        left = known.left + fact.left
+        leaked = known.leaked + fact.leaked
         if known.kind == "passed":
             known = self.facts[fact.test] = fact
-        known.left = left
+        known.leaked = leaked
 
     def count(self) -> Counter[Kind]:
         return Counter(fact.kind for fact in self.facts.values())
@@ -153,13 +153,13 @@ class Result:
     @property
     def deselected(self) -> bool:
         """Was none of its tests asked for?"""
-        return self.left_out and not self.collected
+        return self.partial and not self.collected
 
     @property
     def state(self) -> State:
         if self.unfinished:
             return "unfinished"
-        if self.left_out or len(self.facts) < self.collected or not self.facts:
+        if self.partial or len(self.facts) < self.collected or not self.facts:
             return "incomplete"
         if self.lacks("mnist"):
             return "stand-in"

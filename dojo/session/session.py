@@ -18,7 +18,7 @@ from dojo.kata.files import Kata, find_katas
 from dojo.kata.module import KataModule
 from dojo.kata.source import test_names
 from dojo.kata.trees import Trees
-from dojo.session.facts import BEHIND, Result, Standing, fact_of
+from dojo.session.facts import BEHIND, SOLVED, Result, Standing, fact_of
 from dojo.session.last_run import RunningMark
 from dojo.session.memory import Memory
 
@@ -44,7 +44,7 @@ class KataSession:
         self.memory = Memory(config, trees, self.katas)
         self.results: dict[str, Result] = {}
         self.command: Command | None = config.hook.pytest_kata_command(session=self)
-        self.left_out = self._left_out()
+        self.selection = self._selection()
         self.scope = self._scope()  # the katas that the walk goes over
         self.walks = bool(self.scope)
         self.proves = False  # all katas pass, and run once more together
@@ -55,7 +55,7 @@ class KataSession:
         cache = getattr(config, "cache", None)
         self.mark = RunningMark(cache.mkdir("kata") / "running" if cache else Path())
 
-    def _left_out(self) -> str:
+    def _selection(self) -> str:
         """What was asked for that makes this another run than the walk; empty for bare `pytest`."""
         option = self.config.option
         if self.config.args_source is pytest.Config.ArgsSource.ARGS:
@@ -70,7 +70,7 @@ class KataSession:
     def _scope(self) -> list[Kata]:
         if self.command is not None:
             return self.katas if self.command.katas is None else []
-        return [] if self.left_out else [kata for kata in self.katas if self._is_in(kata, self.config.args)]
+        return [] if self.selection else [kata for kata in self.katas if self._is_in(kata, self.config.args)]
 
     def _is_in(self, kata: Kata, arguments: Sequence[str]) -> bool:
         """Is the kata (or the learner's copy of it) in one of these folders?"""
@@ -168,14 +168,14 @@ class KataSession:
         for kata, count in counts.items():
             result = self.results.setdefault(kata.key, Result(kata))
             result.collected += count
-            result.left_out |= not set(test_names(kata.path)) <= names[kata]
-            result.left_out |= any("[" in argument for argument in self.config.args)
+            result.partial |= not set(test_names(kata.path)) <= names[kata]
+            result.partial |= any("[" in argument for argument in self.config.args)
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         for item in items:
             module = item.getparent(KataModule)
             if module is not None:
-                self.results.setdefault(module.kata.key, Result(module.kata)).left_out = True
+                self.results.setdefault(module.kata.key, Result(module.kata)).partial = True
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self.running = nodeid
@@ -235,7 +235,7 @@ class KataSession:
             self.memory.record_whole()
         self._note_the_current()
         answered = self.command is not None and session.exitstatus in (1, 5)
-        nothing_left = self.walks and session.exitstatus == 5 and all(map(self.is_behind, self.scope))
+        nothing_left = self.walks and session.exitstatus == 5 and self.all_done()
         if answered or nothing_left:
             session.exitstatus = pytest.ExitCode.OK
 
@@ -247,7 +247,7 @@ class KataSession:
         before, now = cache.get(_CURRENT, None), self.current()
         cache.set(_CURRENT, now.kata.key if now else None)
         result = self.results.get(before or "")
-        if result is not None and result.state in ("done", "stand-in"):
+        if result is not None and result.state in SOLVED:
             self.passed_now = result.kata
 
 
