@@ -7,27 +7,31 @@ import os
 from pathlib import Path
 from typing import IO
 
+import pytest
+
 
 class RunningMark:
     """A file that holds this process's number and the test that runs; gone at each ordinary end."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.left = _left_by_a_dead_run(path)
+    def __init__(self, config: pytest.Config) -> None:
+        self.path: Path | None = None
         self._file: IO[str] | None = None
+        with contextlib.suppress(OSError, AttributeError):  # a read-only folder, or no cache: then nothing is marked
+            self.path = config.cache.mkdir("kata") / "running"  # type: ignore[union-attr]
+        self.left = _left_by_a_dead_run(self.path) if self.path is not None else None
 
     def set(self, nodeid: str) -> None:
-        with contextlib.suppress(OSError):  # a read-only folder: then nothing is marked
-            if self._file is None:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self.path.open("w", encoding="utf-8")
+        if self.path is None:
+            return
+        with contextlib.suppress(OSError):
+            self._file = self._file or self.path.open("w", encoding="utf-8")
             self._file.seek(0)
             self._file.write(f"{os.getpid()} {nodeid}")
             self._file.truncate()
             self._file.flush()
 
     def clear(self) -> None:
-        if self._file is not None:
+        if self._file is not None and self.path is not None:
             self._file.close()
             with contextlib.suppress(OSError):
                 self.path.unlink()

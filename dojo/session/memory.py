@@ -42,9 +42,10 @@ class Memory:
     def __init__(self, config: pytest.Config, trees: Trees, katas: Sequence[Kata]) -> None:
         self.cache = config.cache if trees.own and "CI" not in os.environ and hasattr(config, "cache") else None
         self.trees, self.katas = trees, katas
+        self.machine = ""
         self.known: dict[str, Standing] = {}
         self.digests: dict[str, str] = {}
-        if self.cache is not None:
+        if self.cache is not None and katas:
             self.machine = machine_digest()
             self.digests = {kata.key: self._digest(kata) for kata in katas}
             with contextlib.suppress(TypeError, ValueError, AttributeError):  # a page of another version, or damaged

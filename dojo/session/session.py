@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,23 +39,31 @@ class KataSession:
     def __init__(self, config: pytest.Config, trees: Trees) -> None:
         self.config = config
         self.trees = trees
-        self.katas = find_katas(trees.katas)
-        self.memory = Memory(config, trees, self.katas)
+        self.katas: list[Kata] = []
+        self.command: Command | None = None
+        self.scope: list[Kata] = []  # the katas that the walk goes over
+        self.walks = False
         self.results: dict[str, Result] = {}
-        self.command: Command | None = config.hook.pytest_kata_command(session=self)
-        self.selection = self._selection()
-        self.scope = self._scope()  # the katas that the walk goes over
-        self.walks = bool(self.scope)
         self.proves = False  # all katas pass, and run once more together
         self.passed_now: Kata | None = None  # the current kata of the last run, if it passes now
         self.running = ""
         self.interrupted = ""
         self.problems: list[str] = []  # what other rooms could not do; the run goes on
-        cache = getattr(config, "cache", None)
-        self.mark = RunningMark(cache.mkdir("kata") / "running" if cache else Path())
+        self.selection = ""  # what was asked for that makes this another run than the walk
+        self.memory = Memory(config, trees, ())
+        self.mark = RunningMark(config)
+
+    def _begin(self) -> None:
+        """Look at the files only now: a session of the watch waits, before it collects, for the learner to save."""
+        self.katas = find_katas(self.trees.katas)
+        self.memory = Memory(self.config, self.trees, self.katas)
+        self.command = self.config.hook.pytest_kata_command(session=self)
+        self.selection = self._selection()
+        self.scope = self._scope()
+        self.walks = bool(self.scope)
 
     def _selection(self) -> str:
-        """What was asked for that makes this another run than the walk; empty for bare `pytest`."""
+        """Which words of the command line ask for something else than the walk; empty for bare `pytest`."""
         option = self.config.option
         if self.config.args_source is pytest.Config.ArgsSource.ARGS:
             return "a path"
@@ -106,6 +113,7 @@ class KataSession:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self, session: pytest.Session) -> bool | None:
+        self._begin()
         first: Sequence[Kata] | None = None
         if self.walks:
             kata = self._next()
