@@ -17,7 +17,7 @@ class RunningMark:
         self.path: Path | None = None
         self._file: IO[str] | None = None
         with contextlib.suppress(OSError, AttributeError):  # a read-only folder, or no cache: then nothing is marked
-            self.path = config.cache.mkdir("kata") / "running"  # type: ignore[union-attr]
+            self.path = config.cache.mkdir("kata") / "running"
         self.left = _left_by_a_dead_run(self.path) if self.path is not None else None
 
     def set(self, nodeid: str) -> None:
