@@ -177,7 +177,7 @@ class KataSession:
             result = self.results.setdefault(kata.key, Result(kata))
             result.collected += count
             result.partial |= not set(test_names(kata.path)) <= names[kata]
-            result.partial |= any("[" in argument for argument in self.config.args)
+            result.partial |= any("[" in argument.partition("::")[2] for argument in self.config.args)
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         for item in items:
