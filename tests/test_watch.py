@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -23,15 +24,15 @@ KEYS = "Enter again"
 class Session:
     """A watch on the fixture project, with or without a terminal."""
 
-    def __init__(self, project, *arguments: str, terminal: bool = False, forks: bool = True) -> None:
+    def __init__(self, project, *arguments: str, terminal: bool = False, forks: bool = True, **variables: str) -> None:
         self.project = project
         self.text = ""
         self.seen = 0
         command = [sys.executable, "-m", "pytest", "--kata-watch", *arguments]
         if not forks:
-            code = "import sys, pytest, dojo.watch as w; w.FORK_IS_SAFE = False; sys.exit(pytest.main(sys.argv[1:]))"
+            code = "import sys, pytest, dojo.watch.runs as r; r.METHOD = 'spawn'; sys.exit(pytest.main(sys.argv[1:]))"
             command = [sys.executable, "-c", code, "--kata-watch", *arguments]
-        environment = {**os.environ, "COLUMNS": "80", "TERM": "xterm"}
+        environment = {**os.environ, "COLUMNS": "80", "TERM": "xterm", **variables}
         if terminal:
             self.fd, inner = os.openpty()
             self.terminal = inner
@@ -80,8 +81,8 @@ class Session:
 def watch(project):
     sessions: list[Session] = []
 
-    def start(*arguments: str, terminal: bool = False, forks: bool = True) -> Session:
-        sessions.append(Session(project, *arguments, terminal=terminal, forks=forks))
+    def start(*arguments: str, terminal: bool = False, forks: bool = True, **variables: str) -> Session:
+        sessions.append(Session(project, *arguments, terminal=terminal, forks=forks, **variables))
         return sessions[-1]
 
     yield start
@@ -237,9 +238,8 @@ def test_ctrl_c_leaves_the_terminal_as_it_was(project, watch):
     assert termios.tcgetattr(session.terminal)[3] == before
 
 
-def test_polling_is_said_and_works(project, watch):
-    session = watch("--kata-poll")
-    session.wait_for("polling for changes")
+def test_polling_for_changes_where_events_do_not_come(project, watch):
+    session = watch(WATCHFILES_FORCE_POLLING="1")
     session.wait_for("hint  pytest")
     body(project, "return x")
     assert "you did not double it" in session.wait_for("hint  pytest")
@@ -252,3 +252,110 @@ def test_a_syntax_error_while_watching(project, watch):
     body(project, "return (x")
     assert "SyntaxError" in session.wait_for("hint  pytest")
     session.close()
+
+
+def test_what_runs_is_said_at_once_with_the_seconds_that_it_takes(project, watch):
+    session = watch(terminal=True)
+    session.wait_for("looking for the first unfinished kata")
+    session.wait_for(KEYS)
+    body(project, "while True: pass")
+    session.wait_for("running first/alpha", 5)
+    session.wait_for("running first/alpha · test_alpha_doubles, 2 s")
+    body(project, "return x")
+    session.wait_for("you did not double it")
+    session.wait_for(KEYS)
+    session.press("h")
+    session.wait_for("a hint for first/alpha", 5)
+    session.close()
+
+
+def test_next_waits_for_the_current_kata_and_peek_does_not(project, watch):
+    session = watch(terminal=True)
+    session.wait_for(KEYS)
+    session.press("n")
+    session.wait_for("first/alpha is not finished yet: n leads on once it passes.", 5)
+    session.press("p")
+    assert "return x * 2" in session.wait_for(KEYS)
+    session.close()
+
+
+def test_the_why_is_told_once(project, watch):
+    session = watch()
+    session.wait_for("hint  pytest")
+    project.solve("alpha")
+    assert "because two times one" in session.wait_for("it waits until you ask")
+    project.edit("alpha", lambda text: text + "\n")
+    assert "because two times one" not in session.wait_for("it waits until you ask")
+    session.close()
+
+
+def test_a_kata_that_is_deleted_or_renamed(project, watch):
+    session = watch()
+    session.wait_for("hint  pytest")
+    body(project, "return x")
+    session.wait_for("hint  pytest")
+    file = project.path / "katas/01_first/01_alpha.py"
+    text = file.read_text()
+    file.unlink()
+    session.wait_for("first/alpha is gone: its file was deleted, or has a new name. n leads on.", 5)
+    file.with_name("01_alphabet.py").write_text(text)
+    assert "first/alphabet · 0 of 2" in session.wait_for("hint  pytest")
+    session.close()
+
+
+def test_a_library_that_a_kata_imports_late_is_there_at_the_next_save(project, watch):
+    """The first optimizer imports 900 modules, which takes a second."""
+    session = watch()
+    session.wait_for("hint  pytest")
+    statement = "import sys; was = 'colorsys' in sys.modules, 'sklearn' in sys.modules; import colorsys, sklearn"
+    for was in ("(False, False)", "(False, True)"):  # of the standard library, which is fast, nothing is kept
+        body(project, f"{statement}; assert False, was")
+        session.wait_for(was)
+        session.wait_for("hint  pytest")
+    session.close()
+
+
+def test_the_process_that_forks_is_warm_and_has_one_thread(project, watch):
+    session = watch()
+    session.wait_for("hint  pytest")
+    pids = [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and parent_of(int(pid)) == session.process.pid]
+    servers = [pid for pid in pids if "forkserver" in (Path(f"/proc/{pid}/cmdline")).read_text()]
+    assert len(servers) == 1
+    assert "libtorch" in Path(f"/proc/{servers[0]}/maps").read_text()
+    assert "Threads:\t1\n" in Path(f"/proc/{servers[0]}/status").read_text()
+    session.close()
+
+
+def parent_of(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0
+
+
+def test_the_warm_up_passes_through_seam_failure_xray_and_verdict():
+    code = "import dojo.plugin; from dojo.watch import warm; print(warm.SAID)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "warm/up | 0 of 2 tests pass" in said
+    assert "zeros, not ones" in said
+    assert "strides" in said, "no X-ray"
+    assert re.search("test_to_do +to do", said)
+
+
+@pytest.mark.parametrize("forks", [True, False])
+@pytest.mark.parametrize("delay", [0.05, 0.3, 1.0, 2.0, 3.0])
+def test_ctrl_c_at_any_moment_leaves_no_traceback(project, watch, delay, forks):
+    """From the moment that the watch has begun; the terminal sends it to every process that belongs to it."""
+    import termios
+
+    session = watch(terminal=True, forks=forks)
+    before = termios.tcgetattr(session.terminal)[3]
+    session.wait_for("looking for")
+    time.sleep(delay)
+    os.killpg(session.process.pid, signal.SIGINT)
+    assert session.process.wait(timeout=30) == 0
+    time.sleep(0.5)
+    while select.select([session.fd], [], [], 0.2)[0]:
+        session.text += os.read(session.fd, 65536).decode(errors="replace")
+    assert "Traceback" not in session.text
+    assert "KeyboardInterrupt" not in session.text
+    assert termios.tcgetattr(session.terminal)[3] == before

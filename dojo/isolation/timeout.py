@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
+from typing import TextIO
 
 import pytest
 
@@ -43,11 +43,6 @@ class Timeouts:
         self._stderr: TextIO | None = None
         with contextlib.suppress(OSError, ValueError):
             self._stderr = os.fdopen(os.dup(sys.stderr.fileno()), "w")
-
-    def dump_to(self, fd: int) -> None:
-        """Let the second tier write to that file descriptor instead of stderr."""
-        self.close()
-        self._stderr = os.fdopen(os.dup(fd), "w")
 
     def close(self) -> None:
         """No second tier from now on."""
@@ -118,6 +113,7 @@ class Timeouts:
 TIMEOUTS = pytest.StashKey[Timeouts]()
 
 
-def marked_seconds(marker: Any) -> float | None:
-    """The seconds of a `timeout(seconds)` marker."""
+def marked_seconds(item: pytest.Item) -> float | None:
+    """The seconds of a test's `timeout(seconds)` marker, or of `time_limit`, its name in copies of former days."""
+    marker = item.get_closest_marker("timeout") or item.get_closest_marker("time_limit")
     return float(marker.args[0]) if marker is not None and marker.args else None

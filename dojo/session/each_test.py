@@ -50,9 +50,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
         return (yield)
     refuse_unusable(item)
     timeouts = item.config.stash[TIMEOUTS]
-    seconds = timeouts.seconds_for(
-        marked_seconds(item.get_closest_marker("timeout") or item.get_closest_marker("time_limit"))
-    )
+    seconds = timeouts.seconds_for(marked_seconds(item))
     with timeouts.limit(seconds, item.name):
         return (yield)
 
