@@ -14,9 +14,9 @@ from dojo.session import memory
 @pytest.fixture(autouse=True)
 def no_ci(monkeypatch):
     monkeypatch.delenv("CI", raising=False)
-    memory.machine_digest.cache_clear()
+    memory.engine_digest.cache_clear()
     yield
-    memory.machine_digest.cache_clear()
+    memory.engine_digest.cache_clear()
 
 
 def screen(result) -> str:
@@ -70,7 +70,7 @@ def test_a_change_of_what_judges_runs_everything_again(begun, monkeypatch, what)
         monkeypatch.setattr(sys, "version", sys.version.replace("(", "(another ", 1))
     else:
         monkeypatch.setattr(memory, "at_hand", lambda: "mnist" if data.at_hand() == "stand-in" else "stand-in")
-    memory.machine_digest.cache_clear()
+    memory.engine_digest.cache_clear()
     assert ran(begun.run()) == ["alpha", "beta"]
 
 

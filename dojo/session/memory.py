@@ -37,51 +37,56 @@ _IMPORT_ANYTHING = {"importlib", "runpy", "imp"}
 
 
 class Memory:
-    """What earlier runs have found out of each kata. `digests` are taken once, before any of them runs."""
+    """What earlier runs have found out of each kata. A kata's digest is taken before it runs."""
 
     def __init__(self, config: pytest.Config, trees: Trees, katas: Sequence[Kata]) -> None:
         self.cache = config.cache if trees.own and "CI" not in os.environ and hasattr(config, "cache") else None
         self.trees, self.katas = trees, katas
-        self.machine = ""
-        self.known: dict[str, Standing] = {}
-        self.digests: dict[str, str] = {}
-        if self.cache is not None and katas:
-            self.machine = machine_digest()
-            self.digests = {kata.key: self._digest(kata) for kata in katas}
+        self.machine = machine_digest() if self.cache is not None and katas else ""
+        self._page: dict[str, tuple[str, Standing]] = {}  # by key, the digest under which it was found out
+        self._digests: dict[str, str] = {}
+        if self.cache is not None:
             with contextlib.suppress(TypeError, ValueError, AttributeError):  # a page of another version, or damaged
                 for key, (digest, standing) in self.cache.get(_KNOWN, {}).items():
-                    if self.digests.get(key) == digest:
-                        self.known[key] = Standing(**standing)
+                    self._page[key] = digest, Standing(**standing)
 
-    def _digest(self, kata: Kata) -> str:
-        parts = [self.machine.encode(), *(_bytes(path) for path in (kata.path, self.trees.file_of(kata)))]
-        return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+    def digest(self, kata: Kata) -> str:
+        """Of all that decides whether a kata passes, as it was when this was first asked."""
+        if kata.key not in self._digests:
+            parts = [self.machine.encode(), *(_bytes(path) for path in (kata.path, self.trees.file_of(kata)))]
+            self._digests[kata.key] = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+        return self._digests[kata.key]
 
     def of(self, kata: Kata) -> Standing | None:
         """What is known of a kata without running it: of one that is untouched, that nothing is done."""
-        if self.cache is not None and kata.key not in self.known and is_untouched(self.trees.file_of(kata)):
-            self.known[kata.key] = Standing("unfinished")
-            self._write()  # so that the next list need not parse the file again
-        return self.known.get(kata.key)
+        digest, standing = self._page.get(kata.key, ("", None))
+        if standing is not None and digest == self.digest(kata):
+            return standing
+        if self.cache is None or not is_untouched(self.trees.file_of(kata)):
+            return None
+        self._page[kata.key] = self.digest(kata), Standing("unfinished")
+        self._write()  # so that the next list need not parse the file again
+        return self._page[kata.key][1]
 
     def is_behind(self, kata: Kata) -> bool:
         """Has it passed, just as it is now?"""
-        return kata.key in self.known and self.known[kata.key].behind
+        digest, standing = self._page.get(kata.key, ("", None))
+        return standing is not None and standing.behind and digest == self.digest(kata)
 
     def record(self, results: Iterable[Result]) -> None:
         """Remember the katas that ran whole."""
         for result in results:
-            key = result.kata.key
-            if key not in self.digests or result.state == "incomplete":
+            kata = result.kata
+            if self.cache is None or kata.key not in self._digests or result.state == "incomplete":
                 continue
-            self.known.pop(key, None)
-            if not (result.standing.behind and _imports_own_module(self.trees.file_of(result.kata))):
-                self.known[key] = result.standing
+            self._page.pop(kata.key, None)
+            if not (result.standing.behind and _imports_own_module(self.trees.file_of(kata))):
+                self._page[kata.key] = self._digests[kata.key], result.standing
         self._write()
 
     def _write(self) -> None:
         if self.cache is not None:
-            self.cache.set(_KNOWN, {k: (self.digests[k], asdict(v)) for k, v in sorted(self.known.items())})
+            self.cache.set(_KNOWN, {key: (digest, asdict(known)) for key, (digest, known) in self._page.items()})
 
     # ── all of them together ──
 
@@ -97,11 +102,16 @@ class Memory:
         return hashlib.sha256("\n".join([self.machine, *(kata.key for kata in self.katas)]).encode()).hexdigest()[:16]
 
 
-@functools.cache
 def machine_digest() -> str:
     """All that decides whether a kata passes, its own files aside. Imports none of it."""
     gpu = Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi") is not None
-    parts = [sys.version, *map(_version, _LIBRARIES), at_hand(), str(gpu)]
+    return hashlib.sha256(f"{engine_digest()} {at_hand()} {gpu}".encode()).hexdigest()[:16]
+
+
+@functools.cache
+def engine_digest() -> str:
+    """Of the rooms that judge, and the versions of Python and the libraries."""
+    parts = [sys.version, *map(_version, _LIBRARIES)]
     home = Path(dojo.__file__).parent
     for name in _JUDGES:
         path = home / name

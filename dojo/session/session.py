@@ -99,6 +99,7 @@ class KataSession:
             self._say("all katas pass; they run once more, all together")
         kata = next(iter(not_run if self.proves else todo), None)
         if kata is not None:
+            self.memory.digest(kata)
             self.config.hook.pytest_kata_begins(session=self, kata=kata)
         return kata
 
@@ -120,6 +121,8 @@ class KataSession:
             first = [kata] if kata else []
         elif self.command is not None:
             first = self.command.katas
+        for kata in self.katas if first is None else first:
+            self.memory.digest(kata)
         if first is None:
             return None
         self.config.args = [self._argument(kata) for kata in first]
