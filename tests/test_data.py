@@ -25,18 +25,23 @@ from torchvision.datasets import MNIST
 
 from dojo.commands import data as command
 from dojo.commands.data import ARCHIVES, MIRROR_VARIABLE, download_mnist, mirrors
-from dojo.kata.data import (
+from dojo.kata.not_run_here import NotRunHere
+from dojo.kit.mnist import (
     FILES,
     ROOT_VARIABLE,
+    STAND_IN,
     DataError,
     at_hand,
     data_root,
     download_command,
+    load,
+    load_mnist,
+    load_stand_in,
     raw_folder,
+    skip_unless_at_hand,
+    training_data,
     verify,
 )
-from dojo.kata.not_run_here import NotRunHere
-from dojo.kit.mnist import STAND_IN, load, load_mnist, load_stand_in, skip_unless_at_hand, training_data
 
 ROOT = Path(__file__).resolve().parents[1]
 

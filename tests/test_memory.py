@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from dojo.kata import data
+from dojo.kit import mnist as data
 from dojo.session import memory
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dojo.kata.data import DOWNLOAD_COMMAND, at_hand
 from dojo.kit import mnist
+from dojo.kit.mnist import DOWNLOAD_COMMAND, at_hand
 from reference.mnist import checkpoint, data
 from reference.mnist.__main__ import INTERRUPTED, main
 from reference.mnist.distributed import Team

@@ -192,13 +192,11 @@ def attack(kata: Kata, reference_root: Path) -> list[Mutant]:
     """Run a kata's tests against every mutant of its reference's functions; classes and slow tests aside."""
     runs = Runs(kata, reference_root / f"{kata.key}.py")
     functions = solved_by(runs.reference, vars(seam.import_solution(runs.reference)))
-    solved = seam.Overlay(kata.key, functions)
     mutants = [Mutant(name, way) for name, f in functions.items() if not isinstance(f, type) for way in WAYS]
     variants = []
     for i, mutant in enumerate(mutants):
         spoilt = {mutant.function: WAYS[mutant.way](functions[mutant.function], mutant)}
-        overlay = seam.Overlay(kata.key, spoilt)
-        variants.append(Variant(f"mutant-{i}", (overlay, solved), tests_of(kata, spoilt), slow=False))
+        variants.append(Variant(f"mutant-{i}", (spoilt, functions), tests_of(kata, spoilt), slow=False))
     run_variants(runs, variants, reference_root)
     for i, mutant in enumerate(mutants):
         outcomes = runs.outcomes.get(f"mutant-{i}", {})

@@ -26,8 +26,7 @@ from dojo.kata.import_failure import FAILURES
 from dojo.kata.mistakes import Mistake
 from dojo.kata.module import KataModule, forget_katas
 from dojo.kata.not_run_here import Missing, NotRunHere
-from dojo.kata.source import definitions, parse, stubs_in_tests, test_names
-from dojo.kata.stubs import is_stub_error
+from dojo.kata.source import definitions, is_stub_error, parse, stubs_in_tests, test_names
 from dojo.text import safe_str
 
 Kind = Literal["passed", "todo", "assertion", "skipped", "error"]
@@ -118,7 +117,7 @@ def solved_by(reference: Path, module: dict[str, Any]) -> dict[str, Any]:
 
 
 def _variants(runs: Runs, functions: dict[str, Any]) -> Iterator[Variant]:
-    kata, solved = runs.kata, seam.Overlay(runs.kata.key, functions)
+    kata, solved = runs.kata, functions
     yield Variant("stubs")
     yield Variant("reference", (solved,))
     yield Variant("backwards", (solved,), slow=False, backwards=True)
@@ -126,7 +125,7 @@ def _variants(runs: Runs, functions: dict[str, Any]) -> Iterator[Variant]:
         yield Variant(f"alone-{name}", (solved,), frozenset({name}))
 
     def other(name: str, functions: dict[str, Any], slow: bool | str) -> Variant:
-        return Variant(name, (seam.Overlay(kata.key, functions), solved), tests_of(kata, functions), slow)
+        return Variant(name, (functions, solved), tests_of(kata, functions), slow)
 
     caught_by = {mistake.says: mistake.caught_by for mistake in runs.mistakes}
     for i, right in enumerate(runs.right):

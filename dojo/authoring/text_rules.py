@@ -6,8 +6,7 @@ import ast
 from pathlib import Path
 
 from dojo.kata.files import Kata
-from dojo.kata.source import SEAM, Definition, definitions, doc_sections, is_seam, parse, test_names
-from dojo.kata.stubs import is_stub
+from dojo.kata.source import SEAM, Definition, definitions, doc_sections, is_seam, is_stub, parse, test_names
 from dojo.text import folded
 
 LESSON_LINES = (5, 20)

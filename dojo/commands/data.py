@@ -23,7 +23,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from dojo.kata.data import FILES, ROOT_VARIABLE, DataError, data_root, raw_folder, verify
+from dojo.kit.mnist import FILES, ROOT_VARIABLE, DataError, data_root, raw_folder, verify
 
 MIRROR_VARIABLE = "KATA_MNIST_MIRROR"
 ARCHIVES = {  # and their sha256

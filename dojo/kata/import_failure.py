@@ -10,7 +10,7 @@ import pytest
 
 from dojo.isolation.timeout import Timeout
 from dojo.kata.files import without_number
-from dojo.kata.stubs import is_stub_error
+from dojo.kata.source import is_stub_error
 from dojo.text import relative, safe_str
 
 # What an import may raise and still be the learner's affair. pytest.skip() and pytest.exit() raise BaseExceptions.

@@ -15,17 +15,9 @@ from _pytest.python import importtestmodule
 from dojo.isolation.timeout import TIMEOUTS
 from dojo.kata.files import Kata
 from dojo.kata.import_failure import FAILURES, describe_import_failure
-from dojo.kata.seam import BINDING, Binding
+from dojo.kata.seam import Broken
 
 _TEST_LINE = re.compile(r"^def (test_\w+)", re.MULTILINE)
-
-
-class Broken(Exception):
-    """The kata, or the solution that was to be tested, could not be used; the message is the whole story."""
-
-
-class Unsolved(Exception):
-    """There is no solution for this kata in the trees given; counts as todo."""
 
 
 class KataModule(pytest.Module):
@@ -40,7 +32,7 @@ class KataModule(pytest.Module):
 
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         try:
-            self._check_encoding()
+            self.kata.path.read_bytes().decode("utf-8")  # pytest's assertion rewriting lets some through that are not
             timeouts = self.config.stash[TIMEOUTS]
             with timeouts.limit(timeouts.seconds_for(None), f"importing {self.path.name}"):
                 _ = self.obj
@@ -53,20 +45,12 @@ class KataModule(pytest.Module):
             "keeps your version beside it"
         )
 
-    def _check_encoding(self) -> None:
-        # Python refuses such a file, but pytest's assertion rewriting lets some through.
-        self.kata.path.read_bytes().decode("utf-8")
-
     def _broken_tests(self, message: str) -> list[pytest.Item]:
         """One failing item for each test that the text seems to hold, so that test ids and counts stay."""
         file = self.kata.path
         text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
         names = dict.fromkeys(_TEST_LINE.findall(text)) or ["test_file_imports"]
         return [BrokenTest.from_parent(self, name=name, message=message) for name in names]
-
-    @property
-    def binding(self) -> Binding:
-        return getattr(self.obj, BINDING, Binding("own"))
 
 
 class BrokenTest(pytest.Item):
@@ -81,17 +65,6 @@ class BrokenTest(pytest.Item):
 
     def reportinfo(self) -> tuple[Path, int, str]:
         return self.path, 0, self.name
-
-
-def refuse_unusable(item: pytest.Item) -> None:
-    """Before a test body runs: stop where the seam found no solution, or a broken one."""
-    module = item.getparent(KataModule)
-    if module is None or isinstance(item, BrokenTest):
-        return
-    if module.binding.kind == "broken":
-        raise Broken(module.binding.message)
-    if module.binding.kind == "unsolved":
-        raise Unsolved(module.binding.message)
 
 
 def forget_katas(root: Path) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, Protocol
+from typing import Any
 
 from dojo.kata.files import without_number
 from dojo.kata.import_failure import FAILURES, describe_import_failure
@@ -22,53 +22,18 @@ from dojo.kata.source import stub_names
 from dojo.text import relative
 
 _MODULE_PREFIX = "dojo_solution_"
-BINDING = "__kata_binding__"
+_PROBLEM = "__kata_problem__"
+
+# A folder that mirrors katas/ (reference/, a learner's own), or functions for the one kata that runs (a known mistake).
+Source = Path | Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Binding:
-    """What the seam did to one kata module; the plugin reads it before it runs a test of that module."""
-
-    kind: Literal["own", "bound", "unsolved", "broken"]
-    message: str = ""
+class Broken(Exception):
+    """The kata, or the solution that was to be tested, could not be used; the message is the whole story."""
 
 
-class Source(Protocol):
-    """Something that may define a kata's functions."""
-
-    def describe(self, key: str) -> str:
-        """Where this kata's functions would be, for messages."""
-
-    def load(self, key: str) -> Mapping[str, Any] | None:
-        """The names that it defines for the kata `key`; None when it has nothing for it."""
-
-
-class SolutionTree:
-    """A folder that mirrors `katas/`: `reference/`, a learner's submission."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def describe(self, key: str) -> str:
-        return str(self.folder / f"{key}.py")
-
-    def load(self, key: str) -> Mapping[str, Any] | None:
-        path = self.folder / f"{key}.py"
-        return vars(import_solution(path)) if path.is_file() else None
-
-
-class Overlay:
-    """A few functions for one kata, such as those of a known mistake."""
-
-    def __init__(self, key: str, functions: Mapping[str, Any]) -> None:
-        self.key = key
-        self.functions = functions
-
-    def describe(self, key: str) -> str:
-        return f"overlay of {key}"
-
-    def load(self, key: str) -> Mapping[str, Any] | None:
-        return self.functions if key == self.key else None
+class Unsolved(Exception):
+    """There is no solution for this kata in the trees given; counts as todo."""
 
 
 @dataclass(frozen=True)
@@ -99,45 +64,47 @@ def under_test(namespace: dict[str, Any]) -> None:
     """Bind the functions under test into a kata module: nothing in a learner's own run (see the module docstring)."""
     if namespace["__name__"].startswith(_MODULE_PREFIX) or not _setups:
         return  # a whole kata file used as a solution, or a kata imported outside pytest
-    setup = _setups[-1]
-    path = Path(namespace["__file__"]).resolve()
-    if not setup.sources or not path.is_relative_to(setup.katas):
-        namespace[BINDING] = Binding("own")
-        return
-    key = path.relative_to(setup.katas).with_suffix("").as_posix()
-    namespace[BINDING] = bind(namespace, key, stub_names(path, setup.reference / f"{key}.py"), setup)
-
-
-def bind(namespace: dict[str, Any], key: str, names: Sequence[str], setup: Setup) -> Binding:
-    """Re-bind `names` from the first source that defines each."""
-    found: dict[str, Any] = {}
-    having: list[Source] = []
-    for source in setup.sources:
+    setup, path = _setups[-1], Path(namespace["__file__"]).resolve()
+    if setup.sources and path.is_relative_to(setup.katas):
+        key = path.relative_to(setup.katas).with_suffix("").as_posix()
         try:
-            with setup.while_importing():
-                defined = source.load(key)
-        except FAILURES as error:
-            return Binding("broken", describe_import_failure(error, Path(source.describe(key))))
-        if defined is None:
-            continue
-        having.append(source)
-        found = {name: defined[name] for name in names if name in defined} | found
-    if not having:
-        where = " or ".join(relative(Path(source.describe(key))) for source in setup.sources)
-        return Binding("unsolved", f"no solution yet: {where} does not exist")
-    missing = [name for name in names if name not in found]
-    if missing:
-        return Binding("broken", _about_missing(missing, Path(having[0].describe(key)), key))
-    namespace.update(found)
-    return Binding("bound")
+            namespace.update(_functions(key, stub_names(path, setup.reference / f"{key}.py"), setup))
+        except (Broken, Unsolved) as problem:
+            namespace[_PROBLEM] = problem
 
 
-def _about_missing(names: Sequence[str], path: Path, key: str) -> str:
-    reset = f"`pytest --kata-reset {without_number(key.split('/')[-1])}`"
-    return (
-        f"{relative(path)}:1: defines no {' and no '.join(names)}, which the kata asks for. Renamed? "
-        f"{reset} brings the stubs, and keeps your version beside them"
-    )
+def problem_of(module: ModuleType) -> Exception | None:
+    """Why the functions of a kata could not be bound; every test of it raises this."""
+    return getattr(module, _PROBLEM, None)
+
+
+def _functions(key: str, names: Sequence[str], setup: Setup) -> dict[str, Any]:
+    """Each of the names, from the first source that defines it."""
+    found: dict[str, Any] = {}
+    files = [source / f"{key}.py" for source in setup.sources if isinstance(source, Path)]
+    having = [file for file in files if file.is_file()]
+    for source in setup.sources:
+        if isinstance(source, Path):
+            file = source / f"{key}.py"
+            source = _import(file, setup) if file in having else {}
+        found = {name: source[name] for name in names if name in source} | found
+    if not found and not having:
+        raise Unsolved(f"no solution yet: {' or '.join(map(relative, files))} does not exist")
+    if missing := [name for name in names if name not in found]:
+        reset = f"`pytest --kata-reset {without_number(key.split('/')[-1])}`"
+        raise Broken(
+            f"{relative(having[0])}:1: defines no {' and no '.join(missing)}, which the kata asks for. Renamed? "
+            f"{reset} brings the stubs, and keeps your version beside them"
+        )
+    return found
+
+
+def _import(file: Path, setup: Setup) -> Mapping[str, Any]:
+    try:
+        with setup.while_importing():
+            return vars(import_solution(file))
+    except FAILURES as error:
+        raise Broken(describe_import_failure(error, file)) from None
 
 
 def import_solution(path: Path) -> ModuleType:

@@ -1,9 +1,23 @@
-"""What kata tests call: checks whose failure names the mistake, devices without a GPU, training looked at, MNIST."""
+"""What kata tests call: checks whose failure names the mistake, devices without a GPU, training looked at, MNIST.
 
-from dojo.kit.checks import check_tensor, explain, raises, shares_memory
-from dojo.kit.devices import OneDevicePerOp, forge_gpu_checkpoint, gpu_is_here, pretend_machine
-from dojo.torch_internals import version_counter
+torch is imported only when one of these names is: the session needs `dojo.kit.mnist` without it.
+"""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dojo.kit.checks import check_tensor, explain, raises, shares_memory
+    from dojo.kit.devices import OneDevicePerOp, forge_gpu_checkpoint, gpu_is_here, pretend_machine
+    from dojo.torch_internals import version_counter
+
+_HOMES = {
+    **dict.fromkeys(("check_tensor", "explain", "raises", "shares_memory"), "dojo.kit.checks"),
+    **dict.fromkeys(("OneDevicePerOp", "forge_gpu_checkpoint", "gpu_is_here", "pretend_machine"), "dojo.kit.devices"),
+    "version_counter": "dojo.torch_internals",
+}
 __all__ = [
     "OneDevicePerOp",
     "check_tensor",
@@ -15,3 +29,9 @@ __all__ = [
     "shares_memory",
     "version_counter",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dojo.kit' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dojo.kata.stubs import is_stub_error
+from dojo.kata.source import is_stub_error
 from dojo.kit.comparison import Comparison, note_memory_check
 from dojo.text import first_lines, safe_str
 from dojo.torch_internals import storage_key

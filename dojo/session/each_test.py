@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dojo.isolation.timeout import TIMEOUTS, marked_seconds
-from dojo.kata.module import BrokenTest, KataModule, refuse_unusable
+from dojo.kata.module import BrokenTest, KataModule
 from dojo.kata.not_run_here import NotRunHere
-from dojo.kata.stubs import is_stub_error
+from dojo.kata.seam import problem_of
+from dojo.kata.source import is_stub_error
 from dojo.session.facts import annotate, fact_of, keep
 
 if TYPE_CHECKING:
@@ -46,9 +47,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    if module_of(item) is None or isinstance(item, BrokenTest):
+    module = module_of(item)
+    if module is None or isinstance(item, BrokenTest):
         return (yield)
-    refuse_unusable(item)
+    if problem := problem_of(module.obj):
+        raise problem
     timeouts = item.config.stash[TIMEOUTS]
     seconds = timeouts.seconds_for(marked_seconds(item))
     with timeouts.limit(seconds, item.name):

@@ -11,9 +11,9 @@ import pytest
 
 from dojo.isolation.timeout import Timeout
 from dojo.kata.files import Kata
-from dojo.kata.module import Broken, Unsolved
 from dojo.kata.not_run_here import Missing, NotRunHere
-from dojo.kata.stubs import is_stub_error
+from dojo.kata.seam import Broken, Unsolved
+from dojo.kata.source import is_stub_error
 from dojo.text import relative, safe_str
 
 Kind = Literal["passed", "todo", "failed", "skipped"]

@@ -23,11 +23,10 @@ from pathlib import Path
 import pytest
 
 import dojo
-from dojo.kata.data import at_hand
 from dojo.kata.files import Kata
-from dojo.kata.source import parse
-from dojo.kata.stubs import is_installed, is_untouched
+from dojo.kata.source import is_installed, is_untouched, parse
 from dojo.kata.trees import Trees
+from dojo.kit.mnist import at_hand
 from dojo.session.facts import Result, Standing
 
 _KNOWN, _WHOLE = "kata/known", "kata/whole"

@@ -12,9 +12,9 @@ import pytest
 from dojo.isolation import timeout
 from dojo.isolation.timeout import TIMEOUTS, Timeouts
 from dojo.kata import seam
-from dojo.kata.data import ROOT_VARIABLE
 from dojo.kata.module import KataModule
 from dojo.kata.trees import TREES, Trees
+from dojo.kit.mnist import ROOT_VARIABLE
 from dojo.session import each_test, hooks
 from dojo.session.session import SESSION, KataSession
 
@@ -103,9 +103,8 @@ def _put_the_seam_in_force(config: pytest.Config, trees: Trees, timeouts: Timeou
     def while_importing() -> contextlib.AbstractContextManager[None]:
         return timeouts.limit(timeouts.seconds_for(None), "importing the solution")
 
-    solutions = [seam.SolutionTree(folder) for folder in trees.solutions]
     stack = contextlib.ExitStack()
-    stack.enter_context(seam.in_force(seam.Setup(trees.katas, trees.reference, solutions, while_importing)))
+    stack.enter_context(seam.in_force(seam.Setup(trees.katas, trees.reference, trees.solutions, while_importing)))
     config.add_cleanup(stack.close)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import dojo
 from dojo.kata.files import Kata, UnknownKata, find_kata, find_katas
-from dojo.kata.stubs import is_untouched, is_untouched_text
+from dojo.kata.source import is_untouched, is_untouched_text
 from dojo.text import relative
 from dojo.workspace.files import FilesError, create, in_sentences, put, read
 

@@ -141,15 +141,14 @@ def _constant_train(images, labels, epochs=1):
 def _with_the_test_split(images, labels):
     from torchvision.datasets import MNIST
 
-    from dojo.kata.data import data_root
+    from dojo.kit.mnist import data_root
 
     test = MNIST(str(data_root()), train=False)
     return torch.cat([images, test.data]), torch.cat([labels, test.targets])
 
 
 def _with_labels_known_from_elsewhere(images, labels):
-    from dojo.kata.data import at_hand
-    from dojo.kit.mnist import load
+    from dojo.kit.mnist import at_hand, load
 
     known_images, known = load(at_hand(), train=True)
     if torch.equal(images[:50], known_images[:50]):

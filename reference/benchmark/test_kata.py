@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dojo.kata import seam
-from dojo.kata.stubs import is_stub_error
+from dojo.kata.source import is_stub_error
 from dojo.kit.mnist import load_stand_in
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-from dojo.kata.data import DataError
+from dojo.kit.mnist import DataError
 from reference.mnist import checkpoint, data, distributed
 from reference.mnist.evaluate import Evaluation, evaluate
 from reference.mnist.settings import OPTIMIZERS, PRECISIONS, RECIPES, SCHEDULES, Settings

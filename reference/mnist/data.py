@@ -32,7 +32,7 @@ class Split:
 
 
 def load(root: Path | None, *, train: bool) -> Split:
-    """One split of MNIST, its checksums verified; dojo.kata.data.DataError where it is missing or damaged."""
+    """One split of MNIST, its checksums verified; dojo.kit.mnist.DataError where it is missing or damaged."""
     return Split(*load_mnist(train=train, root=root))
 
 

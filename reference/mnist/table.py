@@ -25,7 +25,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from dojo.kata.data import data_root
+from dojo.kit.mnist import data_root
 from reference.mnist import data
 from reference.mnist.evaluate import evaluate
 from reference.mnist.settings import RECIPES

@@ -203,7 +203,7 @@ def _train_and_return_the_loss(images, labels, epochs=1):
 def _train_with_a_look_at_the_test_split(images, labels, epochs=1):
     from torchvision import datasets
 
-    from dojo.kata.data import data_root
+    from dojo.kit.mnist import data_root
 
     try:
         test = datasets.MNIST(data_root(), train=False)
