@@ -202,3 +202,8 @@ def attack(kata: Kata, reference_root: Path) -> list[Mutant]:
         outcomes = runs.outcomes.get(f"mutant-{i}", {})
         mutant.failed = {test for test, outcome in outcomes.items() if outcome.kind not in GREEN}
     return mutants
+
+
+def counts(mutants: list[Mutant]) -> str:
+    survivors, idle = sum(mutant.survives for mutant in mutants), sum(not mutant.changed for mutant in mutants)
+    return f"{len(mutants)} mutants, {survivors} survive, {idle} never changed anything"

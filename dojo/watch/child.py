@@ -96,9 +96,8 @@ class Teller:
         self.really_exit(status)
 
     def pytest_configure(self, config: pytest.Config) -> None:
-        config.stash[
-            TIMEOUTS
-        ].close()  # the parent is the second tier; faulthandler's would cost a thread for each test
+        # The parent is the second tier; faulthandler's would cost a thread for each test.
+        config.stash[TIMEOUTS].close()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection(self) -> Generator[None, object, object]:
