@@ -116,6 +116,7 @@ def test_with_workers_the_stop_is_off_and_says_so(project):
     assert "2 passed" in result.outlines[-1]
     assert "first/alpha · 0 of 2" in text
     assert "+ first/beta" in text or "✓ first/beta" in text
+    assert "with -n all katas ran" not in screen(project.run_apart("-n", "2", "-k", "alpha"))
 
 
 def test_junit_xml_counts_todo_as_failures(project):

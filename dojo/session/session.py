@@ -67,12 +67,9 @@ class KataSession:
         option = self.config.option
         if self.config.args_source is pytest.Config.ArgsSource.ARGS:
             return "a path"
-        if getattr(option, "numprocesses", None):
-            return "-n"
-        if option.collectonly:
-            return "--collect-only"
-        names = ("keyword", "markexpr", "lf", "failedfirst", "newfirst", "stepwise")
-        return next((name for name in names if getattr(option, name, None)), "")
+        names = ("collectonly", "keyword", "markexpr", "lf", "failedfirst", "newfirst", "stepwise")
+        chosen = next((name for name in names if getattr(option, name, None)), "")
+        return chosen or ("-n" if getattr(option, "numprocesses", None) else "")
 
     def _scope(self) -> list[Kata]:
         if self.command is not None:
