@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import dojo.kit  # noqa: F401  torch is imported once, before pytester takes its snapshots of sys.modules
+import dojo.kit.checks  # noqa: F401  torch is imported once, before pytester takes its snapshots of sys.modules
 
 INI = """
 [pytest]

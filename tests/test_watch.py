@@ -246,6 +246,14 @@ def test_polling_for_changes_where_events_do_not_come(project, watch):
     session.close()
 
 
+def test_the_option_may_come_from_the_environment(project, watch):
+    session = watch(PYTEST_ADDOPTS="--kata-watch")
+    session.wait_for("hint  pytest")
+    body(project, "return x")
+    assert "you did not double it" in session.wait_for("hint  pytest")
+    session.close()
+
+
 def test_a_syntax_error_while_watching(project, watch):
     session = watch()
     session.wait_for("hint  pytest")

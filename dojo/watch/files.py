@@ -19,7 +19,7 @@ def saved_kata(changed: Iterable[Path], trees: Trees) -> Kata | None:
     found = None
     for path in sorted(changed):
         for root in (trees.katas, *trees.solutions):
-            if path.is_relative_to(root) and path.match("[0-9][0-9]_*/[0-9][0-9]_*.py"):
+            if path.parents[1] == root and path.match("[0-9][0-9]_*/[0-9][0-9]_*.py"):
                 kata = Kata(trees.katas / path.relative_to(root), trees.katas)
                 found = kata if kata.path.is_file() else found
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 
 import pytest
@@ -20,7 +21,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
-    if not config.option.kata_watch:
+    # A run of the watch may get the option too, from PYTEST_ADDOPTS or the ini file.
+    if not config.option.kata_watch or multiprocessing.parent_process() is not None:
         return None
     if sys.platform == "win32":
         raise pytest.UsageError("--kata-watch runs on Linux and macOS (on Windows: in WSL)")
