@@ -48,10 +48,13 @@ def up() -> str:
         kata.parent.mkdir(parents=True)
         kata.write_text(KATA)
         options = ["-p", "dojo.plugin", "-p", "no:faulthandler", "-p", "no:cacheprovider", "--import-mode=importlib"]
+        options_of_the_learner = os.environ.pop("PYTEST_ADDOPTS", None)
         try:
             pytest.main(["--rootdir", folder, "-c", os.devnull, "--noconftest", *options, "--kata-verdict=up"])
         finally:
             forget_katas(root)
+            if options_of_the_learner is not None:
+                os.environ["PYTEST_ADDOPTS"] = options_of_the_learner
     return screen.getvalue()
 
 
