@@ -180,6 +180,24 @@ def test_a_run_that_dies_is_told_of_by_the_next_one(begun, end):
     assert "the last run ended" not in screen(begun.run())
 
 
+def test_a_kata_that_is_deselected_does_not_make_everything_run_again(project):
+    project.solve("alpha", "gamma")
+    left_out = "--deselect=katas/01_first/02_beta.py"
+    assert ran(project.run(left_out)) == ["alpha", "gamma"]
+    result = project.run(left_out)
+    assert ran(result) == []
+    assert result.ret == 0
+    assert "All katas pass" in screen(result)
+
+
+def test_a_hint_does_not_take_away_the_word_of_a_run_that_died(begun):
+    begun.body("beta", "import os; os._exit(0)")
+    begun.run_apart()
+    begun.run("--kata-hint")
+    begun.edit("beta", lambda text: text.replace("import os; os._exit(0)", "return x"))
+    assert "the last run ended inside" in screen(begun.run())
+
+
 def test_a_read_only_cache_costs_nothing_but_the_memory(begun, monkeypatch):
     monkeypatch.setattr(memory.Memory, "_write", lambda self: None)
     assert ran(begun.run()) == ["beta"]

@@ -26,7 +26,8 @@ from dojo.kata.import_failure import FAILURES
 from dojo.kata.mistakes import Mistake
 from dojo.kata.module import KataModule, forget_katas
 from dojo.kata.not_run_here import Missing, NotRunHere
-from dojo.kata.source import definitions, is_stub_error, parse, stubs_in_tests, test_names
+from dojo.kata.source import definitions, parse, stubs_in_tests, test_names
+from dojo.session.facts import kind_of
 from dojo.text import safe_str
 
 Kind = Literal["passed", "todo", "assertion", "skipped", "error"]
@@ -271,12 +272,12 @@ class _RunVariants:
 
 
 def _outcome(report: pytest.TestReport, call: pytest.CallInfo[None], cpu: float) -> Outcome:
-    if report.passed:
-        return Outcome("passed", cpu=cpu)
     error = call.excinfo.value if call.excinfo else None
-    name, said = type(error).__name__, safe_str(error) if error else ""
-    if report.skipped:
-        return Outcome("skipped", said, name, missing=error.missing if isinstance(error, NotRunHere) else None)
-    if is_stub_error(error):
-        return Outcome("todo", said, name)
-    return Outcome("assertion" if isinstance(error, AssertionError) else "error", said, name, cpu)
+    kind = kind_of(report, error)
+    return Outcome(
+        ("assertion" if isinstance(error, AssertionError) else "error") if kind == "failed" else kind,
+        safe_str(error) if error else "",
+        type(error).__name__ if error else "",
+        cpu,
+        error.missing if isinstance(error, NotRunHere) else None,
+    )

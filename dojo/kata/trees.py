@@ -46,7 +46,7 @@ class Trees:
     def argument(self, kata: Kata, start: Path) -> str:
         """How pytest, run in the folder `start`, is asked for a kata: the learner's copy stands for its tests."""
         copy = self.edited / f"{kata.key}.py"
-        paths = [os.path.relpath(path, start) for path in (copy, kata.path) if path.is_file()]
+        paths = [_relative(path, start) for path in (copy, kata.path) if path.is_file()]
         # pytest takes brackets in a path for a test's parameters.
         return next((path for path in paths if "[" not in path), paths[-1])
 
@@ -54,6 +54,13 @@ class Trees:
     def is_learner_code(self, file: str) -> bool:
         """Is this a file of the katas or of a solution?"""
         return any(Path(file).is_relative_to(folder) for folder in (self.katas, *self.solutions))
+
+
+def _relative(path: Path, start: Path) -> str:
+    try:
+        return os.path.relpath(path, start)
+    except ValueError:  # another drive
+        return str(path)
 
 
 TREES = pytest.StashKey[Trees]()

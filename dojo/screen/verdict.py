@@ -57,8 +57,8 @@ class Verdict:
 
     def _notes(self) -> list[str]:
         session, notes = self.session, list(self.session.problems)
-        if session.mark.left:
-            notes.append(f"the last run ended inside {self._shown(session.mark.left)}: it crashed or was killed there")
+        if session.command is None and (left := session.mark.take()):
+            notes.append(f"the last run ended inside {self._shown(left)}: it crashed or was killed there")
         if session.selection == "-n":
             notes.append("with -n all katas ran: the stop after the first unfinished one is off")
         return notes + session.config.hook.pytest_kata_note(session=session)

@@ -18,7 +18,15 @@ class RunningMark:
         self._file: IO[str] | None = None
         with contextlib.suppress(OSError, AttributeError):  # a read-only folder, or no cache: then nothing is marked
             self.path = config.cache.mkdir("kata") / "running"
-        self.left = _left_by_a_dead_run(self.path) if self.path is not None else None
+        self._left = _left_by_a_dead_run(self.path) if self.path is not None else None
+
+    def take(self) -> str | None:
+        """The test that ran when an earlier run died; told once."""
+        left, self._left = self._left, None
+        if left is not None and self.path is not None and self._file is None:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+        return left
 
     def set(self, nodeid: str) -> None:
         if self.path is None:
@@ -43,11 +51,7 @@ def _left_by_a_dead_run(path: Path) -> str | None:
         pid, _, nodeid = path.read_text(encoding="utf-8").partition(" ")
     except (OSError, ValueError):
         return None
-    if not nodeid or (pid.isdigit() and _lives(int(pid))):
-        return None
-    with contextlib.suppress(OSError):
-        path.unlink()
-    return nodeid
+    return nodeid if nodeid and not (pid.isdigit() and _lives(int(pid))) else None
 
 
 def _lives(pid: int) -> bool:

@@ -63,8 +63,10 @@ class Memory:
             return standing
         if self.cache is None or not is_untouched(self.trees.file_of(kata)):
             return None
-        self._page[kata.key] = self.digest(kata), Standing("unfinished")
-        self._write()  # so that the next list need not parse the file again
+        self._page[kata.key] = (
+            self.digest(kata),
+            Standing("unfinished"),
+        )  # so that the next list need not parse it again
         return self._page[kata.key][1]
 
     def is_behind(self, kata: Kata) -> bool:

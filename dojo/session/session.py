@@ -239,7 +239,7 @@ class KataSession:
         if self.config.option.collectonly:
             return
         self.memory.record(self.results.values())
-        if self.scope and len(self.results) == len(self.katas) and all(map(self.is_behind, self.katas)):
+        if self.scope and len(self.results) == len(self.katas) and self.all_done():
             self.memory.record_whole()
         self._note_the_current()
         answered = self.command is not None and session.exitstatus in (1, 5)

@@ -75,7 +75,7 @@ def pytest_kata_trees(config: pytest.Config) -> Trees | None:
 def pytest_kata_begins(session: KataSession, kata: Kata) -> None:
     """A kata that came since the folder was made is copied when its turn comes."""
     own = _workspace(session.config)
-    if own is not None and session.trees.edited == own.folder:
+    if own is not None and session.trees.edited == own.folder and not session.trees.file_of(kata).exists():
         try:
             own.copy(kata)
         except files.FilesError as error:
