@@ -47,13 +47,10 @@ def test_katas_run_where_the_packages_of_single_rooms_are_missing():
     assert " passed" in result.stdout
 
 
-def test_torch_and_what_only_some_rooms_need_is_imported_late():
-    code = (
-        "import sys, pytest, dojo.plugin; pytest.main(['--kata-list', '-q']); print(sorted(set(sys.modules) & NAMES))"
-    )
-    code = code.replace(
-        "NAMES", repr({"torch", "numpy", "rich", "pooch", "watchfiles", "torchvision", "sklearn", "matplotlib"})
-    )
-    subprocess.run([sys.executable, "-m", "pytest", "--kata-list"], cwd=ROOT, capture_output=True)
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+def test_torch_and_what_only_some_rooms_need_is_imported_late(project):
+    names = {"torch", "numpy", "rich", "pooch", "watchfiles", "torchvision", "sklearn", "matplotlib"}
+    code = "import sys, pytest; pytest.main(['--kata-list']); print(sorted(set(sys.modules) & NAMES))"
+    command = [sys.executable, "-c", code.replace("NAMES", repr(names))]
+    result = subprocess.run(command, cwd=project.path, capture_output=True, text=True)
+    assert "> alpha  current: to do" in result.stdout
     assert result.stdout.splitlines()[-1] == "[]", result.stdout + result.stderr

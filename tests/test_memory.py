@@ -12,8 +12,7 @@ from dojo.session import memory
 
 
 @pytest.fixture(autouse=True)
-def no_ci(monkeypatch):
-    monkeypatch.delenv("CI", raising=False)
+def fresh_digest():
     memory.engine_digest.cache_clear()
     yield
     memory.engine_digest.cache_clear()
