@@ -173,7 +173,8 @@ def test_on_a_gpu_every_variant_computes_what_fp32_computes(case):
 @pytest.mark.slow
 def test_a_short_run_end_to_end(tmp_path):
     output = tmp_path / "out.json"
-    environment = {**os.environ, "PYTEST_ADDOPTS": ""}
+    # A process of its own, also where this test runs in a worker of pytest-xdist.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     command = [sys.executable, "-m", "pytest", "reference/benchmark", "-p", "no:cacheprovider"]
     result = subprocess.run(
         [*command, "--benchmark-only", "-k", "teaching-1- or test_kata", f"--benchmark-json={output}", "-rs"],
