@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def folded(text: str) -> str:
@@ -19,16 +22,18 @@ def relative(path: Path) -> str:
 
 
 def safe_str(error: BaseException) -> str:
-    """str(error), also where its __str__ raises."""
+    """str(error), also where its __str__ raises; without the colours that some libraries put into their messages."""
     try:
-        return str(error)
+        return _ESCAPES.sub("", str(error))
     except Exception as second:
         return f"<its __str__ raised {type(second).__name__}>"
 
 
 def first_lines(error: BaseException, lines: int = 3) -> str:
-    """The first lines of an error's message; torch appends C++ stack traces and advice to some."""
-    return "\n".join(safe_str(error).splitlines()[:lines])
+    """The first lines of an error's message; torch appends C++ stack traces, advice and whole tensors to some."""
+    said = safe_str(error).splitlines()
+    tensors = next((i for i, line in enumerate(said) if i > 0 and "tensor([" in line), len(said))
+    return "\n".join(said[: min(lines, tensors)])
 
 
 def shown_in(encoding: str | None, text: str) -> str:

@@ -177,8 +177,9 @@ def test_state_left_changed_is_put_back_and_named(project):
     result = project.run("katas/01_first")
     assert "4 passed" in result.outlines[-1]
     text = folded(result)
-    assert "test_alpha_doubles: this test left grad mode (torch.set_grad_enabled) and the default dtype" in text
-    assert "test_beta" not in text
+    assert "your code left grad mode (torch.set_grad_enabled) (was on, is now off) and the default dtype" in text
+    assert "(was float32, is now float64)" in text
+    assert text.count("your code left") == 1
 
 
 def test_ctrl_c_ends_with_pytests_code_and_the_katas_so_far(project):

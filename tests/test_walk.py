@@ -69,17 +69,23 @@ def test_an_explicit_selection_does_not_stop(project):
     assert "1 todo" in project.run("katas/02_second/01_gamma.py::test_gamma_doubles").outlines[-1]
 
 
-def test_the_whole_kata_runs_before_the_stop_and_one_traceback_is_shown(project):
+def test_the_whole_kata_runs_before_the_stop_and_each_failure_is_told_once(project):
     project.body("alpha", "return x")
     project.edit("alpha", lambda text: text.replace('raise NotImplementedError("say the name")', 'return "x"'))
     result = project.run()
     assert "2 failed" in result.outlines[-1]
     text = screen(result)
-    assert text.count("____ test_") == 1
-    assert "you did not double it" in text
-    assert "worst at" in text
-    assert "the name is wrong" in text
+    assert "____ test_" not in text
+    assert text.count("you did not double it") == 1
+    assert text.count("worst at") == 1
+    assert text.count("the name is wrong") == 1
     assert "edit  katas/01_first/01_alpha.py:14" in text
+
+
+def test_verbose_shows_pytests_own_tracebacks(project):
+    project.body("alpha", "return x")
+    for option in ("-v", "--tb=long"):
+        assert "____ test_alpha_doubles ____" in screen(project.run(option))
 
 
 def test_the_verdict_comes_last_before_pytests_own_line(project):

@@ -20,7 +20,7 @@ _BESIDE = 100  # columns from which two panes fit; below that, a unified diff
 
 def command(session: KataSession, named: Kata | None, *, peek: bool) -> Command:
     def say(session: KataSession, page: Page) -> list[Line]:
-        kata = named or _default(session, peek)
+        kata = named or (session.first_unfinished() if peek else session.last_solved())
         if kata is None:
             return [Line("there is no kata to compare")]
         if not peek and not session.is_behind(kata):
@@ -33,13 +33,6 @@ def command(session: KataSession, named: Kata | None, *, peek: bool) -> Command:
     if named is not None:
         return Command("compare", session.to_be_run(named), say)
     return Command("compare", () if session.memory.cache else None, say)
-
-
-def _default(session: KataSession, peek: bool) -> Kata | None:
-    """The kata that was solved last, in the order of the files; with --kata-peek the current one."""
-    current = session.first_unfinished()
-    before = session.katas[: session.katas.index(current)] if current else session.katas
-    return current if peek or not before else before[-1]
 
 
 def side_by_side(kata: Kata, yours: Path, reference: Path, page: Page) -> list[Line]:

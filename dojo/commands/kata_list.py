@@ -1,20 +1,20 @@
-"""`pytest --kata-list`: chapters and katas, as they are remembered. Only what has changed since is run."""
+"""`pytest --kata-list [WORD]`: chapters and katas, as they are remembered. Only what has changed since is run."""
 
 from __future__ import annotations
 
 import sys
 
 from dojo.kata.files import Kata, without_number
+from dojo.screen.kata_row import kata_row
 from dojo.screen.lines import Line, Page
-from dojo.session.facts import SOLVED, Standing
 from dojo.session.session import Command, KataSession
 
 
-def command(session: KataSession) -> Command:
+def command(session: KataSession, word: str) -> Command:
     unknown = [kata for kata in session.katas if session.memory.of(kata) is None]
     if unknown:
         session.config.pluginmanager.register(_Progress(unknown))
-    return Command("list", unknown, _say)
+    return Command("list", unknown, lambda session, page: _say(session, word, page))
 
 
 class _Progress:
@@ -43,31 +43,35 @@ class _Progress:
         sys.stderr.flush()
 
 
-def _say(session: KataSession, page: Page) -> list[Line]:
-    lines: list[Line] = []
-    chapter = ""
+def _say(session: KataSession, word: str, page: Page) -> list[Line]:
+    katas = [kata for kata in session.katas if word.lower() in kata.key.lower()]
+    if not katas:
+        return page.lines(f"no kata has {word!r} in its name; `pytest --kata-list` shows them all")
+    blocks: list[list[Line]] = []
+    chapter, at = "", 0
     current = session.first_unfinished()
-    for kata in session.katas:
+    for kata in katas:
         if kata.chapter != chapter:
             chapter = kata.chapter
-            lines += [Line(), Line(without_number(chapter), ("bold",))]
-        lines.append(_row(kata, session.standing(kata), kata == current, page))
-    standings = map(session.standing, session.katas)
-    done = sum(known is not None and known.state in SOLVED for known in standings)
-    return [*lines, Line(), Line(f"{done} of {len(session.katas)} done")]
+            blocks.append([Line(), Line(without_number(chapter), ("bold",))])
+        if kata == current:
+            at = len(blocks)
+        blocks.append(kata_row(f"  {kata.slug}", kata, session.standing(kata), page, current=kata == current))
+    done = sum(session.is_solved(kata) for kata in katas)
+    end = [Line(), Line(f"{done} of {len(katas)} done")]
+    if session.path:
+        end += page.lines(f"the path {session.path}; --kata-path=all shows all {len(session.every)} katas")
+    return [*_around(blocks, at, page.height - len(end) if page.height else None), *end]
 
 
-def _row(kata: Kata, known: Standing | None, is_current: bool, page: Page) -> Line:
-    glyphs = page.glyphs
-    if known is not None and known.state == "done":
-        return Line(
-            f"  {glyphs.good} {kata.slug}{f'  ({known.no_gpu} not run here)' if known.no_gpu else ''}", ("green",)
-        )
-    if known is not None and known.state == "stand-in":
-        return Line(f"  {glyphs.good} {kata.slug}  done on the stand-in data, not on MNIST", ("yellow",))
-    if known is not None and known.state == "not run here":
-        return Line(f"  {glyphs.todo} {kata.slug}  not run here: needs a GPU", ("yellow",))
-    passed = f"{known.passed} of {known.tests} tests pass" if known is not None and known.tests else "to do"
-    if is_current:
-        return Line(f"  > {kata.slug}  current: {passed}", ("bold",))
-    return Line(f"  {glyphs.todo} {kata.slug}{f'  begun: {passed}' if known is not None and known.passed else ''}")
+def _around(blocks: list[list[Line]], at: int, height: int | None) -> list[Line]:
+    """The part around the current kata, where not all can be seen."""
+    before = [line for block in blocks[:at] for line in block]
+    lines = [line for block in blocks for line in block]
+    if height is None or len(lines) <= height:
+        return lines
+    room = max(height - 2, 3)
+    first = max(0, min(len(before) - room // 2, len(lines) - room))
+    left = len(lines) - room - first
+    above, below = (Line(f"  ... {n} lines more {where}") for n, where in ((first, "above"), (left, "below")))
+    return [*([above] if first else []), *lines[first : first + room], *([below] if left else [])]

@@ -10,9 +10,27 @@ from dojo.session.session import Command, KataSession
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     add = parser.getgroup("katas").addoption
-    add("--kata-list", action="store_true", help="show which katas are done, current, to do")
-    add("--kata-hint", nargs="?", const="", metavar="NAME", help="the next hint for a kata (default: the current one)")
-    add("--kata-why", metavar="NAME", help="why the solution is as it is; told once the kata passes")
+    add(
+        "--kata-list",
+        nargs="?",
+        const="",
+        metavar="WORD",
+        help="which katas are done, current, to do (with WORD in them)",
+    )
+    add(
+        "--kata-hint",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="the next hint for a kata (default: the current one); NAME=1 shows the first again",
+    )
+    add(
+        "--kata-why",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="why the solution is as it is; told once the kata passes (default: the kata that you solved last)",
+    )
     add(
         "--kata-compare",
         nargs="?",
@@ -32,14 +50,11 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         from dojo.commands.data import main
 
         return main(config)
-    if option.kata_list or any(name is not None for name in _names(option)):
+    names = ("list", "hint", "why", "compare", "verdict")
+    if any(getattr(option, f"kata_{name}") is not None for name in names):
         # A quiet session: only what the command says.
         option.verbose, option.tbstyle, option.disable_warnings = -2, "no", True
     return None
-
-
-def _names(option: object) -> list[str | None]:
-    return [getattr(option, f"kata_{name}") for name in ("hint", "why", "compare", "verdict")]
 
 
 @pytest.hookimpl
@@ -47,17 +62,17 @@ def pytest_kata_command(session: KataSession) -> Command | None:
     from dojo.commands import compare, hint, kata_list, verdict, why
 
     option = session.config.option
-    hinted, whys, compared, judged = ((name, _named(session, name)) for name in _names(option))
-    if judged[0] is not None:
-        return verdict.command(judged[1])
-    if option.kata_list:
-        return kata_list.command(session)
-    if hinted[0] is not None:
-        return hint.command(session, hinted[1])
-    if whys[0] is not None:
-        return why.command(session, whys[1])
-    if compared[0] is not None:
-        return compare.command(session, compared[1], peek=option.kata_peek)
+    if option.kata_verdict is not None:
+        return verdict.command(_named(session, option.kata_verdict))
+    if option.kata_list is not None:
+        return kata_list.command(session, option.kata_list)
+    if option.kata_hint is not None:
+        name, _, level = option.kata_hint.partition("=")
+        return hint.command(session, _named(session, name), int(level) if level.isdecimal() else None)
+    if option.kata_why is not None:
+        return why.command(session, _named(session, option.kata_why))
+    if option.kata_compare is not None:
+        return compare.command(session, _named(session, option.kata_compare), peek=option.kata_peek)
     return None
 
 
@@ -65,6 +80,6 @@ def _named(session: KataSession, name: str | None) -> Kata | None:
     if not name:
         return None
     try:
-        return find_kata(session.katas, name)
+        return find_kata(session.every, name)
     except UnknownKata as error:
         raise pytest.UsageError(str(error)) from None

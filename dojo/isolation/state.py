@@ -30,27 +30,41 @@ class Setting:
     """One piece of global state: how to read it, how to put it back, and what to call it.
 
     Without a name it is put back in silence: torch itself changes it, at a lazy import or a torch.compile.
+    unset: what it is as long as nobody has said anything; setting that is no change.
     """
 
     name: str
     get: Callable[[], Any]
-    put: Callable[[Any], None]
+    put: Callable[[Any], Any]
+    unset: Any = None
+
+    def change(self, before: Any, now: Any) -> str:
+        """What became of it, for the learner; empty where it means the same as before."""
+        same = (self.unset if before is None else before) == (self.unset if now is None else now)
+        return "" if same or not self.name else f"{self.name}{_was_and_is(before, now)}"
+
+
+def _was_and_is(before: Any, now: Any) -> str:
+    """Where both values are short enough to be read."""
+    words = [_word(value) for value in (before, now)]
+    return f" (was {words[0]}, is now {words[1]})" if all(words) else ""
+
+
+def _word(value: Any) -> str:
+    if value is None or value == "":
+        return "unset"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    text = str(value).removeprefix("torch.")
+    return text if isinstance(value, str | int | float | torch.dtype | torch.device) and len(text) <= 40 else ""
 
 
 def _put_deterministic(value: tuple[bool, bool]) -> None:
     torch.use_deterministic_algorithms(value[0], warn_only=value[1])
 
 
-def _put_grad_mode(on: bool) -> None:
-    torch.set_grad_enabled(on)
-
-
 def _put_warnings_filters(filters: list[Any]) -> None:
     warnings.filters[:] = filters  # type: ignore[index]  # typeshed says Sequence; it is a list
-
-
-def _put_cwd(value: str) -> None:
-    os.chdir(value)
 
 
 def _cwd() -> str:
@@ -63,25 +77,17 @@ def _cwd() -> str:
 SETTINGS = [
     # Inference mode first: leaving it also decides what grad mode can be.
     Setting("inference mode", torch.is_inference_mode_enabled, torch_internals.set_inference_mode),
-    Setting("grad mode (torch.set_grad_enabled)", torch.is_grad_enabled, _put_grad_mode),
-    Setting("the default dtype (torch.set_default_dtype)", torch.get_default_dtype, torch.set_default_dtype),
-    Setting("the default device (torch.set_default_device)", torch_internals.default_device, torch.set_default_device),
+    Setting("grad mode (torch.set_grad_enabled)", torch.is_grad_enabled, lambda on: torch.set_grad_enabled(on)),
+    Setting("the default dtype", torch.get_default_dtype, torch.set_default_dtype),
+    Setting("the default device", torch_internals.default_device, torch.set_default_device, torch.device("cpu")),
+    Setting("`with torch.device(...)` or another mode", torch_internals.mode_depth, torch_internals.pop_modes_to),
     Setting(
-        "a torch function mode (such as `with torch.device(...)`)",
-        torch_internals.mode_depth,
-        torch_internals.pop_modes_to,
-    ),
-    Setting(
-        "deterministic algorithms (torch.use_deterministic_algorithms)",
+        "deterministic algorithms",
         lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
         _put_deterministic,
     ),
-    Setting(
-        "the matmul precision (torch.set_float32_matmul_precision)",
-        torch.get_float32_matmul_precision,
-        torch.set_float32_matmul_precision,
-    ),
-    Setting("the number of threads (torch.set_num_threads)", torch.get_num_threads, torch.set_num_threads),
+    Setting("the matmul precision", torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    Setting("the number of threads", torch.get_num_threads, torch.set_num_threads),
     Setting(
         "autocast on the CPU", lambda: torch.is_autocast_enabled("cpu"), lambda v: torch.set_autocast_enabled("cpu", v)
     ),
@@ -96,11 +102,11 @@ SETTINGS = [
     ),
     Setting("the safe globals of torch.load", torch_internals.safe_globals, torch_internals.set_safe_globals),
     Setting("", torch_internals.distributions_check, torch_internals.set_distributions_check),
-    Setting("NumPy's error handling (np.seterr)", np.geterr, lambda v: np.seterr(**v) and None),
-    Setting("the working directory", _cwd, _put_cwd),
+    Setting("NumPy's error handling (np.seterr)", np.geterr, lambda v: np.seterr(**v)),
+    Setting("the working directory", _cwd, os.chdir),
     Setting("sys.path", lambda: list(sys.path), lambda v: sys.path.__setitem__(slice(None), v)),
     Setting("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
-    Setting("garbage collection (gc.disable)", gc.isenabled, lambda v: gc.enable() if v else gc.disable()),
+    Setting("garbage collection", gc.isenabled, lambda v: gc.enable() if v else gc.disable()),
     Setting("", lambda: list(warnings.filters), _put_warnings_filters),
 ]
 
@@ -125,11 +131,12 @@ class StateGuard:
             torch.cuda.manual_seed_all(SEED)
 
     def restore(self) -> list[str]:
-        """Put everything back; returns the names of what had been left changed (random numbers drawn aside)."""
+        """Put everything back; returns what had been left changed, as it was and is (random numbers drawn aside)."""
         left = []
         for setting, before in self.settings:
-            if setting.get() != before:
-                left += [setting.name] if setting.name else []
+            now = setting.get()
+            if now != before:
+                left += [change] if (change := setting.change(before, now)) else []
                 setting.put(before)
         left += self._restore_environ()
         if torch_internals.destroy_process_group():
@@ -151,7 +158,7 @@ class StateGuard:
                 os.environ[key] = self.environ[key]
             else:
                 del os.environ[key]
-        return [f"the environment variable {key}" for key in changed]
+        return [f"the environment variable {key}{_was_and_is(self.environ.get(key), now.get(key))}" for key in changed]
 
 
 def prepare_torch() -> None:

@@ -26,6 +26,7 @@ from dojo.text import relative
 
 DEFAULT = 60.0  # seconds
 _GRACE = 1.5  # the second tier waits that many times as long
+_ADVICE = "An endless loop? If it is only slow, give it longer: --kata-timeout=SECONDS"
 
 
 class Timeout(BaseException):
@@ -39,6 +40,7 @@ class Timeouts:
         """`seconds`: what the learner asked for (0: no limit), or None for the default and the tests' own markers."""
         self.asked = seconds
         self.is_learner_code = is_learner_code
+        self.debugging = False  # somebody looks at the code in a debugger, for as long as they like
         # A copy of stderr, made while pytest does not capture it, for the dump of the second tier.
         self._stderr: TextIO | None = None
         with contextlib.suppress(OSError, ValueError):
@@ -57,26 +59,29 @@ class Timeouts:
         return marked if marked is not None else DEFAULT
 
     @contextlib.contextmanager
-    def limit(self, seconds: float, what: str) -> Iterator[None]:
-        """Stop the block after `seconds` (0: never); `what` names it in the message."""
-        if seconds <= 0:
+    def limit(self, seconds: float, what: str, advice: str = _ADVICE) -> Iterator[None]:
+        """Stop the block after `seconds` (0: never); `what` names it in the message, which ends with the advice."""
+        if seconds <= 0 or self.debugging or _debugger_is_attached():
             yield
             return
-        with self._faulthandler(seconds * _GRACE + 1), self._alarm(seconds, what):
+        with self._faulthandler(seconds * _GRACE + 1), self._alarm(seconds, what, advice):
             yield
 
+    def enter_debugger(self) -> None:
+        """No limit any more, in this session."""
+        self.debugging = True
+        faulthandler.cancel_dump_traceback_later()
+
     @contextlib.contextmanager
-    def _alarm(self, seconds: float, what: str) -> Iterator[None]:
+    def _alarm(self, seconds: float, what: str, advice: str) -> Iterator[None]:
         if not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
             yield
             return
 
         def ring(_signal: int, frame: FrameType | None) -> None:
             __tracebackhide__ = True
-            raise Timeout(
-                f"{what} did not end in {seconds:g} s; the code was at {self._place(frame)}\n"
-                "An endless loop? If it is only slow, give it longer: --kata-timeout=SECONDS"
-            )
+            if not self.debugging and not _debugger_is_attached():
+                raise Timeout(f"{what} did not end in {seconds:g} s; the code was at {self._place(frame)}\n{advice}")
 
         before = signal.signal(signal.SIGALRM, ring)
         # Again each second after that, for code that swallowed the first.
@@ -117,3 +122,18 @@ def marked_seconds(item: pytest.Item) -> float | None:
     """The seconds of a test's `timeout(seconds)` marker, or of `time_limit`, its name in copies of former days."""
     marker = item.get_closest_marker("timeout") or item.get_closest_marker("time_limit")
     return float(marker.args[0]) if marker is not None and marker.args else None
+
+
+def marked_advice(item: pytest.Item) -> str:
+    """What to say to somebody whose code took longer: a marker may know better than the general sentence."""
+    marker = item.get_closest_marker("timeout")
+    return str(marker.kwargs.get("says", _ADVICE)) if marker is not None else _ADVICE
+
+
+def _debugger_is_attached() -> bool:
+    """Does a debugger (an editor's, pdb) follow this code? A tool that measures coverage is none."""
+    debugpy = sys.modules.get("debugpy")
+    if debugpy is not None and getattr(debugpy, "is_client_connected", lambda: False)():
+        return True
+    traced_by = getattr(sys.gettrace(), "__module__", None) or ""
+    return traced_by.split(".")[0].lstrip("_").startswith(("bdb", "pdb", "pydevd"))

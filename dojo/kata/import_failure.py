@@ -20,16 +20,23 @@ FAILURES = (
 )
 
 
-def describe_import_failure(error: BaseException, path: Path) -> str:
-    """Why a file did not import: `file:line: sentence`, the line, and a caret where Python gives one."""
-    where = relative(path)
+class Broken(Exception):
+    """The kata, or the solution that was to be tested, cannot be used; the message is the whole story."""
+
+    def __init__(self, file: Path, line: int, sentence: str) -> None:
+        self.where = f"{relative(file)}:{line}"
+        super().__init__(f"{self.where}: {sentence}")
+
+
+def import_failure(error: BaseException, path: Path) -> Broken:
+    """Why a file did not import: a sentence, the line, and a caret where Python gives one."""
     if isinstance(error, SyntaxError):
-        return _describe_syntax_error(error, where)
+        return _syntax_error(error, path)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _same_file(frame.filename, path)]
-    line = frames[-1].lineno if frames else 1
+    line = (frames[-1].lineno if frames else None) or 1
     said = safe_str(error)
     if isinstance(error, Timeout):
-        return said
+        return Broken(path, line, said)
     if isinstance(error, SystemExit):
         sentence = "the file calls sys.exit() while it is imported: remove that call"
     elif isinstance(error, pytest.skip.Exception | pytest.exit.Exception):
@@ -39,27 +46,37 @@ def describe_import_failure(error: BaseException, path: Path) -> str:
     elif isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("dojo"):
         reset = f"`pytest --kata-reset {without_number(path.stem)}`"
         sentence = f"{said}: the engine has moved since this was copied. {reset} brings it up to date, and keeps yours"
+    elif isinstance(error, ModuleNotFoundError) and (beside := _beside(error.name or "", path)) is not None:
+        sentence = (
+            f"{beside.name} lies beside this file, but a kata stands alone: copy what you need of it into the file"
+        )
     elif isinstance(error, NotImplementedError) and is_stub_error(error):
         sentence = "a stub is called while the file is imported: call it only inside functions"
     else:
         sentence = f"{type(error).__name__} while the file is imported: {said}"
-    text = "\n".join(f"    {frame.line}" for frame in frames if frame.line)
-    return f"{where}:{line}: {sentence}" + (f"\n{text}" if text else "")
+    return Broken(path, line, "\n".join([sentence, *(f"    {frame.line}" for frame in frames if frame.line)]))
 
 
-def _describe_syntax_error(error: SyntaxError, where: str) -> str:
-    if "codec can't decode" in (error.msg or "") or "invalid or missing encoding" in (error.msg or ""):
-        return f"{where}:{error.lineno or 1}: the file is not UTF-8 text: save it as UTF-8 ({error.msg})"
-    if "null bytes" in (error.msg or ""):
-        return f"{where}:1: the file holds a NUL byte: it is not text, or was saved half; restore it"
-    lines = [f"{where}:{error.lineno or 1}: {type(error).__name__}: {error.msg}"]
+def _syntax_error(error: SyntaxError, path: Path) -> Broken:
+    said, line = error.msg or "", error.lineno or 1
+    if "codec can't decode" in said or "invalid or missing encoding" in said:
+        return Broken(path, line, f"the file is not UTF-8 text: save it as UTF-8 ({said})")
+    if "null bytes" in said:
+        return Broken(path, 1, "the file holds a NUL byte: it is not text, or was saved half; restore it")
+    lines = [f"{type(error).__name__}: {said}"]
     if error.text:
         text = error.text.rstrip()
         shift = len(text) - len(text.lstrip())
         lines.append(f"    {text.strip()}")
         if error.offset:
             lines.append("    " + " " * max(0, error.offset - 1 - shift) + "^")
-    return "\n".join(lines)
+    return Broken(path, line, "\n".join(lines))
+
+
+def _beside(module: str, path: Path) -> Path | None:
+    """The file of the same folder that an import means, also `import shape_words` for 01_shape_words.py."""
+    files = (file for file in path.parent.glob("*.py") if module and module in (file.stem, without_number(file.stem)))
+    return next(files, None)
 
 
 def _same_file(name: str, path: Path) -> bool:

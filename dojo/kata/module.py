@@ -14,8 +14,8 @@ from _pytest.python import importtestmodule
 
 from dojo.isolation.timeout import TIMEOUTS
 from dojo.kata.files import Kata
-from dojo.kata.import_failure import FAILURES, describe_import_failure
-from dojo.kata.seam import Broken
+from dojo.kata.import_failure import FAILURES, Broken, import_failure
+from dojo.kata.source import helpers_named_like_tests
 
 _TEST_LINE = re.compile(r"^def (test_\w+)", re.MULTILINE)
 
@@ -38,30 +38,29 @@ class KataModule(pytest.Module):
                 _ = self.obj
         except FAILURES as error:
             cause = error.__cause__ if isinstance(error, self.CollectError) and error.__cause__ else error
-            return self._broken_tests(describe_import_failure(cause, self.kata.path))
-        tests = list(super().collect())
-        return tests or self._broken_tests(
-            f"{self.path.name}:1: the tests are gone: `pytest --kata-reset {self.kata.slug}` brings them back, and "
-            "keeps your version beside it"
-        )
+            return self._broken_tests(import_failure(cause, self.kata.path))
+        helpers = helpers_named_like_tests(self.kata.path)
+        tests = [test for test in super().collect() if getattr(test, "originalname", test.name) not in helpers]
+        gone = f"the tests are gone: `pytest --kata-reset {self.kata.slug}` brings them back, and keeps your version"
+        return tests or self._broken_tests(Broken(self.kata.path, 1, f"{gone} beside it"))
 
-    def _broken_tests(self, message: str) -> list[pytest.Item]:
+    def _broken_tests(self, problem: Broken) -> list[pytest.Item]:
         """One failing item for each test that the text seems to hold, so that test ids and counts stay."""
         file = self.kata.path
         text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
         names = dict.fromkeys(_TEST_LINE.findall(text)) or ["test_file_imports"]
-        return [BrokenTest.from_parent(self, name=name, message=message) for name in names]
+        return [BrokenTest.from_parent(self, name=name, problem=problem) for name in names]
 
 
 class BrokenTest(pytest.Item):
     """Stands for a test of a kata file that does not import."""
 
-    def __init__(self, *, message: str, **kwargs: Any) -> None:
+    def __init__(self, *, problem: Broken, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.message = message
+        self.problem = problem
 
     def runtest(self) -> None:
-        raise Broken(self.message)
+        raise self.problem
 
     def reportinfo(self) -> tuple[Path, int, str]:
         return self.path, 0, self.name

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from dojo.kata.files import without_number
-from dojo.kata.import_failure import FAILURES, describe_import_failure
+from dojo.kata.import_failure import FAILURES, Broken, import_failure
 from dojo.kata.source import stub_names
 from dojo.text import relative
 
@@ -26,10 +26,6 @@ _PROBLEM = "__kata_problem__"
 
 # A folder that mirrors katas/ (reference/, a learner's own), or functions for the one kata that runs (a known mistake).
 Source = Path | Mapping[str, Any]
-
-
-class Broken(Exception):
-    """The kata, or the solution that was to be tested, could not be used; the message is the whole story."""
 
 
 class Unsolved(Exception):
@@ -65,10 +61,14 @@ def under_test(namespace: dict[str, Any]) -> None:
     if namespace["__name__"].startswith(_MODULE_PREFIX) or not _setups:
         return  # a whole kata file used as a solution, or a kata imported outside pytest
     setup, path = _setups[-1], Path(namespace["__file__"]).resolve()
-    if setup.sources and path.is_relative_to(setup.katas):
+    if path.is_relative_to(setup.katas):
         key = path.relative_to(setup.katas).with_suffix("").as_posix()
+        names = stub_names(path, setup.reference / f"{key}.py")
         try:
-            namespace.update(_functions(key, stub_names(path, setup.reference / f"{key}.py"), setup))
+            if setup.sources:
+                namespace.update(_functions(key, names, setup))
+            else:
+                _check_that_all_are_there(names, namespace, path)
         except (Broken, Unsolved) as problem:
             namespace[_PROBLEM] = problem
 
@@ -90,13 +90,19 @@ def _functions(key: str, names: Sequence[str], setup: Setup) -> dict[str, Any]:
         found = {name: source[name] for name in names if name in source} | found
     if not found and not having:
         raise Unsolved(f"no solution yet: {' or '.join(map(relative, files))} does not exist")
-    if missing := [name for name in names if name not in found]:
-        reset = f"`pytest --kata-reset {without_number(key.split('/')[-1])}`"
-        raise Broken(
-            f"{relative(having[0])}:1: defines no {' and no '.join(missing)}, which the kata asks for. Renamed? "
-            f"{reset} brings the stubs, and keeps your version beside them"
-        )
+    if having:
+        _check_that_all_are_there(names, found, having[0])
     return found
+
+
+def _check_that_all_are_there(names: Sequence[str], found: Mapping[str, Any], file: Path) -> None:
+    if missing := [name for name in names if name not in found]:
+        raise Broken(
+            file,
+            1,
+            f"defines no {' and no '.join(missing)}, which the kata asks for. Renamed? "
+            f"`pytest --kata-reset {without_number(file.stem)}` brings the stubs, and keeps your version beside them",
+        )
 
 
 def _import(file: Path, setup: Setup) -> Mapping[str, Any]:
@@ -104,7 +110,7 @@ def _import(file: Path, setup: Setup) -> Mapping[str, Any]:
         with setup.while_importing():
             return vars(import_solution(file))
     except FAILURES as error:
-        raise Broken(describe_import_failure(error, file)) from None
+        raise import_failure(error, file) from None
 
 
 def import_solution(path: Path) -> ModuleType:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
+import inspect
 import linecache
 import re
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 
 SEAM = "under_test(globals())"
 Definition = ast.FunctionDef | ast.ClassDef
+_ABOUT = re.compile(r"^About (?P<minutes>\d+) minutes\.(?: Before it: (?P<before>[\w, ]+)\.)?$", re.MULTILINE)
+_PATHS = re.compile(r"^Path: (?P<paths>[\w, ]+?)\.?$", re.MULTILINE)
 _INSTALLED = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
 
 
@@ -31,10 +36,43 @@ def parse(path: Path) -> ast.Module | None:
     return _parse(path, status.st_mtime_ns, status.st_size)
 
 
-def first_docstring_line(path: Path) -> str:
+def docstring(path: Path) -> str:
+    """A file's module docstring. Most are read without parsing: a list asks for those of all katas."""
+    with contextlib.suppress(OSError, ValueError):
+        text = path.read_text(encoding="utf-8")
+        if text.startswith('"""') and "\\" not in (doc := text[3:].partition('"""')[0]):
+            return inspect.cleandoc(doc)
     tree = parse(path)
-    doc = (ast.get_docstring(tree) if tree else None) or ""
-    return doc.split("\n", 1)[0].rstrip(".")
+    return (ast.get_docstring(tree) if tree else None) or ""
+
+
+def first_docstring_line(path: Path) -> str:
+    return docstring(path).split("\n", 1)[0].rstrip(".")
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a kata's docstring says of the kata itself: `About 15 minutes. Before it: a, b.`, `Path: first_day`."""
+
+    minutes: int | None = None  # for a beginner
+    before: tuple[str, ...] = ()  # the katas that it builds on
+    paths: tuple[str, ...] = ()  # the selections of katas that it belongs to
+
+
+@functools.lru_cache(maxsize=512)
+def lesson(path: Path) -> Lesson:
+    """The lesson's own data. Read once: who edits a docstring starts pytest anew."""
+    doc = docstring(path)
+    about, chosen = _ABOUT.search(doc), _PATHS.search(doc)
+    return Lesson(
+        int(about["minutes"]) if about else None,
+        _words(about["before"]) if about and about["before"] else (),
+        _words(chosen["paths"]) if chosen else (),
+    )
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"\w+", text))
 
 
 def definitions(tree: ast.Module) -> dict[str, Definition]:
@@ -46,6 +84,12 @@ def definitions(tree: ast.Module) -> dict[str, Definition]:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             found[node.name] = node
     return found
+
+
+def seam_line(path: Path) -> int:
+    """The line of the seam; 0 where there is none."""
+    tree = parse(path)
+    return next((node.lineno for node in tree.body if is_seam(node)), 0) if tree else 0
 
 
 def is_seam(node: ast.stmt) -> bool:
@@ -68,8 +112,7 @@ def stub_names(kata_file: Path, reference_file: Path) -> list[str]:
 
 def doc_sections(path: Path) -> tuple[list[str], str]:
     """The hints and the why of a reference file: its docstring's paragraphs that begin `Hint:` and `Why:`."""
-    tree = parse(path)
-    doc = (ast.get_docstring(tree) if tree else None) or ""
+    doc = docstring(path)
     hints: list[str] = []
     why = ""
     for part in re.split(r"^(?=(?:Hint|Why):)", doc, flags=re.MULTILINE):
@@ -83,8 +126,14 @@ def doc_sections(path: Path) -> tuple[list[str], str]:
 def test_names(path: Path) -> list[str]:
     """The names of a kata's test functions, in the order of the file."""
     tree = parse(path)
-    nodes = tree.body if tree else []
+    nodes = (_below_the_seam(tree) or tree.body) if tree else []
     return [node.name for node in nodes if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
+
+
+def helpers_named_like_tests(path: Path) -> list[str]:
+    """Functions of a kata file that stand above its seam under a test's name."""
+    tree, seam = parse(path), seam_line(path)
+    return [name for name in (definitions(tree) if tree and seam else ()) if name.startswith("test_")]
 
 
 def stubs_in_tests(path: Path) -> dict[str, list[str]]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from dojo.kata.files import Kata
+from dojo.kata.files import Kata, is_kata_name
+from dojo.kata.source import seam_line
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Trees:
         for root in {self.katas, self.edited}:
             if path.is_relative_to(root):
                 kata = Kata(self.katas / path.relative_to(root), self.katas)
-                return kata if kata.path.is_file() else None
+                return kata if kata.path.is_file() and is_kata_name(path) else None
         return None
 
     def file_of(self, kata: Kata) -> Path:
@@ -54,6 +56,19 @@ class Trees:
     def is_learner_code(self, file: str) -> bool:
         """Is this a file of the katas or of a solution?"""
         return any(Path(file).is_relative_to(folder) for folder in (self.katas, *self.solutions))
+
+    def learners_line(self, error: BaseException, kata: Kata) -> tuple[Path, int] | None:
+        """Where the learner's own code was when it raised: the innermost of its lines, over the chain of causes."""
+        seam, found, seen = seam_line(kata.path), None, []
+        step: BaseException | None = error
+        while step is not None and step not in seen and found is None:
+            for frame, line in traceback.walk_tb(step.__traceback__):
+                file = frame.f_code.co_filename
+                if self.is_learner_code(file) and (file != str(kata.path) or line < seam):
+                    found = Path(file), line
+            seen.append(step)
+            step = step.__cause__
+        return found
 
 
 def _relative(path: Path, start: Path) -> str:

@@ -30,9 +30,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         session.config.pluginmanager.register(Screen(ours), "kata-screen")
 
 
-def pytest_report_header(config: pytest.Config) -> str | None:
+@pytest.hookimpl(wrapper=True)
+def pytest_report_header(config: pytest.Config) -> Generator[None, list[Any], list[Any]]:
+    """Says whose functions are tested. pytest-benchmark's settings, two lines of them, are for its own runs."""
+    lines = yield
+    if not getattr(config.option, "benchmark_only", False):
+        lines = [line for line in lines if not str(line).startswith("benchmark: ")]
     folders = config.option.kata_solutions
-    return f"katas: tests from katas/, functions from {', '.join(folders)}" if folders else None
+    return [*lines, *([f"katas: tests from katas/, functions from {', '.join(folders)}"] if folders else [])]
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # around the one that puts the fact on the report
@@ -49,7 +54,7 @@ def pytest_runtest_makereport(
     fact.xray = xray(error, item.config.stash[TREES].is_learner_code, shutil.get_terminal_size().columns - 4)
     keep(report, fact)
     if fact.xray and isinstance(report.longrepr, ExceptionRepr):
-        # For editors and JUnit files; on the terminal the verdict shows it.
+        # For editors, JUnit files and -v; else the verdict shows it.
         report.longrepr.addsection(_XRAY, "\n".join(fact.xray))
     return report
 
@@ -83,28 +88,25 @@ class Screen:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> Generator[None, None, None]:
-        """One traceback is shown in full: the first failure of the first unfinished kata. The verdict has the rest."""
+        """The verdict tells the failures of katas; pytest's own section is for those of other tests, and for -v."""
         failed = terminalreporter.stats.get("failed", [])
-        if self.config.option.verbose <= 0 and failed:
-            of_katas = [report for report in failed if fact_of(report)]
-            shown = min(of_katas, key=lambda report: str(report.nodeid).split("::")[0], default=None)
+        if self.config.option.verbose <= 0 and self.config.option.tbstyle == "short":  # as pyproject.toml says
             self.held_back = failed
-            keep_these = [r for r in failed if (r is shown or not fact_of(r)) and not isinstance(r.longrepr, str)]
-            terminalreporter.stats["failed"] = keep_these
-            for report in keep_these:
-                _hide_xray(report)
+            terminalreporter.stats["failed"] = [report for report in failed if not fact_of(report)]
         try:
             return (yield)
         finally:
-            if self.held_back:
-                terminalreporter.stats["failed"] = self.held_back
+            self._give_back(terminalreporter)
 
     @pytest.hookimpl(specname="pytest_terminal_summary")
     def pytest_terminal_summary_verdict(self, terminalreporter: Any) -> None:
         """Between pytest's own sections and its closing line."""
-        if self.held_back:  # the short summary, where the user asked for one, names them all
-            terminalreporter.stats["failed"] = self.held_back
+        self._give_back(terminalreporter)  # the short summary, where the user asked for one, names them all
         self._say()
+
+    def _give_back(self, terminalreporter: Any) -> None:
+        if self.held_back:
+            terminalreporter.stats["failed"] = self.held_back
 
     def _say(self) -> None:
         session, reporter = self.session, self.config.pluginmanager.get_plugin("terminalreporter")
@@ -113,7 +115,7 @@ class Screen:
         if not (session.results or session.walks or session.command):
             return  # a run of other tests
         self.said = True
-        page = Page.of(reporter._tw)
+        page = Page.of(reporter._tw, self.config.hook.pytest_kata_page_height())
         if session.command is not None:
             lines: list[Line] = session.command.say(session, page)
         else:
@@ -123,10 +125,3 @@ class Screen:
         write(reporter._tw, lines)
         current = session.current()
         self.config.hook.pytest_kata_verdict(states=session.states(), current=current.kata.key if current else None)
-
-
-def _hide_xray(report: Any) -> None:
-    """Take the X-ray out of a report that is about to be printed above a verdict that shows it."""
-    sections = getattr(report.longrepr, "sections", None)
-    if sections:
-        report.longrepr.sections = [section for section in sections if section[0] != _XRAY]

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 import pytest
 
-from dojo.isolation.timeout import TIMEOUTS, marked_seconds
+from dojo.isolation import calls
+from dojo.isolation.timeout import TIMEOUTS, marked_advice, marked_seconds
 from dojo.kata.module import BrokenTest, KataModule
 from dojo.kata.not_run_here import NotRunHere
 from dojo.kata.seam import problem_of
 from dojo.kata.source import is_stub_error
-from dojo.session.facts import annotate, fact_of, keep
+from dojo.kata.trees import TREES
+from dojo.kit import note
+from dojo.session.facts import annotate, keep
 
 if TYPE_CHECKING:
     from dojo.isolation.state import StateGuard
 
+_THREADS: pytest.StashKey[list[threading.Thread]] = pytest.StashKey()  # those that a test began
 _GUARD: pytest.StashKey[StateGuard] = pytest.StashKey()  # its module imports torch: only where a kata test runs
 
 
@@ -52,10 +57,21 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
         return (yield)
     if problem := problem_of(module.obj):
         raise problem
-    timeouts = item.config.stash[TIMEOUTS]
+    kata, timeouts, trees = module.kata, item.config.stash[TIMEOUTS], item.config.stash[TREES]
+
+    def is_the_learners(error: BaseException) -> bool:
+        return trees.learners_line(error, kata) is not None
+
     seconds = timeouts.seconds_for(marked_seconds(item))
-    with timeouts.limit(seconds, item.name):
-        return (yield)
+    with calls.contained(is_the_learners) as item.stash[_THREADS]:
+        with timeouts.limit(seconds, item.name, marked_advice(item)):
+            return (yield)
+
+
+def pytest_enter_pdb(config: pytest.Config) -> None:
+    config.stash[TIMEOUTS].enter_debugger()
+    if not config.option.usepdb:
+        calls.refuse_debugger_without_terminal(config)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -68,10 +84,12 @@ def pytest_runtest_makereport(
         vars(item)["repr_failure"] = lambda excinfo: "todo"
     report = yield
     if module is not None and (call.when != "setup" or not report.passed):
-        annotate(report, item, call, module.kata)
+        fact = annotate(report, item, call, module.kata, item.config.stash[TREES])
+        told = note.taken()
+        fact.notes = told if report.passed else []
         if call.when == "teardown" and _GUARD in item.stash:
-            fact = fact_of(report)
-            assert fact is not None
             fact.leaked = item.stash[_GUARD].restore()
-            keep(report, fact)
+            running = (thread.name for thread in item.stash.get(_THREADS, ()) if thread.is_alive())
+            fact.leaked += [f"a thread running ({name})" for name in running]
+        keep(report, fact)
     return report

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import linecache
+import re
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,11 +13,14 @@ import pytest
 
 from dojo.isolation.timeout import Timeout
 from dojo.kata.files import Kata
+from dojo.kata.import_failure import Broken
 from dojo.kata.not_run_here import Missing, NotRunHere
-from dojo.kata.seam import Broken, Unsolved
+from dojo.kata.seam import Unsolved
 from dojo.kata.source import is_stub_error
-from dojo.text import relative, safe_str
+from dojo.kata.trees import Trees
+from dojo.text import first_lines, relative, safe_str
 
+_COMPARES = re.compile(r" (?:==|!=|<=?|>=?|in|is) ")
 Kind = Literal["passed", "todo", "failed", "skipped"]
 State = Literal["done", "stand-in", "not run here", "unfinished", "incomplete"]
 SOLVED: tuple[State, ...] = ("done", "stand-in")  # counted as done
@@ -31,12 +36,23 @@ class TestFact:
     kata: str  # the kata's key
     test: str  # its id, as test_x[2]
     kind: Kind
-    where: str = ""  # path:line
+    where: str = ""  # path:line of the test
     says: str = ""
+    stub: str = ""  # the function that is to do
+    at: str = ""  # path:line where the learner's own code raised
+    source: str = ""  # that line
+    cause: str = ""  # the error itself, for finding out which failures have the same
     missing: Missing | None = None  # what the machine lacks to run it
     unusable: bool = False  # the file itself could not be used: `says` is about it, not about the test
+    printed: str = ""  # what the code under test has written to stdout and stderr
+    notes: list[str] = field(default_factory=list)  # what the test has to say although it passed
     leaked: list[str] = field(default_factory=list)  # global state that the learner's code left changed
     xray: list[str] = field(default_factory=list)  # the tensors in its failing frames
+
+    @property
+    def function(self) -> str:
+        """The test function: its name without parameters."""
+        return self.test.split("[")[0]
 
 
 def kind_of(report: pytest.TestReport, error: BaseException | None) -> Kind:
@@ -48,7 +64,9 @@ def kind_of(report: pytest.TestReport, error: BaseException | None) -> Kind:
     return "todo" if isinstance(error, Unsolved) or is_stub_error(error) else "failed"
 
 
-def annotate(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo[None], kata: Kata) -> TestFact:
+def annotate(
+    report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo[None], kata: Kata, trees: Trees
+) -> TestFact:
     """Put the fact on the report, and replace tracebacks that would teach nothing by one line."""
     error = call.excinfo.value if call.excinfo else None
     fact = TestFact(kata.key, item.name, kind_of(report, error))
@@ -57,19 +75,34 @@ def annotate(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo
     elif report.skipped:
         fact.says = safe_str(error) if error else ""
     elif isinstance(error, Broken | Unsolved):
-        fact.says, fact.unusable = str(error), True
+        fact.says, fact.unusable, fact.where = str(error), True, getattr(error, "where", "")
         report.longrepr = fact.says if fact.kind == "failed" else f"todo: {fact.says}"
     elif fact.kind == "todo":
         assert call.excinfo is not None
         entry = call.excinfo.traceback[-1]
-        fact.where = f"{relative(Path(entry.path))}:{entry.lineno + 1}"
+        fact.where, fact.stub = f"{relative(Path(entry.path))}:{entry.lineno + 1}", entry.name
         fact.says = f"{entry.name}: {safe_str(call.excinfo.value)}"
         report.longrepr = f"{fact.where}: todo: {fact.says}"
     elif call.excinfo is not None:
         fact.where = _line_in(kata.path, call.excinfo)
         fact.says = _sentence(call.excinfo)
+        fact.cause = _cause(call.excinfo.value)
+        if place := trees.learners_line(call.excinfo.value, kata):
+            fact.at, fact.source = (
+                f"{relative(place[0])}:{place[1]}",
+                linecache.getline(str(place[0]), place[1]).strip(),
+            )
+    if fact.kind in ("failed", "todo"):
+        fact.printed = (report.capstdout + report.capstderr).rstrip()
     keep(report, fact)
     return fact
+
+
+def _cause(error: BaseException) -> str:
+    """The error that the learner's code raised; of a failed assertion its first line."""
+    root = error.__cause__ if isinstance(error, AssertionError) and error.__cause__ is not None else error
+    said = first_lines(root, 1)
+    return said if isinstance(root, AssertionError) else f"{type(root).__name__}: {said}"
 
 
 def keep(report: pytest.TestReport, fact: TestFact) -> None:
@@ -92,15 +125,15 @@ def _line_in(path: Path, excinfo: pytest.ExceptionInfo[BaseException]) -> str:
 
 
 def _sentence(excinfo: pytest.ExceptionInfo[BaseException]) -> str:
-    """The assertion's own message, without the values that assertion rewriting appends."""
-    if isinstance(excinfo.value, AssertionError | Timeout):  # their text is a sentence, their class says nothing
-        message = safe_str(excinfo.value)
+    """The assertion's own message; of what assertion rewriting appends, the comparison with its values."""
+    error = excinfo.value
+    if isinstance(error, AssertionError | Timeout):  # their text is a sentence, their class says nothing
+        lines = safe_str(error).strip().splitlines()
     else:
-        message = excinfo.exconly(tryshort=True)
-    lines = message.strip().splitlines()
+        lines = f"{type(error).__name__}: {first_lines(error, 8)}".splitlines()
     for i, line in enumerate(lines):
         if i > 0 and line.startswith("assert "):
-            return "\n".join(lines[:i])
+            return "\n".join(lines[: i + bool(_COMPARES.search(line))])
     return "\n".join(lines)
 
 
@@ -111,7 +144,9 @@ class Standing:
     state: State
     passed: int = 0
     tests: int = 0
+    ran: int = 0
     no_gpu: int = 0  # tests that wait for a GPU
+    notes: tuple[str, ...] = ()  # what its tests had to say
 
     @property
     def behind(self) -> bool:
@@ -125,6 +160,7 @@ class Result:
 
     kata: Kata
     collected: int = 0
+    left_out: int = 0  # tests that were deselected
     facts: dict[str, TestFact] = field(default_factory=dict)
     partial: bool = False  # some of its tests were not asked for
 
@@ -133,10 +169,10 @@ class Result:
         known = self.facts.setdefault(fact.test, fact)
         if known is fact:
             return
-        leaked = known.leaked + fact.leaked
+        leaked, notes = known.leaked + fact.leaked, known.notes + fact.notes
         if known.kind == "passed":
             known = self.facts[fact.test] = fact
-        known.leaked = leaked
+        known.leaked, known.notes = leaked, notes
 
     def count(self) -> Counter[Kind]:
         return Counter(fact.kind for fact in self.facts.values())
@@ -167,4 +203,12 @@ class Result:
 
     @property
     def standing(self) -> Standing:
-        return Standing(self.state, self.count()["passed"], self.collected, self.lacks("gpu"))
+        notes = tuple(note for fact in self.facts.values() for note in fact.notes)
+        return Standing(
+            self.state,
+            self.count()["passed"],
+            self.collected + self.left_out,
+            len(self.facts),
+            self.lacks("gpu"),
+            notes,
+        )

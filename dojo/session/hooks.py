@@ -26,6 +26,11 @@ def pytest_kata_verdict(states: dict[str, str], current: str | None) -> None:
     """The verdict is on screen: each kata that ran with its state, and the key of the current one, if any."""
 
 
+@pytest.hookspec(firstresult=True)
+def pytest_kata_page_height() -> int | None:
+    """How many lines the learner sees at once, where what is above them is lost."""
+
+
 def pytest_kata_note(session: KataSession) -> str | None:
     """A line for the verdict of this run, from a room that knows something of it."""
 

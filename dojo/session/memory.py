@@ -45,9 +45,12 @@ class Memory:
         self._page: dict[str, tuple[str, Standing]] = {}  # by key, the digest under which it was found out
         self._digests: dict[str, str] = {}
         if self.cache is not None:
-            with contextlib.suppress(TypeError, ValueError, AttributeError):  # a page of another version, or damaged
+            with contextlib.suppress(
+                TypeError, KeyError, ValueError, AttributeError
+            ):  # a page of another version, or damaged
                 for key, (digest, standing) in self.cache.get(_KNOWN, {}).items():
-                    self._page[key] = digest, Standing(**standing)
+                    self._page[key] = digest, Standing(**standing | {"notes": tuple(standing["notes"])})
+        self.before = {key: standing for key, (_, standing) in self._page.items()}  # as things were, changed or not
 
     def digest(self, kata: Kata) -> str:
         """Of all that decides whether a kata passes, as it was when this was first asked."""
@@ -63,10 +66,8 @@ class Memory:
             return standing
         if self.cache is None or not is_untouched(self.trees.file_of(kata)):
             return None
-        self._page[kata.key] = (
-            self.digest(kata),
-            Standing("unfinished"),
-        )  # so that the next list need not parse it again
+        # So that the next list need not parse it again.
+        self._page[kata.key] = self.digest(kata), Standing("unfinished")
         return self._page[kata.key][1]
 
     def is_behind(self, kata: Kata) -> bool:

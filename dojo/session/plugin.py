@@ -12,6 +12,7 @@ import pytest
 from dojo.isolation import timeout
 from dojo.isolation.timeout import TIMEOUTS, Timeouts
 from dojo.kata import seam
+from dojo.kata.files import is_kata_name
 from dojo.kata.module import KataModule
 from dojo.kata.trees import TREES, Trees
 from dojo.kit.mnist import ROOT_VARIABLE
@@ -21,7 +22,7 @@ from dojo.session.session import SESSION, KataSession
 _MARKERS = (
     "gpu: needs a real CUDA device; not run elsewhere",
     "slow: may take longer than the gate's time budget",
-    "timeout(seconds): how long the test may take, unless --kata-timeout says otherwise",
+    "timeout(seconds, says=...): how long the test may take, unless --kata-timeout says otherwise",
     "time_limit(seconds): the old name of timeout",
     "myth(says, today): what old tutorials say, and what this test shows instead",
 )
@@ -37,6 +38,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="write it with `=`: test the functions of DIR/NN_chapter/NN_name.py instead of those in katas/. "
         "Repeatable: the first that defines a name wins. The environment variable KATA_SOLUTIONS does the same",
     )
+    group.addoption(
+        "--kata-path",
+        metavar="PATH",
+        help="write it with `=`: go only over the katas of that path, until another is chosen (first_day: from shapes "
+        "to MNIST in a day; numpy: for those who know NumPy; all: every kata). kata_path in the ini file does so too",
+    )
+    parser.addini("kata_path", "the path that the walk goes along, until --kata-path chooses another", default="")
     group.addoption(
         "--kata-timeout",
         type=float,
@@ -80,6 +88,8 @@ def _solution_folders(config: pytest.Config) -> tuple[Path, ...]:
 def pytest_configure(config: pytest.Config) -> None:
     for line in _MARKERS:
         config.addinivalue_line("markers", line)
+    # In a folder that may not be written nothing is remembered; nobody need read that six times.
+    config.addinivalue_line("filterwarnings", "ignore::pytest.PytestCacheWarning")
     if config.option.kata_data:
         os.environ[ROOT_VARIABLE] = str((config.invocation_params.dir / config.option.kata_data).resolve())
     trees = trees_of(config)
@@ -114,6 +124,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if not hasattr(config, "workerinput"):  # a worker of pytest-xdist leaves the terminal to its controller
         config.stash[SESSION] = KataSession(config, config.stash[TREES])
         config.pluginmanager.register(config.stash[SESSION], "kata-session")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What people and editors leave beside a kata (`01_x (copy).py`, `01_x.orig.py`) is none."""
+    trees = config.stash[TREES]
+    beside = collection_path.suffix == ".py" and collection_path.parent.parent in (trees.katas, trees.edited)
+    return True if beside and not is_kata_name(collection_path) else None
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:

@@ -6,6 +6,7 @@ What passed before and has not changed since is left out. An explicit selection 
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -13,15 +14,14 @@ from typing import Any
 
 import pytest
 
-from dojo.kata.files import Kata, find_katas
+from dojo.kata.files import Kata, UnknownKata, find_kata, find_katas
 from dojo.kata.module import KataModule
 from dojo.kata.source import test_names
 from dojo.kata.trees import Trees
+from dojo.session import path
 from dojo.session.facts import BEHIND, SOLVED, Result, Standing, fact_of
 from dojo.session.last_run import RunningMark
 from dojo.session.memory import Memory
-
-_CURRENT = "kata/current"
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,15 @@ class KataSession:
     def __init__(self, config: pytest.Config, trees: Trees) -> None:
         self.config = config
         self.trees = trees
-        self.katas: list[Kata] = []
+        self.every: list[Kata] = []
+        self.path = ""  # the path that is gone along
+        self.katas: list[Kata] = []  # those of the path; all, where there is none
         self.command: Command | None = None
         self.scope: list[Kata] = []  # the katas that the walk goes over
         self.walks = False
         self.results: dict[str, Result] = {}
         self.proves = False  # all katas pass, and run once more together
-        self.passed_now: Kata | None = None  # the current kata of the last run, if it passes now
+        self.passed_now: Kata | None = None  # it passes, and did not when it was last seen
         self.running = ""
         self.interrupted = ""
         self.problems: list[str] = []  # what other rooms could not do; the run goes on
@@ -55,12 +57,26 @@ class KataSession:
 
     def _begin(self) -> None:
         """Look at the files only now: a session of the watch waits, before it collects, for the learner to save."""
-        self.katas = find_katas(self.trees.katas)
+        self.every = find_katas(self.trees.katas)
+        self.path = path.chosen(self.config, self.every)
+        self.katas = [kata for kata in self.every if not self.path or self.path in kata.lesson.paths]
         self.memory = Memory(self.config, self.trees, self.katas)
         self.command = self.config.hook.pytest_kata_command(session=self)
         self.selection = self._selection()
+        self._refuse_names()
         self.scope = self._scope()
         self.walks = bool(self.scope)
+
+    def _refuse_names(self) -> None:
+        """`pytest view_or_copy`: pytest would only say that there is no such file."""
+        for argument in self.config.args if self.selection == "a path" else ():
+            if not (self.config.invocation_params.dir / argument.split("::")[0]).exists():
+                with contextlib.suppress(UnknownKata):
+                    kata = find_kata(self.every, argument)
+                    raise pytest.UsageError(
+                        f"there is no file {argument!r} here. The kata {kata.slug} is run by its path: "
+                        f"pytest {self._argument(kata)}"
+                    )
 
     def _selection(self) -> str:
         """Which words of the command line ask for something else than the walk; empty for bare `pytest`."""
@@ -178,12 +194,16 @@ class KataSession:
             result.collected += count
             result.partial |= not set(test_names(kata.path)) <= names[kata]
             result.partial |= any("[" in argument.partition("::")[2] for argument in self.config.args)
+            known = self.memory.before.get(kata.key)
+            if result.partial and known is not None and not result.left_out:
+                result.left_out = max(0, known.tests - result.collected)
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         for item in items:
             module = item.getparent(KataModule)
             if module is not None:
-                self.results.setdefault(module.kata.key, Result(module.kata)).partial = True
+                result = self.results.setdefault(module.kata.key, Result(module.kata))
+                result.partial, result.left_out = True, result.left_out + 1
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self.running = nodeid
@@ -199,10 +219,13 @@ class KataSession:
 
     # ── the end ──
 
+    def ran(self) -> list[Result]:
+        """What happened, in the order of the katas."""
+        return sorted((r for r in self.results.values() if not r.deselected), key=lambda result: result.kata.key)
+
     def current(self) -> Result | None:
         """The first kata that ran and is not finished."""
-        results = (result for result in self.results.values() if not result.deselected)
-        return next((result for result in results if result.state not in BEHIND), None)
+        return next((result for result in self.ran() if result.state not in BEHIND), None)
 
     def states(self) -> dict[str, str]:
         return {key: result.state for key, result in self.results.items()}
@@ -217,6 +240,11 @@ class KataSession:
         result = self.results.get(kata.key)
         return result.standing.behind if result is not None else self.memory.is_behind(kata)
 
+    def is_solved(self, kata: Kata) -> bool:
+        """Is it done, and not only out of reach on this machine?"""
+        known = self.standing(kata)
+        return known is not None and known.state in SOLVED
+
     def all_done(self) -> bool:
         """Is nothing left to do here? A kata that --deselect leaves out does not count."""
         results = (self.results.get(kata.key) for kata in self.katas)
@@ -229,6 +257,12 @@ class KataSession:
         """The kata to go on with, by this run and the earlier ones."""
         return next((kata for kata in self.katas if not self.is_behind(kata)), None)
 
+    def last_solved(self) -> Kata | None:
+        """The kata before the one to go on with."""
+        first = self.first_unfinished()
+        before = self.katas[: self.katas.index(first)] if first else self.katas
+        return next((kata for kata in reversed(before) if self.is_behind(kata)), None)
+
     def to_be_run(self, kata: Kata | None) -> list[Kata]:
         """What must run before it is known whether a kata passes."""
         return [] if kata is None or self.memory.is_behind(kata) else [kata]
@@ -238,25 +272,21 @@ class KataSession:
         self.mark.clear()
         if self.config.option.collectonly:
             return
+        self._look_for_a_pass()
         self.memory.record(self.results.values())
         if self.scope and len(self.results) == len(self.katas) and self.all_done():
             self.memory.record_whole()
-        self._note_the_current()
         answered = self.command is not None and session.exitstatus in (1, 5)
         nothing_left = self.walks and session.exitstatus == 5 and self.all_done()
         if answered or nothing_left:
             session.exitstatus = pytest.ExitCode.OK
 
-    def _note_the_current(self) -> None:
-        """Is the current kata of the last walk done now? A convenience: without a cache, silence."""
-        cache = getattr(self.config, "cache", None)
-        if cache is None or not self.walks or not self.trees.own or self.interrupted:
-            return
-        before, now = cache.get(_CURRENT, None), self.current()
-        cache.set(_CURRENT, now.kata.key if now else None)
-        result = self.results.get(before or "")
-        if result is not None and result.state in SOLVED:
-            self.passed_now = result.kata
+    def _look_for_a_pass(self) -> None:
+        """Does a kata pass now that did not when it was last seen? Where nothing is remembered, silence."""
+        for result in self.ran():
+            before = self.memory.before.get(result.kata.key)
+            if result.state in SOLVED and before is not None and not before.behind:
+                self.passed_now = result.kata
 
 
 SESSION = pytest.StashKey[KataSession]()
