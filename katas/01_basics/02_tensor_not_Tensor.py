@@ -10,6 +10,9 @@ float32 by default, and a layer does not mix: it stops with "mat1 and mat2 must 
 that you want, or ask the model for the one that it has. (Half of all fixes for this error change the model to float64.
 That is the wrong end: it makes every layer slower, for the sake of one array.)
 
+About 15 minutes.
+Path: first_day, numpy
+
 https://docs.pytorch.org/docs/stable/generated/torch.tensor.html
 """
 

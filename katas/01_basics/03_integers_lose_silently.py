@@ -9,6 +9,9 @@ Writing into an integer tensor loses in another way. `x[0] = 1.9` stores 1, and 
 refuses ("result type Float can't be cast"). A tensor keeps its dtype for life; what is written into it is cut to fit.
 Where a lost fraction would be a bug, you have to look before you write.
 
+About 20 minutes. Before it: tensor_not_Tensor.
+Path: numpy
+
 https://docs.pytorch.org/docs/stable/tensor_attributes.html
 """
 

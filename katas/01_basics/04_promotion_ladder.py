@@ -12,6 +12,9 @@ The third line is the common accident: statistics computed with NumPy are float6
 pipeline, and the error appears in a layer far away. The mean of an integer or bool tensor is no number of its category,
 so `x.mean()` does not guess: it raises "could not infer output dtype".
 
+About 20 minutes. Before it: tensor_not_Tensor.
+Path: numpy
+
 https://docs.pytorch.org/docs/stable/tensor_attributes.html#type-promotion-doc
 """
 

@@ -11,6 +11,8 @@ overflow"). And its *digits* end: float16 knows every whole number up to 2048, b
 A mask has a last trap. Where a row is masked completely, -inf everywhere gives softmax 0/0 = NaN, and a NaN in one row
 spreads to all weights; `finfo.min` everywhere gives equal weights to what should have none.
 
+About 30 minutes. Before it: tensor_not_Tensor.
+
 https://docs.pytorch.org/docs/stable/type_info.html
 """
 

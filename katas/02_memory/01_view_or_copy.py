@@ -12,6 +12,9 @@ went nowhere. So ask yourself each time: do I need the memory, or only the numbe
 What is asked here: `flat_view` is a window or an error; `flat` never fails, and is free for a contiguous `x`;
 `fill_flat_` really writes (nobody looks at what it returns).
 
+About 15 minutes.
+Path: first_day, numpy
+
 https://docs.pytorch.org/docs/stable/tensor_view.html
 """
 

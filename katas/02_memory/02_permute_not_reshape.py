@@ -10,6 +10,9 @@ So: to reorder dimensions use `permute` or `transpose` (free: a view with other 
 neighbours, or to merge two neighbours into one, use `view` or `reshape`. Attention needs both: the heads must first
 be moved next to what they merge with. And `.T` is no shorthand: it reverses all dimensions, and is deprecated beyond 2.
 
+About 20 minutes. Before it: view_or_copy.
+Path: numpy
+
 https://docs.pytorch.org/docs/stable/generated/torch.permute.html
 """
 

@@ -12,6 +12,9 @@ years. `big[:2].contiguous()` does not help (rows are contiguous already, so it 
 
 Positions and strides are counted in elements, not in bytes: `x.stride()`, `x.storage_offset()`, `x.untyped_storage()`.
 
+About 30 minutes. Before it: view_or_copy.
+Path: numpy
+
 https://docs.pytorch.org/docs/stable/generated/torch.Tensor.stride.html
 """
 

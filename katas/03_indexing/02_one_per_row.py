@@ -13,6 +13,9 @@ positions: `x[mask]` then gives x[0] and x[1], again and again.
 
 What is asked here: one value per row, all crossings of some rows with some columns, and a mask of any such dtype.
 
+About 20 minutes. Before it: shape_words, tensor_not_Tensor.
+Path: first_day
+
 https://docs.pytorch.org/docs/stable/generated/torch.gather.html
 """
 

@@ -12,6 +12,9 @@ Only in-place operations notice, since the left side cannot grow.
 
 What is asked here: the rule itself, and two metrics that raise an error for unequal shapes.
 
+About 30 minutes. Before it: tensor_not_Tensor.
+Path: first_day, numpy
+
 https://docs.pytorch.org/docs/stable/notes/broadcasting.html
 """
 

@@ -14,6 +14,9 @@ right in your test with five scores shuffles equal scores in production.
 What is asked here: no function changes its input, and `ranking` returns an order (who is first, who is second), not
 the place that each score takes.
 
+About 20 minutes. Before it: keepdim_and_correction.
+Path: numpy
+
 https://docs.pytorch.org/docs/stable/generated/torch.max.html
 """
 

@@ -15,6 +15,8 @@ stored: two tensors that print alike may differ. After arithmetic ask for close,
 What is asked here: both functions answer with a bool for any two tensors, they never raise. `close` uses tolerances
 around allclose's own: a relative difference of 1e-6 is close, one of 1e-2 is not.
 
+About 20 minutes. Before it: tensor_not_Tensor, the_silent_outer_product.
+
 https://docs.pytorch.org/docs/stable/generated/torch.equal.html
 """
 

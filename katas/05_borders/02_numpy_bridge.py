@@ -14,6 +14,9 @@ What is asked here: `wrap` shares and `own` does not, both with the dtype, shape
 any array, however it is flipped or sliced (an array of one row too). `export` is for plotting, so the dtype of the
 array that it returns is yours to choose; it must not change the tensor. `add_array_` writes into `t`'s own memory.
 
+About 30 minutes. Before it: tensor_not_Tensor, view_or_copy.
+Path: first_day, numpy
+
 https://docs.pytorch.org/docs/stable/generated/torch.from_numpy.html
 """
 

@@ -14,6 +14,9 @@ Lists rebind and mutate too: `[buffer] * n` is one tensor with n seats, and a ro
 What is asked here: `centered` leaves its input alone and shares no memory with it, `center_` works in the memory that
 it was given, `record` appends to the caller's list.
 
+About 15 minutes. Before it: view_or_copy.
+Path: numpy
+
 https://docs.pytorch.org/docs/stable/generated/torch.clone.html
 """
 

@@ -13,6 +13,9 @@ A state can also be kept and put back: then the same draws come again. And there
 What is asked: `noise` and `split` depend on nothing but their arguments and leave all global generators as they found
 them. `replay` needs no seed: its two results are equal, but the next `replay` gives other numbers.
 
+About 30 minutes.
+Path: first_day, numpy
+
 https://docs.pytorch.org/docs/stable/notes/randomness.html
 """
 

@@ -12,6 +12,8 @@ product of matrices, whose result is dense; `*` goes entry by entry and stays sp
 
 What is asked: `adjacency` and `neighbour_sum` count an edge as often as it occurs, `n_edges` counts it once.
 
+About 30 minutes. Before it: permute_not_reshape, group_sums.
+
 https://docs.pytorch.org/docs/stable/sparse.html
 """
 

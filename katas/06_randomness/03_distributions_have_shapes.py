@@ -13,6 +13,8 @@ some noise that depends on neither, and the gradient flows: that is what `rsampl
 
 What is asked: plain torch or torch.distributions, as you like. `sigma` is always a standard deviation, and positive.
 
+About 30 minutes. Before it: the_silent_outer_product, keepdim_and_correction.
+
 https://docs.pytorch.org/docs/stable/distributions.html
 """
 

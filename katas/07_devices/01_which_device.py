@@ -12,6 +12,9 @@ always True). A name without an index is another device than the one with it: `t
 What is asked: a device that can be used on the machine at hand, and a comparison as people mean it. The tests make
 torch answer as on other machines, so ask torch, and ask each time.
 
+About 20 minutes.
+Path: first_day
+
 https://docs.pytorch.org/docs/stable/tensor_attributes.html
 """
 

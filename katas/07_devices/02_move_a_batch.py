@@ -12,6 +12,9 @@ takes its fields one by one. And the batch that you were given belongs to somebo
 
 What is asked: the same structure, with every tensor in it on the device, and all else in it as it was.
 
+About 30 minutes. Before it: which_device.
+Path: first_day
+
 https://docs.pytorch.org/docs/stable/generated/torch.Tensor.to.html
 """
 

@@ -14,6 +14,8 @@ the model. A module has no `.device`, since its parts may be on several; ask the
 
 What is asked: tensors and layers that come along, and positions that are where `x` is.
 
+About 30 minutes. Before it: which_device, move_a_batch.
+
 https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html
 """
 

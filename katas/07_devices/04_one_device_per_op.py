@@ -15,6 +15,8 @@ the other two, the result must be computed where the first tensor is: the big on
 You need no GPU for this: `meta` stands in for it. By itself `meta` is careless (`cpu @ meta` returns garbage without
 an error), so the tests run your code under a mode that raises CUDA's error where CUDA would.
 
+About 30 minutes. Before it: one_per_row, which_device, move_a_batch.
+
 https://docs.pytorch.org/docs/stable/notes/cuda.html
 """
 

@@ -14,6 +14,8 @@ storage under a tensor: a view of 12 values on a storage of a million costs 4 MB
 What is asked: `save_weights` writes the model's state_dict with every tensor on the CPU and nothing but its own values
 (the model itself stays as it is); `load_into` reads such a file, from whatever machine, into a model.
 
+About 30 minutes. Before it: behind_the_view, what_to_moves.
+
 https://docs.pytorch.org/docs/stable/notes/serialization.html
 """
 

@@ -15,6 +15,8 @@ what is in it is garbage until something initialises it.
 What is asked: all three leave the default device as it was. The first two must never make a real tensor; the third
 gives a model that is ready for training, with its layers initialised as they do it themselves.
 
+About 20 minutes. Before it: which_device, what_to_moves.
+
 https://docs.pytorch.org/docs/stable/meta.html
 """
 

@@ -14,6 +14,8 @@ on meta does not wait on a GPU, with a few blind spots: `x[mask] = v`, printing,
 What is asked: each result is a tensor on the device of the arguments, found without reading a value; the arguments stay
 as they are.
 
+About 30 minutes. Before it: max_median_ties, cat_or_stack.
+
 https://docs.pytorch.org/docs/stable/generated/torch.cuda.set_sync_debug_mode.html
 """
 

@@ -12,6 +12,9 @@ Two things bite at the very start. A whole number has no slope: a tensor of inte
 
 What is asked here: the slope of f at x0, as a Python float. x0 may be an int; calls do not remember each other.
 
+About 15 minutes. Before it: tensor_not_Tensor.
+Path: first_day, numpy
+
 https://docs.pytorch.org/docs/stable/notes/autograd.html
 """
 

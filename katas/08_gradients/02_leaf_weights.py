@@ -12,6 +12,9 @@ the graph, and everything below it gets nothing.
 
 What is asked here: a weight that trains, and a look at a hidden gradient that leaves the graph whole.
 
+About 20 minutes. Before it: first_gradient.
+Path: first_day, numpy
+
 https://docs.pytorch.org/docs/stable/generated/torch.Tensor.is_leaf.html
 """
 

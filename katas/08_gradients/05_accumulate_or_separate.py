@@ -14,6 +14,9 @@ complains, or gives None or zeros: you choose.
 
 What is asked here: the sums as they grow; each gradient by itself; and one gradient per loss and parameter.
 
+About 30 minutes. Before it: first_gradient, leaf_weights.
+Path: first_day
+
 https://docs.pytorch.org/docs/stable/generated/torch.autograd.grad.html
 """
 

@@ -14,6 +14,9 @@ are computed once must still be good for training something on top of them.
 
 What is asked here: switch a leaf off; a copy that nobody can feel; a loss with a constant target; features to keep.
 
+About 20 minutes. Before it: view_or_copy, leaf_weights.
+Path: first_day
+
 https://docs.pytorch.org/docs/stable/notes/autograd.html#locally-disabling-gradient-computation
 """
 

@@ -12,6 +12,9 @@ So write into the leaf, and tell autograd to look away while you do. A parameter
 
 What is asked: `sgd_step_` updates, then clears. `fit_line` trains w and b of y ≈ w·x + b on the mean squared error.
 
+About 30 minutes. Before it: the_silent_outer_product, accumulate_or_separate, stop_gradient.
+Path: first_day
+
 https://docs.pytorch.org/docs/stable/notes/autograd.html#locally-disabling-gradient-computation
 """
 

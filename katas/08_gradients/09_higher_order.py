@@ -14,6 +14,8 @@ gradient without writing into anybody's `.grad`, as `backward()` does.
 
 What is asked: the n-th derivative at a point, and the penalty, which leaves x and the model's `.grad`s as they were.
 
+About 45 minutes. Before it: keepdim_and_correction, vector_backward.
+
 https://docs.pytorch.org/docs/stable/generated/torch.autograd.grad.html
 """
 

@@ -17,6 +17,8 @@ silently wrong. `gradgradcheck` sees it.
 Rounding has the slope 0 almost everywhere, so nothing in front of it learns. The straight-through trick rounds the
 values and passes the gradient on as if nothing had happened. That is `ste_round`; write it in any way.
 
+About 45 minutes. Before it: stop_gradient, higher_order.
+
 https://docs.pytorch.org/docs/stable/notes/extending.html
 """
 
