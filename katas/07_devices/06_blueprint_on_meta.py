@@ -2,7 +2,8 @@
 
 How many bytes will this model take? What shape comes out of its convolutions? You need no memory to know. A tensor on
 the `meta` device has shape, strides and dtype, but no values: `torch.empty(10**6, 10**6, device="meta")` is free, and
-operations on it work out shapes and nothing else.
+operations on it work out shapes and nothing else. `x.nbytes` is the number of bytes that its values would take. A
+model's weights are in `model.parameters()`.
 
 A model makes its own tensors, so you cannot pass it a device each time. `with torch.device("meta"):` makes `meta` the
 default device inside the block, for `torch.empty`, `torch.tensor`, every `nn` layer (not for `torch.from_numpy` or

@@ -2,7 +2,8 @@
 
 A tensor with `requires_grad=True` is a *leaf*: autograd writes down every operation that is done with it, and with the
 results, in a graph. `y.backward()` walks that graph from y back to the leaves and leaves dy/dx in `x.grad`: on the
-*input*, not on the result. `torch.autograd.grad(y, x)` returns the same number and writes nothing anywhere.
+*input*, not on the result. `torch.autograd.grad(y, x)` returns the same number in a tuple, and writes nothing anywhere.
+`.item()` makes a Python number of a tensor of shape ().
 
 The graph is made anew each time that your Python code runs. So an `if` or a loop inside f is fine: only what really ran
 is differentiated. And it is no estimate from two points close together: the derivative is exact, up to rounding.
