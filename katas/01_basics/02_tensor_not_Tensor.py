@@ -7,8 +7,12 @@ set. It also pushes everything through float32, which counts exactly only up to 
 `torch.tensor` has a habit of its own: it keeps the dtype of what comes in. Python floats become float32, Python ints
 become int64, and NumPy's floats, which are float64 unless somebody said otherwise, stay float64. A model's weights are
 float32 by default, and a layer does not mix: it stops with "mat1 and mat2 must have the same dtype". So say the dtype
-that you want, or ask the model for the one that it has. (Half of all fixes for this error change the model to float64.
-That is the wrong end: it makes every layer slower, for the sake of one array.)
+that you want (`dtype=`), or ask the model for the one that it has: `model.parameters()` walks through its weights, and
+each of them is a tensor with a `.dtype`. (Half of all fixes for this error change the model to float64. That is the
+wrong end: it makes every layer slower, for the sake of one array.)
+
+About 15 minutes.
+Path: first_day, numpy
 
 https://docs.pytorch.org/docs/stable/generated/torch.tensor.html
 """

@@ -3,11 +3,15 @@
 A uint8 pixel knows the numbers 0 to 255 and no others. Arithmetic does not stop at the edge, it goes round like a
 clock: 10 - 20 is 246, 250 + 10 is 4. No error, no warning, and a later `.abs()` or `.clamp()` comes too late, because
 246 is a perfectly good pixel. So compute in a wider dtype, bring the result into range there, and convert last.
-(Even a comparison can fool you: in torch `u < 256` is False for the uint8 1, since the 256 goes round too, and is 0.)
+`x.to(dtype)` gives the values in another dtype, `x.clamp(lo, hi)` keeps them in a range. (Even a comparison can fool
+you: in torch `u < 256` is False for the uint8 1, since the 256 goes round too, and is 0.)
 
 Writing into an integer tensor loses in another way. `x[0] = 1.9` stores 1, and `copy_` does the same; only `x += 1.5`
 refuses ("result type Float can't be cast"). A tensor keeps its dtype for life; what is written into it is cut to fit.
 Where a lost fraction would be a bug, you have to look before you write.
+
+About 20 minutes. Before it: tensor_not_Tensor.
+Path: numpy
 
 https://docs.pytorch.org/docs/stable/tensor_attributes.html
 """

@@ -10,7 +10,11 @@ point, and the higher category wins. Only among equals does the wider dtype win,
 
 The third line is the common accident: statistics computed with NumPy are float64, they meet the batch in the input
 pipeline, and the error appears in a layer far away. The mean of an integer or bool tensor is no number of its category,
-so `x.mean()` does not guess: it raises "could not infer output dtype".
+so `x.mean()` does not guess: it raises "could not infer output dtype". Two tools: `x.is_floating_point()` asks for the
+category, and `y.to(dtype)` gives the values of y in the dtype that you name.
+
+About 20 minutes. Before it: tensor_not_Tensor.
+Path: numpy
 
 https://docs.pytorch.org/docs/stable/tensor_attributes.html#type-promotion-doc
 """

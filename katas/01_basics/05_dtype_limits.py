@@ -5,11 +5,16 @@ models write into the scores that attention must not see, is beyond it ("value c
 overflow"). And its *digits* end: float16 knows every whole number up to 2048, but 2049 is not there, so 2048 + 1 is
 2048, and a counter stands still. bfloat16 has float32's range, and pays with digits: its first gap is at 256.
 
-`torch.finfo(dtype)` knows both limits (`torch.iinfo` for integers), so no constant need stand in your code. One trap:
-`finfo.tiny` is a *positive* number next to 0, the smallest normal one; `finfo.min` is the most negative of all.
+`torch.finfo(dtype)` knows both limits (`torch.iinfo` for integers), so no constant need stand in your code: `max` and
+`min`, and `eps`, the gap between 1 and the next number. One trap: `finfo.tiny` is a *positive* number next to 0, the
+smallest normal one; `finfo.min` is the most negative of all.
 
-A mask has a last trap. Where a row is masked completely, -inf everywhere gives softmax 0/0 = NaN, and a NaN in one row
-spreads to all weights; `finfo.min` everywhere gives equal weights to what should have none.
+A mask has a last trap. `x.softmax(dim)` turns scores into weights that sum to 1. `x.masked_fill(mask, value)`, or
+`torch.where(mask, value, x)`, gives `value` where the mask is True and x elsewhere; `~mask` turns a bool mask round.
+Where a row is masked completely, -inf everywhere gives softmax 0/0 = NaN, and a NaN in one row spreads to all weights;
+`finfo.min` everywhere gives equal weights to what should have none.
+
+About 30 minutes. Before it: tensor_not_Tensor.
 
 https://docs.pytorch.org/docs/stable/type_info.html
 """

@@ -7,10 +7,15 @@ other, so no stride walks through them in order, and `view` refuses with a Runti
 
 `x.reshape(shape)` never refuses: where a view is possible it is one, and where not it copies, without a word. People
 lost days to the second half of that sentence: they wrote into what `reshape` gave them, and on some inputs the writes
-went nowhere. So ask yourself each time: do I need the memory, or only the numbers?
+went nowhere. So ask yourself each time: do I need the memory, or only the numbers? Two calls leave no doubt:
+`x.clone()` always copies, and `x.copy_(y)` writes the values of y, which has the shape of x, into x itself. (A size of
+-1 in a shape means: whatever is left.)
 
 What is asked here: `flat_view` is a window or an error; `flat` never fails, and is free for a contiguous `x`;
 `fill_flat_` really writes (nobody looks at what it returns).
+
+About 15 minutes.
+Path: first_day, numpy
 
 https://docs.pytorch.org/docs/stable/tensor_view.html
 """

@@ -7,8 +7,13 @@ brackets round them: what was the colour of one pixel becomes a piece of a row. 
 the loss even falls a bit, and people search for weeks. If two dimensions are of one size, no shape check can help.
 
 So: to reorder dimensions use `permute` or `transpose` (free: a view with other strides); to split one dimension in two
-neighbours, or to merge two neighbours into one, use `view` or `reshape`. Attention needs both: the heads must first
-be moved next to what they merge with. And `.T` is no shorthand: it reverses all dimensions, and is deprecated beyond 2.
+neighbours, or to merge two neighbours into one, use `view` or `reshape`. Attention needs both: the heads must first be
+moved next to what they merge with. (A *token* is one piece of a text, such as a word; a text has T of them. Attention
+describes each token by H * D numbers, D for each of its H *heads*, which work side by side.) And `.T` is no shorthand:
+it reverses all dimensions, and is deprecated beyond 2.
+
+About 20 minutes. Before it: view_or_copy.
+Path: numpy
 
 https://docs.pytorch.org/docs/stable/generated/torch.permute.html
 """

@@ -4,6 +4,8 @@ A tensor is four things: a *storage* (one flat block of numbers), a shape, and t
 element lies: a *storage offset*, the place of the first element, and a *stride* for each dimension, the number of
 places from one element to the next. Slicing and transposing change only these; the block stays. Whoever knows the
 strides can do tricks with them: all overlapping windows of a signal can be seen without copying a single number.
+`x.unfold(dimension, size, step)` does it, or `x.as_strided(shape, strides, offset)`, which takes any strides and checks
+little.
 
 The other side: a small view keeps its whole block alive. `torch.save(big[:2])` writes *all* of `big`, since views that
 share memory shall still share it after loading; a checkpoint of two rows weighed 4 MB, and people have reported it for
@@ -11,6 +13,9 @@ years. `big[:2].contiguous()` does not help (rows are contiguous already, so it 
 `copy.deepcopy` (it copies the whole block). You need a copy of the values that you see, and of nothing else.
 
 Positions and strides are counted in elements, not in bytes: `x.stride()`, `x.storage_offset()`, `x.untyped_storage()`.
+
+About 30 minutes. Before it: view_or_copy.
+Path: numpy
 
 https://docs.pytorch.org/docs/stable/generated/torch.Tensor.stride.html
 """

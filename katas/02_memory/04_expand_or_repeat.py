@@ -5,11 +5,14 @@ it lands on the same numbers. That is what broadcasting does inside every `a + b
 comes with the first write: all the rows *are* one row. PyTorch refuses to change an expanded tensor as a whole, but a
 write through one row (`e[0].add_(1)`) goes through without a word, and changes every row, and the source too.
 
-`repeat` copies, so each row can be edited by itself. Beware of its name: `torch.repeat` puts whole copies one after
-the other, as `np.tile` does. What NumPy calls `repeat`, each value several times in a row, has another name in torch.
+`repeat` copies, so each row can be edited by itself. Beware of its name: `torch.repeat` puts whole copies one after the
+other, as `np.tile` does. What NumPy calls `repeat`, each value several times in a row, is `repeat_interleave` in torch.
 And beware of `contiguous()`: it copies only where it must.
 
 What is asked here: rows that cost nothing, rows that are independent, and each value `n` times.
+
+About 15 minutes. Before it: view_or_copy.
+Path: numpy
 
 https://docs.pytorch.org/docs/stable/generated/torch.Tensor.expand.html
 """

@@ -13,6 +13,9 @@ numbers, only two windows, and after the first write both show the same. (Nor ma
 What is asked here: a window on the corner of a matrix, and two functions that change `x` itself; nobody looks at what
 these two return.
 
+About 15 minutes. Before it: view_or_copy.
+Path: numpy
+
 https://docs.pytorch.org/docs/stable/tensor_view.html
 """
 

@@ -6,12 +6,16 @@ the N values that you wanted on its diagonal. A loss computed from that table st
 complains.
 
 `gather` is made for one value per row, and is strict: its index must have as many dimensions as the input, and the
-result has the shape of the index, so a column goes in and a column comes out.
+result has the shape of the index, so a column goes in and a column comes out. `y[:, None]` makes a column (N, 1) of
+`y`, `torch.arange(n)` counts from 0 to n-1.
 
 A mask picks where it is True, but only if its dtype is bool. An integer tensor of zeros and ones is a list of
-positions: `x[mask]` then gives x[0] and x[1], again and again.
+positions: `x[mask]` then gives x[0] and x[1], again and again. `.to(dtype)` changes the dtype.
 
 What is asked here: one value per row, all crossings of some rows with some columns, and a mask of any such dtype.
+
+About 20 minutes. Before it: shape_words, tensor_not_Tensor.
+Path: first_day
 
 https://docs.pytorch.org/docs/stable/generated/torch.gather.html
 """

@@ -1,9 +1,11 @@
 """Where does not stop NaN: the gradient of the branch you did not take.
 
 `torch.where(x > 0, x.sqrt(), 0)` looks safe, and its value is: 0 where the root is not defined. But both branches were
-computed, for all x, and both are part of the graph. On the way back, `where` hands each branch its gradient, and to the
-places that it did not take it hands 0. The root multiplies that 0 by its own derivative, which is inf at 0 and NaN
-below. 0 * inf is NaN. The loss looks fine, the gradient is NaN, and one step later so are all the weights.
+computed, for all x, and both are part of the graph. (`y.backward()` walks that graph back from y to its inputs,
+multiplies by the derivative of each step, and leaves in `x.grad` how y changes with x.) On the way back, `where` hands
+each branch its gradient, and to the places that it did not take it hands 0. The root multiplies that 0 by its own
+derivative, which is inf at 0 and NaN below. 0 * inf is NaN. The loss looks fine, the gradient is NaN, and one step
+later so are all the weights.
 
 It is the same with 1/x, log, acos, x ** 0.5 and the norm of a zero vector: what must be safe is the *input* of such a
 function, not its output. So either take out the places where the function is defined, or put a harmless input where it
@@ -11,6 +13,8 @@ is not; then choose. Adding a small eps is no way out here: it changes the value
 
 What is asked here: a root and a quotient whose values are exact, also for tiny inputs, and whose gradients are finite:
 0 where the value was put to 0, and the true derivative elsewhere.
+
+About 30 minutes. Before it: mask_do_not_multiply.
 
 https://docs.pytorch.org/docs/stable/generated/torch.where.html
 """

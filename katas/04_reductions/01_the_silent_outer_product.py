@@ -7,10 +7,14 @@ Anything else is an error.
 So (3, 1) beside (3,) is no error: it is (3, 3), every row against every column. A model with one output gives (N, 1),
 the labels are (N,), and the loss is the mean over all N * N pairs. A perfect prediction has a loss, training finds the
 mean of the labels and stays there; `F.mse_loss` prints a warning, and nothing stops. With `==` nobody even warns: in a
-table of N * N comparisons each right label turns up somewhere, and an accuracy can be 100 % with no right answer.
-Only in-place operations notice, since the left side cannot grow.
+table of N * N comparisons each right label turns up somewhere, and an accuracy can be 100 % with no right answer. Only
+in-place operations notice, since the left side cannot grow. (`==` gives bools, and bools have no mean: `.float()` makes
+0. and 1. of them.)
 
 What is asked here: the rule itself, and two metrics that raise an error for unequal shapes.
+
+About 30 minutes. Before it: tensor_not_Tensor.
+Path: first_day, numpy
 
 https://docs.pytorch.org/docs/stable/notes/broadcasting.html
 """

@@ -7,10 +7,14 @@ size 1 in place, (3, 1), and each sum stays beside its own row.
 
 `x.std(0)` has a second surprise: it divides by N - 1 (Bessel's correction, an estimate for a whole population from a
 sample), where NumPy, scikit-learn and PyTorch's own batch_norm and layer_norm divide by N. `correction=0` asks for the
-latter. With one row, N - 1 is 0 and the default gives NaN with a mere warning. And whatever the correction is, a
-column that never changes has a deviation of 0, and 0 / 0 is NaN: one such feature, and the loss is NaN too.
+latter. With one row, N - 1 is 0 and the default gives NaN with a mere warning. And whatever the correction is, a column
+that never changes has a deviation of 0, and 0 / 0 is NaN: one such feature, and the loss is NaN too.
+`torch.where(condition, a, b)` takes a where the condition holds and b elsewhere; that can help with a divisor.
 
 What is asked here: neither function changes its input; both keep its dtype (float32 or float64).
+
+About 20 minutes. Before it: the_silent_outer_product.
+Path: numpy
 
 https://docs.pytorch.org/docs/stable/generated/torch.std.html
 """

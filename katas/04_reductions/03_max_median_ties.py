@@ -1,11 +1,12 @@
 """max, median and ties: three functions called max, half a median
 
 `torch.max` is three functions. `x.max()` is the largest value of all; `torch.max(x, y)` with a tensor `y` compares
-value by value; `torch.max(x, 0)` with an *int* reduces dim 0 and returns a pair, (values, indices). So "at least
-zero", written as `torch.max(x, 0)`, runs and means something else, while 0. in place of 0 is a TypeError.
+value by value; `torch.max(x, 0)` with an *int* reduces dim 0 and returns a pair, (values, indices). So "at least zero",
+written as `torch.max(x, 0)`, runs and means something else, while 0. in place of 0 is a TypeError. For bounds there is
+`x.clamp`.
 
-`x.median()` of an even number of values does not average the two in the middle as NumPy does: it returns the lower
-one, so that the median is always a value of x.
+`x.median()` of an even number of values does not average the two in the middle as NumPy does: it returns the lower one,
+so that the median is always a value of x. `x.quantile` may lie between two values.
 
 And ties: of several equal values, `argmax` and `max(dim)` return the first, as documented. `topk`, `sort` and `argsort`
 promise nothing, unless a sort is asked to be stable. On short inputs they look stable by luck, so the ranking that was
@@ -13,6 +14,9 @@ right in your test with five scores shuffles equal scores in production.
 
 What is asked here: no function changes its input, and `ranking` returns an order (who is first, who is second), not
 the place that each score takes.
+
+About 20 minutes. Before it: keepdim_and_correction.
+Path: numpy
 
 https://docs.pytorch.org/docs/stable/generated/torch.max.html
 """

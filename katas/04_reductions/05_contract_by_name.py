@@ -8,11 +8,15 @@ feature are equally long, or `A @ v` with a batch of vectors `v`, which is taken
 Transposing is the next trap. `k.T` of a 4-D tensor reverses *all* dimensions (it warns); you mean the last two, `k.mT`.
 `k.view(B, H, D, S)` has the right shape and the wrong numbers: view only cuts memory anew.
 
-`torch.einsum` names the dimensions instead: a letter that is missing on the right side is summed over. Write the arrow
-always: without it the letters of the result come in alphabetical order, so `einsum("ba", x)` silently transposes x.
+`torch.einsum` names the dimensions instead: a letter that is missing on the right side is summed over. For two
+matrices, `torch.einsum("ij,jk->ik", a, b)` is `a @ b`. Write the arrow always: without it the letters of the result
+come in alphabetical order, so `einsum("ba", x)` silently transposes x.
 
-What is asked here: `scores` are attention's raw scores, no softmax. Inputs are float32 or float64 and stay as they are;
-the result has their dtype.
+What is asked here: `scores` are attention's raw scores, no softmax: for each place of a text a *query* is compared with
+a *key* of each place. Inputs are float32 or float64 and stay as they are; the result has their dtype.
+
+About 20 minutes. Before it: permute_not_reshape, the_silent_outer_product.
+Path: numpy
 
 https://docs.pytorch.org/docs/stable/generated/torch.einsum.html
 """

@@ -5,14 +5,20 @@ and an in-place write to one shows in the other. `torch.tensor(a)` always copies
 `.float()`, `astype`, `as_tensor(a, dtype=...)` copy when the dtype changes and *may share when it does not*, so code
 that was safe with float64 data corrupts its input once the data are float32. Decide: a window, or a copy?
 
-The border has customs. NumPy walks backwards with negative strides (`a[::-1]`, what flipping an image gives), torch
-has none, and even `torch.tensor` refuses such an array. A tensor that requires grad does not leave by `.numpy()`, and
-bfloat16 does not exist in NumPy at all. And `t += array` looks in-place but is not: NumPy takes the addition over,
-builds a *new* float64 tensor, and Python binds the name `t` to it; every other holder of the old tensor sees nothing.
+The border has customs. NumPy walks backwards with negative strides (`a[::-1]`, what flipping an image gives), torch has
+none, and even `torch.tensor` refuses such an array. A tensor that requires grad does not leave by `.numpy()`, and
+bfloat16 does not exist in NumPy at all. Three calls prepare a tensor for the border: `t.detach()` is the same values
+without the graph, `t.cpu()` brings them to the CPU, `t.to(dtype)` changes the dtype. On the other side, `a.copy()`
+writes all values of an array out in order. And `t += array` looks in-place but is not: NumPy takes the addition over,
+builds a *new* float64 tensor, and Python binds the name `t` to it; every other holder of the old tensor sees nothing. A
+method with an underscore at its end (`add_`, `copy_`) is in-place.
 
 What is asked here: `wrap` shares and `own` does not, both with the dtype, shape and values of the array. `own` takes
 any array, however it is flipped or sliced (an array of one row too). `export` is for plotting, so the dtype of the
 array that it returns is yours to choose; it must not change the tensor. `add_array_` writes into `t`'s own memory.
+
+About 30 minutes. Before it: tensor_not_Tensor, view_or_copy.
+Path: first_day, numpy
 
 https://docs.pytorch.org/docs/stable/generated/torch.from_numpy.html
 """

@@ -1,17 +1,22 @@
 """Own your randomness: generators, states and seeds
 
 torch draws its random numbers from a generator: a state that each draw moves on. Where you name none, that is one
-global generator. Everybody uses it: init, dropout, `randn`, `randperm`. So one more draw anywhere changes all that
-comes after it, and a helper that calls `torch.manual_seed` changes the randomness of its caller, who never asked.
+global generator. Everybody uses it: init, dropout, `randn` (normal floats), `randperm(n)` (0 to n-1, shuffled). So one
+more draw anywhere changes all that comes after it, and a helper that calls `torch.manual_seed` changes the randomness
+of its caller, who never asked.
 
-A `torch.Generator` of your own, handed on as `generator=`, leaves the global one alone. Seed it: a new Generator
-always starts from the same default seed, so an unseeded one is not random at all.
+A `torch.Generator` of your own, handed on as `generator=`, leaves the global one alone. Seed it with its method
+`manual_seed`: a new Generator always starts from the same default seed, so an unseeded one is not random at all.
 
-A state can also be kept and put back: then the same draws come again. And there are other libraries:
-`torch.manual_seed` seeds torch, not Python's `random`, not numpy.
+A state can also be kept and put back, with `torch.get_rng_state` and `torch.set_rng_state`: then the same draws come
+again. And there are other libraries: `torch.manual_seed` seeds torch, not Python's `random` (`random.seed`), not numpy
+(`np.random.seed`).
 
 What is asked: `noise` and `split` depend on nothing but their arguments and leave all global generators as they found
 them. `replay` needs no seed: its two results are equal, but the next `replay` gives other numbers.
+
+About 30 minutes.
+Path: first_day, numpy
 
 https://docs.pytorch.org/docs/stable/notes/randomness.html
 """

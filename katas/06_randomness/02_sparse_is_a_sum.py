@@ -1,9 +1,10 @@
 """A sparse tensor is a sum: coordinates, duplicates, coalesce
 
 A graph of a million nodes has a matrix of 10**12 numbers, nearly all of them 0. A sparse COO tensor keeps a list of
-entries instead: `indices`, one *column* per entry, so (2, nnz) for a matrix, and `values`, (nnz,). The tensor is the
-*sum* of its entries: a coordinate may come twice, and both values count. `coalesce()` adds such duplicates up and
-sorts the entries; before that, `.indices()` and `.values()` refuse to answer.
+entries instead: `indices`, one *column* per entry, so (2, nnz) for a matrix, and `values`, (nnz,);
+`torch.sparse_coo_tensor(indices, values, size)` makes one. The tensor is the *sum* of its entries: a coordinate may
+come twice, and both values count. `coalesce()` adds such duplicates up and sorts the entries; before that, `.indices()`
+and `.values()` refuse to answer.
 
 What bites: your list of edges is (nnz, 2), the other way round. torch complains, except when there are exactly two
 edges: (2, 2) fits, and you get another graph. Without a size, the shape ends at the largest index that occurs. An
@@ -11,6 +12,8 @@ index that is too large is not checked unless you pass `check_invariants=True`. 
 product of matrices, whose result is dense; `*` goes entry by entry and stays sparse.
 
 What is asked: `adjacency` and `neighbour_sum` count an edge as often as it occurs, `n_edges` counts it once.
+
+About 30 minutes. Before it: permute_not_reshape, group_sums.
 
 https://docs.pytorch.org/docs/stable/sparse.html
 """

@@ -1,17 +1,21 @@
 """Distributions have shapes: logits, event dimensions, gradients
 
 `torch.distributions` holds a density and a sampler together, and three of its conventions bite. The first argument of
-`Categorical` is *probs*: hand it logits by position and it draws from something else, or complains of a Simplex where
-one is negative. `sample` takes a *shape*, `sample((n,))`, not a number.
+`Categorical` is *probs*: hand it logits by position, without the name `logits=`, and it draws from something else, or
+complains of a Simplex where one is negative. `sample` takes a *shape*, `sample((n,))`, not a number.
 
 `Normal(mu, sigma)` takes a standard deviation, not a variance. With `mu` of shape (D,) it is D separate numbers, not
-one point of D dimensions: `log_prob` of x (B, D) is (B, D), until you say that the last dimension belongs to one event,
-and the log densities are added up along it. A density is not a probability: it may be greater than 1, its log positive.
+one point of D dimensions: `log_prob` of x (B, D) is (B, D), until you say (by `Independent`, or by a sum of your own)
+that the last dimension belongs to one event, and the log densities are added up along it. A density is not a
+probability: it may be greater than 1, its log positive.
 
-And `sample()` cuts the graph: no gradient reaches `mu` through it. Write the sample as a function of `mu`, `sigma` and
-some noise that depends on neither, and the gradient flows: that is what `rsample` does.
+And `sample()` cuts the graph, by which torch finds out how a result changes with `mu`: no gradient reaches `mu` through
+it. Write the sample as a function of `mu`, `sigma` and some noise that depends on neither, and the gradient flows: that
+is what `rsample` does.
 
 What is asked: plain torch or torch.distributions, as you like. `sigma` is always a standard deviation, and positive.
+
+About 30 minutes. Before it: the_silent_outer_product, keepdim_and_correction.
 
 https://docs.pytorch.org/docs/stable/distributions.html
 """

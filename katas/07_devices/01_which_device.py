@@ -7,10 +7,14 @@ You must ask whether the hardware is there: `torch.cuda.is_available()`, `torch.
 
 Comparing bites too. `x.device == "cpu"` is False for every tensor, since a device is no string (and `!= "cpu"` is
 always True). A name without an index is another device than the one with it: `torch.device("cuda")` does not equal
-`torch.device("cuda:0")`, while a tensor that you made on "cuda" says `cuda:0`.
+`torch.device("cuda:0")`, while a tensor that you made on "cuda" says `cuda:0`. A device has two parts to look at:
+`.type`, such as "cuda", and `.index`, which is None where none was given.
 
 What is asked: a device that can be used on the machine at hand, and a comparison as people mean it. The tests make
 torch answer as on other machines, so ask torch, and ask each time.
+
+About 20 minutes.
+Path: first_day
 
 https://docs.pytorch.org/docs/stable/tensor_attributes.html
 """

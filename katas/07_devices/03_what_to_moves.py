@@ -3,16 +3,20 @@
 `model.to("cuda")` changes the module itself and returns it (a tensor's `.to` does neither). It moves what the module
 knows about: its parameters, its buffers, and those of the modules inside it. What stays behind is all that Python knows
 and the module does not: a tensor that is a plain attribute, and layers in a plain list or dict. Those layers are not
-even parameters of the model: no optimizer trains them and no checkpoint holds them.
+even parameters of the model: no optimizer trains them and no checkpoint holds them. `nn.ModuleList` is the list that a
+module knows about. A module can take things in only after `super().__init__()`.
 
 A tensor that belongs to the module but is not trained is a *buffer*: `self.register_buffer("mean", mean)`. It moves, it
 is saved (unless persistent=False), and it is no parameter. With a dtype, `.to` changes what floats, parameters and
 buffers, and leaves integer buffers as they are.
 
 The third trap is born in `forward`: `torch.arange(t)` makes its tensor on the default device, whatever the device of
-the model. A module has no `.device`, since its parts may be on several; ask the input.
+the model. A module has no `.device`, since its parts may be on several; ask the input, and pass on its answer as
+`device=`.
 
 What is asked: tensors and layers that come along, and positions that are where `x` is.
+
+About 30 minutes. Before it: which_device, move_a_batch.
 
 https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html
 """

@@ -4,16 +4,18 @@
 everyone reads it. PyTorch never moves an operand for you: that copy is slow, and you should see it in the code. So the
 tensors of one operation must be on one device, and you say which one moves, with `.to`.
 
-There is one exception. A tensor without dimensions, on the *CPU*, stands for a plain number: `x * torch.tensor(2.0)`
-works wherever `x` is, and the result is where `x` is. It holds for nothing else. A vector of one element is a vector.
-A 0-dim tensor on the GPU is no plain number: beside a CPU vector it is an error, because reading it would have to wait
-for the GPU. Only where all tensors are such numbers is the CPU itself their device.
+There is one exception. A tensor without dimensions (`x.dim()` is 0), on the *CPU*, stands for a plain number:
+`x * torch.tensor(2.0)` works wherever `x` is, and the result is where `x` is. It holds for nothing else. A vector of
+one element is a vector. A 0-dim tensor on the GPU is no plain number: beside a CPU vector it is an error, because
+reading it would have to wait for the GPU. Only where all tensors are such numbers is the CPU itself their device.
 
 `common_device` puts this rule into words: which device would `a + b` run on? Only devices count there, not shapes. In
 the other two, the result must be computed where the first tensor is: the big one stays, the small one moves.
 
 You need no GPU for this: `meta` stands in for it. By itself `meta` is careless (`cpu @ meta` returns garbage without
 an error), so the tests run your code under a mode that raises CUDA's error where CUDA would.
+
+About 30 minutes. Before it: one_per_row, which_device, move_a_batch.
 
 https://docs.pytorch.org/docs/stable/notes/cuda.html
 """

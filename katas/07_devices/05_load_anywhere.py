@@ -7,12 +7,15 @@ file is fine. `map_location` tells `torch.load` where the tensors go instead: a 
 values to wherever it is.
 
 Three more habits. Save the `state_dict`, not the module: a pickled module needs your source files as they were, and
-`torch.load` refuses it by default, because unpickling may run any code. Load *into* the parameters, do not replace
-them: an optimizer that was made earlier goes on stepping the old ones. And know that `torch.save` writes the whole
-storage under a tensor: a view of 12 values on a storage of a million costs 4 MB.
+`torch.load` refuses it by default, because unpickling may run any code. Load *into* the parameters, as
+`model.load_state_dict` does by default, do not replace them: an optimizer that was made earlier goes on stepping the
+old ones. And know that `torch.save` writes the whole storage under a tensor: a view of 12 values on a storage of a
+million costs 4 MB.
 
 What is asked: `save_weights` writes the model's state_dict with every tensor on the CPU and nothing but its own values
 (the model itself stays as it is); `load_into` reads such a file, from whatever machine, into a model.
+
+About 30 minutes. Before it: behind_the_view, what_to_moves.
 
 https://docs.pytorch.org/docs/stable/notes/serialization.html
 """

@@ -2,7 +2,8 @@
 
 How many bytes will this model take? What shape comes out of its convolutions? You need no memory to know. A tensor on
 the `meta` device has shape, strides and dtype, but no values: `torch.empty(10**6, 10**6, device="meta")` is free, and
-operations on it work out shapes and nothing else.
+operations on it work out shapes and nothing else. `x.nbytes` is the number of bytes that its values would take. A
+model's weights are in `model.parameters()`.
 
 A model makes its own tensors, so you cannot pass it a device each time. `with torch.device("meta"):` makes `meta` the
 default device inside the block, for `torch.empty`, `torch.tensor`, every `nn` layer (not for `torch.from_numpy` or
@@ -14,6 +15,8 @@ what is in it is garbage until something initialises it.
 
 What is asked: all three leave the default device as it was. The first two must never make a real tensor; the third
 gives a model that is ready for training, with its layers initialised as they do it themselves.
+
+About 20 minutes. Before it: which_device, what_to_moves.
 
 https://docs.pytorch.org/docs/stable/meta.html
 """

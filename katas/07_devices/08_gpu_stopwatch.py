@@ -15,6 +15,8 @@ A GPU can also note the time itself: `start, end = (torch.cuda.Event(enable_timi
 `start.record()`, the work, `end.record()`, and after a synchronize `start.elapsed_time(end)`, in milliseconds. Queues
 are called streams; a second one waits for what the first has been given with `second.wait_stream(first)`.
 
+About 15 minutes.
+
 https://docs.pytorch.org/docs/stable/notes/cuda.html#asynchronous-execution
 """
 

@@ -2,7 +2,8 @@
 
 A tensor with `requires_grad=True` is a *leaf*: autograd writes down every operation that is done with it, and with the
 results, in a graph. `y.backward()` walks that graph from y back to the leaves and leaves dy/dx in `x.grad`: on the
-*input*, not on the result. `torch.autograd.grad(y, x)` returns the same number and writes nothing anywhere.
+*input*, not on the result. `torch.autograd.grad(y, x)` returns the same number in a tuple, and writes nothing anywhere.
+`.item()` makes a Python number of a tensor of shape ().
 
 The graph is made anew each time that your Python code runs. So an `if` or a loop inside f is fine: only what really ran
 is differentiated. And it is no estimate from two points close together: the derivative is exact, up to rounding.
@@ -11,6 +12,9 @@ Two things bite at the very start. A whole number has no slope: a tensor of inte
 `torch.tensor(3)` is one. And `.grad` is a sum: whoever keeps a leaf and calls backward again gets old plus new.
 
 What is asked here: the slope of f at x0, as a Python float. x0 may be an int; calls do not remember each other.
+
+About 15 minutes. Before it: tensor_not_Tensor.
+Path: first_day, numpy
 
 https://docs.pytorch.org/docs/stable/notes/autograd.html
 """

@@ -4,13 +4,17 @@ A *leaf* is a tensor that no recorded operation made. backward fills `.grad` of 
 optimizer takes nothing else. What an operation makes out of a leaf is not a leaf any more, and that happens on the way:
 `torch.randn(3, 5, requires_grad=True) * 0.01` is the *result of a multiplication*. The leaf is the tensor inside, which
 has no name; after backward the weight's own `.grad` is None, and SGD says "can't optimize a non-leaf Tensor". A `.to()`
-after requires_grad does the same, but only where it changes something. So: values first, requires_grad last.
+after requires_grad does the same, but only where it changes something. So: values first, requires_grad last;
+`t.requires_grad_()` switches it on in a tensor that is ready.
 
 Inside the graph gradients flow through every tensor, but they are not kept: `.grad` of a non-leaf stays None, with a
-warning. If you want to see one, say so *before* backward. Making the hidden tensor a leaf of its own is no way: it cuts
-the graph, and everything below it gets nothing.
+warning. If you want to see one, say so *before* backward, with its method `retain_grad()`. Making the hidden tensor a
+leaf of its own is no way: it cuts the graph, and everything below it gets nothing.
 
 What is asked here: a weight that trains, and a look at a hidden gradient that leaves the graph whole.
+
+About 20 minutes. Before it: first_gradient.
+Path: first_day, numpy
 
 https://docs.pytorch.org/docs/stable/generated/torch.Tensor.is_leaf.html
 """

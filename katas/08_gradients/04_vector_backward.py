@@ -3,13 +3,19 @@
 A slope is a number per input, so backward starts from one number. From a vector it refuses: "grad can be implicitly
 created only for scalar outputs". What it can do is to start from a *weighted sum* of the outputs, and the weights are
 yours: `y.backward(v)` gives the gradient of (y * v).sum(), which is v @ J, with J[i, j] = dy[i]/dx[j], the Jacobian.
-Many posts call v a gradient and pass ones; that adds up all outputs, and what differs between them is gone.
+(`torch.autograd.grad` takes v as `grad_outputs=`.) Many posts call v a gradient and pass ones; that adds up all
+outputs, and what differs between them is gone.
 
 J itself is never made on the way. Where you need it, ask row by row: a v that is 1 at place i and 0 elsewhere picks out
 row i. Each row is one more pass through the same graph, and the first pass frees what the graph had saved unless you
-tell it to stay. And if you collect rows from `.grad`: it is one tensor, which later passes write again.
+tell it to stay, by `retain_graph=True`. And if you collect rows from `.grad`: it is one tensor, which later passes
+write again.
 
-What is asked here: v @ J without J, and J. Both leave `x` as it was: values, `requires_grad` and `.grad`.
+What is asked here: v @ J without J, and J. Both leave `x` as it was: values, `requires_grad` and `.grad`. A stand-in
+may help: `x.detach()` is a new tensor with the same values and no graph. `torch.eye(n)` is the n x n matrix with 1 on
+its diagonal.
+
+About 30 minutes. Before it: cat_or_stack, leaf_weights.
 
 https://docs.pytorch.org/docs/stable/generated/torch.Tensor.backward.html
 """

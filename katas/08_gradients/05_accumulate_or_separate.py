@@ -4,15 +4,19 @@
 then 12, then 18. That is on purpose (big batches in small pieces), but who forgets it trains on old gradients too.
 
 Before the first backward `.grad` is None, not zeros. The first backward puts a tensor there, and the next ones add to
-*that same tensor*, in place. So a reference that you stored yesterday shows tomorrow's number: take a snapshot if you
-want to keep it. Set `.grad` to None, and the next backward brings a new tensor; `.grad.zero_()` keeps the old one.
+*that same tensor*, in place. So a reference that you stored yesterday shows tomorrow's number: take a snapshot
+(`clone()`) if you want to keep it. Set `.grad` to None, and the next backward brings a new tensor; `.grad.zero_()`
+keeps the old one.
 
 With two losses on one graph, the first backward frees what the graph saved, and the second fails with "backward through
-the graph a second time" unless it was told to keep it; and both gradients end up in the same `.grad`.
-`torch.autograd.grad` returns the gradients and leaves `.grad` alone. For an input that a loss does not use it
-complains, or gives None or zeros: you choose.
+the graph a second time" unless it was told to keep it (`retain_graph=True`); and both gradients end up in the same
+`.grad`. `torch.autograd.grad` returns the gradients and leaves `.grad` alone. For an input that a loss does not use it
+complains, or gives None (`allow_unused=True`) or zeros (`materialize_grads=True`): you choose.
 
 What is asked here: the sums as they grow; each gradient by itself; and one gradient per loss and parameter.
+
+About 30 minutes. Before it: first_gradient, leaf_weights.
+Path: first_day
 
 https://docs.pytorch.org/docs/stable/generated/torch.autograd.grad.html
 """

@@ -4,15 +4,19 @@
 an assignment, `t.requires_grad_ = False`, it stops nothing: it hangs False over the *method* of that tensor, and the
 next `t.requires_grad_(True)` fails with "'bool' object is not callable". A typo in an attribute's name is as silent.
 
-`t.detach()` is the same numbers without the graph, and in the *same memory*: write into it and t changes.
-`torch.no_grad()` records nothing in its block; what comes out is an ordinary tensor that later graphs may use.
-`torch.inference_mode()` is faster and final: its tensors can never enter a graph that needs them for backward.
+`t.detach()` is the same numbers without the graph, and in the *same memory*: write into it and t changes; `clone()`
+gives new memory, but keeps the graph. `torch.no_grad()` records nothing in its block; what comes out is an ordinary
+tensor that later graphs may use. `torch.inference_mode()` is faster and final: its tensors can never enter a graph that
+needs them for backward.
 
 Which one is right depends on what must stay possible. In temporal-difference learning the target r + 0.9·q_next is a
 number to be reached: if the gradient flows into it, the network learns to lower its goal. Features of an encoder that
 are computed once must still be good for training something on top of them.
 
 What is asked here: switch a leaf off; a copy that nobody can feel; a loss with a constant target; features to keep.
+
+About 20 minutes. Before it: view_or_copy, leaf_weights.
+Path: first_day
 
 https://docs.pytorch.org/docs/stable/notes/autograd.html#locally-disabling-gradient-computation
 """

@@ -14,6 +14,8 @@ step), do it in place under `torch.no_grad()`, which autograd does not record bu
 What is asked: `softmax_rows` (from exp and sum; overflow is no concern here) is differentiable and leaves x alone.
 `clamp_` edits a leaf, and an older graph then refuses to run backward.
 
+About 20 minutes. Before it: keepdim_and_correction, rebind_or_mutate, stop_gradient.
+
 https://docs.pytorch.org/docs/stable/notes/autograd.html#in-place-correctness-checks
 """
 

@@ -7,10 +7,14 @@ operation, so its `.grad` stays None. Built under `torch.no_grad()` it does not 
 backward says "element 0 of tensors does not require grad". Inside a loop over parameters such a line does nothing at
 all: the model keeps the old tensors.
 
-So write into the leaf, and tell autograd to look away while you do. A parameter that the loss did not reach has
-`.grad is None`: there is nothing to subtract. And backward *adds* to `.grad`: clear it, or the next step uses the sum.
+So write into the leaf (`-=` does, and so does every method with an underscore at its end), and tell autograd to look
+away while you do. A parameter that the loss did not reach has `.grad is None`: there is nothing to subtract. And
+backward *adds* to `.grad`: clear it, or the next step uses the sum.
 
 What is asked: `sgd_step_` updates, then clears. `fit_line` trains w and b of y ≈ w·x + b on the mean squared error.
+
+About 30 minutes. Before it: the_silent_outer_product, accumulate_or_separate, stop_gradient.
+Path: first_day
 
 https://docs.pytorch.org/docs/stable/notes/autograd.html#locally-disabling-gradient-computation
 """

@@ -1,9 +1,11 @@
 """Your own backward, and how to prove it
 
-Autograd knows the slope of every operation in PyTorch. For one that it does not know, or for a slope that is not the
-mathematical one, you subclass `torch.autograd.Function`: `forward(ctx, ...)` computes, and `backward(ctx, grad_output)`
-gets the gradient of the loss with respect to the output, and returns the gradient with respect to each input of
-`forward`, in order, with None for what is no tensor. You call it as `ScaledTanh.apply(x, k)`.
+Autograd knows the slope of every operation in PyTorch (that of tanh(x) is 1 - tanh(x)²). For one that it does not know,
+or for a slope that is not the mathematical one, you subclass `torch.autograd.Function`: `forward(ctx, ...)` computes,
+and `backward(ctx, grad_output)` gets the gradient of the loss with respect to the output, and returns the gradient with
+respect to each input of `forward`, in order, with None for what is no tensor. What `ctx.save_for_backward(...)` kept in
+`forward` is in `ctx.saved_tensors` in `backward`; a plain number may be an attribute of `ctx`. You call it as
+`ScaledTanh.apply(x, k)`.
 
 A wrong backward raises nothing: the model just learns badly. The classic is to forget `grad_output`, which no test with
 `.sum().backward()` can see, because there it is 1. So let `torch.autograd.gradcheck` compare with differences of
@@ -16,6 +18,8 @@ silently wrong. `gradgradcheck` sees it.
 
 Rounding has the slope 0 almost everywhere, so nothing in front of it learns. The straight-through trick rounds the
 values and passes the gradient on as if nothing had happened. That is `ste_round`; write it in any way.
+
+About 45 minutes. Before it: stop_gradient, higher_order.
 
 https://docs.pytorch.org/docs/stable/notes/extending.html
 """

@@ -3,18 +3,22 @@
 `loss.backward()` gives one gradient for the whole batch, the mean. Differential privacy, influence scores, or a hunt
 for the one bad sample need the gradient of *each* sample. A loop over the batch is right and slow. `torch.func` turns
 functions into functions: `grad(f)` is the function that returns the gradient of f by its first argument, `vmap(f)` is f
-with a batch dimension added to every operation, and they nest.
+with a batch dimension added to every operation, and they nest. `in_dims=` tells vmap, for each argument, which
+dimension is the batch; None is for an argument that all samples share.
 
 grad differentiates only by what is *passed in*. The weights of a module are no argument of anything, so the loss has to
 be written as a function of them: `functional_call(model, params, x)` runs the module with these params in place of its
-own. Forget it, call `model(x)` inside, and the loss does not depend on its argument: all gradients are exactly zero,
-and no error tells you. A number taken out with `.item()` loses its gradient in the same silent way.
+own; `model.named_parameters()` gives the pairs of name and weight. Forget it, call `model(x)` inside, and the loss does
+not depend on its argument: all gradients are exactly zero, and no error tells you. A number taken out with `.item()`
+loses its gradient in the same silent way.
 
 Jacobians are the same story. `jacrev(f)(x)` on a batch knows nothing of samples: it differentiates every output by
 every input, (N, out, N, in), and all of it between different samples is zeros. Map the Jacobian of one sample over the
 batch. Modules that write to themselves in forward (BatchNorm in train mode) are refused by vmap.
 
 What is asked is the result; a loop that gives it is right as well.
+
+About 45 minutes. Before it: vector_backward, accumulate_or_separate.
 
 https://docs.pytorch.org/docs/stable/func.html
 """

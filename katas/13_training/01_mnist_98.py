@@ -4,14 +4,24 @@
 must be read right. `torchvision.datasets.MNIST(root).data` are raw bytes, uint8 (60000, 28, 28) with values 0 to 255.
 A transform never touches `.data`, so the scaling is yours to do: the mean pixel is 0.1307 of 255, the spread 0.3081.
 
+A net can be an `nn.Sequential` of layers: `nn.Conv2d(1, 16, 3)` makes 16 channels of 1, `nn.ReLU()` follows it,
+`nn.MaxPool2d(2)` halves rows and columns, `nn.Flatten()` makes one row of each image, `nn.Linear(n, 10)`, for rows of n
+numbers, comes last. The loss is `nn.functional.cross_entropy(logits, labels)`, the optimizer
+`torch.optim.Adam(net.parameters())`. `torch.randperm` gives a random order, `x.unsqueeze(1)` a channel dimension,
+`logits.argmax(1)` the answers.
+
 The loop is always the same: take a batch, `model(batch)`, a loss against the labels, `zero_grad()`, `backward()`,
 `step()`. Three things go wrong without any error. Data sorted by label makes the net forget what it saw first. A
 forgotten `zero_grad()` adds up the gradients of all batches so far. And a net that is measured in train mode is another
-net than the one that you will use: dropout is on, and batch norm looks at the neighbours in the batch.
+net than the one that you will use: dropout is on, and batch norm looks at the neighbours in the batch. `net.eval()` and
+`net.train()` switch the mode, `net.training` tells it.
 
 What is asked here: any net, loss, optimizer and schedule that you like, on any device. The last test trains on
 MNIST for as long as you need (15 minutes; `--kata-timeout=SECONDS` gives more); one epoch of a small convolutional net
 is enough. Where MNIST is missing, `pytest --kata-download` fetches it (12 MB); until then other digits stand in for it.
+
+About 60 minutes. Before it: one_per_row, stop_gradient, manual_sgd.
+Path: first_day
 
 https://docs.pytorch.org/docs/stable/notes/autograd.html#locally-disabling-gradient-computation
 """
