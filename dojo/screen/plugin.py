@@ -15,6 +15,7 @@ from dojo.screen.verdict import Verdict
 from dojo.session.facts import fact_of, keep
 from dojo.session.session import SESSION, KataSession
 
+_MEMORY_CHAPTER = "02"  # strides, versions and shared memory are told of from there on
 _XRAY = "tensor X-ray"  # the title of a section of a report
 
 
@@ -51,7 +52,8 @@ def pytest_runtest_makereport(
         return report
     from dojo.screen.xray import xray
 
-    fact.xray = xray(error, item.config.stash[TREES].is_learner_code, shutil.get_terminal_size().columns - 4)
+    width, beginners = shutil.get_terminal_size().columns - 4, fact.kata < _MEMORY_CHAPTER
+    fact.xray = xray(error, item.config.stash[TREES].is_learner_code, width, for_beginners=beginners)
     keep(report, fact)
     if fact.xray and isinstance(report.longrepr, ExceptionRepr):
         # For editors, JUnit files and -v; else the verdict shows it.

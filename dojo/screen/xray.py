@@ -1,4 +1,4 @@
-"""Tensor X-ray: the tensors and arrays in the frames of a failing kata test, and which of them share memory.
+"""Tensor X-ray: the tensors and arrays that a failed test is about, and which of them share memory.
 
 Everything is read without running a tensor operation and without `repr`: a freed storage would end the process, a lazy
 copy would be made, a subclass may raise. Every field is read by itself; what cannot be read is shown as `?`.
@@ -6,30 +6,40 @@ copy would be made, a subclass may raise. Every field is read by itself; what ca
 
 from __future__ import annotations
 
+import ast
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
 import torch
 
 from dojo import torch_internals
+from dojo.kata.source import parse
 from dojo.kit.comparison import Comparison, last_comparison
+from dojo.text import first_lines
 
-MOST_LINES = 12
+MOST_LINES = 10
 _MOST_NAMES = 60  # looked at per frame
 _SMALL = 6  # up to so many values are shown
-_NAME_WIDTH = 18
+_NAME_WIDTH, _VALUES_WIDTH = 22, 36
+_BEGINNERS = ("shape", "dtype", "values")  # before the chapter on memory
 
 
-@dataclass
+@dataclass(eq=False)
 class Row:
     """What is known of one tensor or array."""
 
     name: str
     value: Any
+    owner: str = ""  # the function whose variable it is
     shape: str = "?"
     strides: str = "?"
+    offset: str = ""
     dtype: str = "?"
     device: str = "?"
     version: str = ""
@@ -41,17 +51,21 @@ class Row:
 
 
 def xray(
-    error: BaseException, is_kata_code: Callable[[str], bool], width: int = 80, most: int = MOST_LINES
+    error: BaseException, is_kata_code: Callable[[str], bool], width: int = 80, *, for_beginners: bool = False
 ) -> list[str]:
     """Lines that show the tensors in the test's and the learner's frames; empty where there are none. Never raises."""
     try:
         with torch_internals.no_torch_function():
-            rows = _rows(error, is_kata_code)
+            frames = _frames(error, is_kata_code)
+            comparison = last_comparison(error)
+            rows = _rows(frames, comparison)
             if not rows:
                 return []
             _name_memories(rows)
-            _point_at_the_difference(rows, last_comparison(error))
-            return _table(rows[: most - 1], width, len(rows))
+            rows = _that_it_is_about(rows, comparison, _words_of(error, frames))
+            _say_whose(rows)
+            _point_at_the_difference(rows, comparison)
+            return _table(rows[: MOST_LINES - 2], width, len(rows), for_beginners)
     except Exception as problem:  # the X-ray never hides the failure that it explains
         return [f"(no X-ray: {type(problem).__name__})"]
 
@@ -59,39 +73,34 @@ def xray(
 # ── which tensors ──
 
 
-def _rows(error: BaseException, is_kata_code: Callable[[str], bool]) -> list[Row]:
+def _rows(frames: Sequence[tuple[FrameType, int]], comparison: Comparison | None) -> list[Row]:
     """The operands of the failed comparison first, then the frames from the inside out."""
     rows: dict[int, Row] = {}
-    comparison = last_comparison(error)
-    found: list[tuple[str, Any]] = []
-    for frame in _frames(error, is_kata_code):
-        found += list(_tensors_of(frame.f_locals))
+    found = [(name, v, frame.f_code.co_name) for frame, _ in frames for name, v in _tensors_of(frame.f_locals)]
     if comparison is not None:
-        named = {id(value) for _, value in found}
-        operands = [(n, v) for n, v in (("(got)", comparison.got), ("(expected)", comparison.want)) if v is not None]
-        found = [(n, v) for n, v in operands if _is_tensor(v) and id(v) not in named] + found
+        named = {id(value) for _, value, _ in found}
+        operands = [("(got)", comparison.got, ""), ("(expected)", comparison.want, "")]
+        found = [one for one in operands if _is_tensor(one[1]) and id(one[1]) not in named] + found
         wanted = {id(comparison.got), id(comparison.want)}
-        found.sort(key=lambda pair: id(pair[1]) not in wanted)
-    for name, value in found:
-        if id(value) in rows:
-            known = rows[id(value)]
-            if name != known.name and name not in known.also and len(known.also) < 2:
-                known.also.append(name)
-        else:
-            rows[id(value)] = _describe(name, value)
+        found.sort(key=lambda one: id(one[1]) not in wanted)
+    for name, value, owner in found:
+        known = rows.get(id(value))
+        if known is None:
+            rows[id(value)] = _describe(Row(name, value, owner))
+        elif name != known.name and name not in known.also and len(known.also) < 2:
+            known.also.append(name)
     return list(rows.values())
 
 
-def _frames(error: BaseException, is_kata_code: Callable[[str], bool]) -> list[Any]:
-    """The last frames of kata code, innermost first, over the chain of causes."""
-    frames: list[Any] = []
+def _frames(error: BaseException, is_kata_code: Callable[[str], bool]) -> list[tuple[FrameType, int]]:
+    """The last frames of kata code and the lines where they were, innermost first, over the chain of causes."""
+    frames: list[tuple[FrameType, int]] = []
     seen: BaseException | None = error
     while seen is not None and len(frames) < 8:
-        trace = seen.__traceback__
-        own = []
+        own, trace, known = [], seen.__traceback__, [frame for frame, _ in frames]
         while trace is not None:
-            if is_kata_code(trace.tb_frame.f_code.co_filename) and trace.tb_frame not in frames:
-                own.append(trace.tb_frame)
+            if is_kata_code(trace.tb_frame.f_code.co_filename) and trace.tb_frame not in known:
+                own.append((trace.tb_frame, trace.tb_lineno))
             trace = trace.tb_next
         frames = own + frames
         seen = seen.__cause__
@@ -99,11 +108,49 @@ def _frames(error: BaseException, is_kata_code: Callable[[str], bool]) -> list[A
     return frames[-4:][::-1]
 
 
+def _words_of(error: BaseException, frames: Sequence[tuple[FrameType, int]]) -> set[str]:
+    """The names in the failure's sentence, and in the statements where it happened."""
+    words = set(re.findall(r"[^\W\d]\w*", first_lines(error, 1)))
+    for frame, line in frames:
+        tree = parse(Path(frame.f_code.co_filename))
+        statements = [n for n in ast.walk(tree) if isinstance(n, ast.stmt)] if tree else []
+        here = [n for n in statements if n.lineno <= line <= (n.end_lineno or n.lineno)]
+        if here:
+            innermost = min(here, key=lambda node: (node.end_lineno or node.lineno) - node.lineno)
+            words |= {node.id for node in ast.walk(innermost) if isinstance(node, ast.Name)}
+    return words
+
+
+def _that_it_is_about(rows: list[Row], comparison: Comparison | None, words: set[str]) -> list[Row]:
+    """What was compared or is named in the failure, and what shares its memory; all, where that is nothing."""
+    compared = () if comparison is None else (comparison.got, comparison.want)
+    named = [row for row in rows if any(row.value is x for x in compared) or words & set(map(_base, _names(row)))]
+    memories = {row.memory for row in named} - {"?"}
+    return [row for row in rows if row in named or row.memory in memories] or rows
+
+
+def _names(row: Row) -> list[str]:
+    return [row.name, *row.also]
+
+
+def _base(name: str) -> str:
+    """`layer.weight`, `parts[0]`: the variable itself."""
+    return re.split(r"[.\[]", name)[0]
+
+
+def _say_whose(rows: list[Row]) -> None:
+    """Two functions may call two tensors by one name."""
+    counts = Counter(row.name for row in rows)
+    for row in rows:
+        if counts[row.name] > 1 and row.owner:
+            row.name += " (test)" if row.owner.startswith("test_") else f" in {row.owner}()"
+
+
 def _tensors_of(names: dict[str, Any]) -> Iterable[tuple[str, Any]]:
     """Tensors among the locals, one level into lists, tuples and dicts, and the parameters of modules."""
     for name, value in list(names.items())[:_MOST_NAMES]:
-        if name.startswith("@"):
-            continue  # pytest's temporaries: the comparison's operands say it better
+        if name.startswith(("@", "_")):
+            continue  # pytest's temporaries and a test's own business: the comparison's operands say it better
         if _is_tensor(value):
             yield name, value
         elif type(value) in (list, tuple):
@@ -127,12 +174,10 @@ def _is_tensor(value: Any) -> bool:
 # ── what of them ──
 
 
-def _describe(name: str, value: Any) -> Row:
-    row = Row(name, value)
-    readers: Sequence[tuple[str, Callable[[Any], str]]] = _ARRAY if issubclass(type(value), np.ndarray) else _TENSOR
-    for attribute, read in readers:
+def _describe(row: Row) -> Row:
+    for attribute, read in _ARRAY if issubclass(type(row.value), np.ndarray) else _TENSOR:
         try:
-            setattr(row, attribute, read(value))
+            setattr(row, attribute, read(row.value))
         except Exception:
             setattr(row, attribute, "?")
     return row
@@ -162,12 +207,13 @@ def _values(x: torch.Tensor) -> str:
 def _short(values: Any) -> str:
     if isinstance(values, list):
         return f"[{', '.join(map(_short, values))}]"
-    return f"{values:.4g}" if isinstance(values, float) else str(values)
+    return f"{values:.6g}" if isinstance(values, float) else str(values)
 
 
 _TENSOR: list[tuple[str, Callable[[Any], str]]] = [
     ("shape", lambda x: str(tuple(x.shape)).replace(" ", "")),
     ("strides", lambda x: str(tuple(x.stride())).replace(" ", "") if x.layout == torch.strided else str(x.layout)[6:]),
+    ("offset", lambda x: str(x.storage_offset()) if x.layout == torch.strided else ""),
     ("dtype", lambda x: str(x.dtype).removeprefix("torch.")),
     ("device", lambda x: str(x.device)),
     ("version", lambda x: f"v{torch_internals.version_counter(x)}"),
@@ -246,33 +292,36 @@ def _point_at_the_difference(rows: list[Row], comparison: Comparison | None) -> 
 
 # ── the table ──
 
+_COLUMNS = ("shape", "strides", "offset", "dtype", "device", "version", "memory", "graph", "values")
+_HEADS = {"version": "ver", "memory": "mem"}
 
-def _table(rows: list[Row], width: int, total: int) -> list[str]:
-    """As many columns as the width holds; name, shape and memory always."""
-    lines = [_cells(row) for row in rows]
-    heads = ["", "shape", "strides", "dtype", "device", "ver", "mem", "graph", "values"]
-    kept = [i for i in range(len(heads)) if i == 0 or any(cells[i] for cells in lines)]
-    notes = [row.note for row in rows]
-    same_device = [4] * (len({row.device for row in rows}) == 1)
-    for drop in (5, *same_device, 8, 4, 2, 7):  # what a narrow screen does without, least telling first
-        if _width(lines, kept, heads, notes) <= width - 1:
+
+def _table(rows: list[Row], width: int, total: int, for_beginners: bool) -> list[str]:
+    """As many columns as the width holds; name and shape always, and memory where it is known what that is."""
+    same = {name for name in ("offset", "device") if len({getattr(row, name) for row in rows} - {""}) < 2}
+    columns = [name for name in (_BEGINNERS if for_beginners else _COLUMNS) if name != "offset" or "offset" not in same]
+    columns = [name for name in columns if any(getattr(row, name) for row in rows)]
+    for drop in ("version", *(same & {"device"}), "values", "offset", "device", "dtype", "graph"):
+        if max(map(len, _lines(rows, columns))) <= width - 1:
             break
-        kept = [i for i in kept if i != drop]
-    sizes = {i: max(len(heads[i]), *(len(cells[i]) for cells in lines)) for i in kept}
-    table = ["  ".join(heads[i].ljust(sizes[i]) for i in kept).rstrip()]
-    for cells, note in zip(lines, notes, strict=True):
-        table.append(f"{'  '.join(cells[i].ljust(sizes[i]) for i in kept).rstrip()}  {note}".rstrip()[: width - 1])
-    if total > len(rows):
-        table[-1] = f"({total - len(rows) + 1} more tensors)"
-    return table
+        columns = [name for name in columns if name != drop]  # what a narrow screen does without, least telling first
+    lines = [line[: width - 1] for line in _lines(rows, columns)]
+    return lines if total == len(rows) else [*lines, f"({total - len(rows)} more tensors)"]
 
 
-def _cells(row: Row) -> list[str]:
-    name = " = ".join([row.name, *row.also])
-    name = name if len(name) <= _NAME_WIDTH else f"{name[: _NAME_WIDTH - 2]}.."
-    return [name, row.shape, row.strides, row.dtype, row.device, row.version, row.memory, row.graph, row.values[:28]]
+def _lines(rows: list[Row], columns: Sequence[str]) -> list[str]:
+    table = [["", *(_HEADS.get(name, name) for name in columns)]]
+    table += [[_shown_name(row), *(_cell(row, name) for name in columns)] for row in rows]
+    sizes = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ["  ".join(cell.ljust(size) for cell, size in zip(cells, sizes, strict=True)).rstrip() for cells in table]
+    return [lines[0], *(f"{line}  {row.note}".rstrip() for line, row in zip(lines[1:], rows, strict=True))]
 
 
-def _width(lines: list[list[str]], kept: list[int], heads: list[str], notes: list[str]) -> int:
-    columns = sum(max(len(heads[i]), *(len(cells[i]) for cells in lines)) + 2 for i in kept)
-    return columns + max(map(len, notes))
+def _shown_name(row: Row) -> str:
+    name = " = ".join(_names(row))
+    return name if len(name) <= _NAME_WIDTH else f"{name[: _NAME_WIDTH - 2]}.."
+
+
+def _cell(row: Row, column: str) -> str:
+    text = str(getattr(row, column))
+    return text if column != "values" or len(text) <= _VALUES_WIDTH else ""  # whole or not at all
