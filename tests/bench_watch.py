@@ -87,7 +87,7 @@ def wait_for_verdict(watch: subprocess.Popen[bytes]) -> None:
     """Until the verdict's last line has come."""
     assert watch.stdout is not None
     text = b""
-    while b"hint  pytest --kata-hint" not in text:
+    while b"edit  " not in text:
         part = os.read(watch.stdout.fileno(), 65536)
         assert part, "the watch has ended"
         text += part

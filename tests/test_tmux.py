@@ -93,7 +93,7 @@ def test_a_session_from_the_first_save_to_quitting(project, terminal):
     terminal.do("resize-window", "-x", "80", "-y", "45")
 
     project.solve("alpha")
-    screen = terminal.wait_for("first/alpha passes.", "because two times one is two", keys)
+    screen = terminal.wait_for("first/alpha passes", "because two times one is two", keys)
     assert "beta" not in screen, "it runs on by itself"
     terminal.press("n")
     terminal.wait_for("first/beta", keys)

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dojo.kit.checks import check_tensor, explain, raises, shares_memory
     from dojo.kit.devices import OneDevicePerOp, forge_gpu_checkpoint, gpu_is_here, pretend_machine
+    from dojo.kit.note import tell
     from dojo.torch_internals import version_counter
 
 _HOMES = {
     **dict.fromkeys(("check_tensor", "explain", "raises", "shares_memory"), "dojo.kit.checks"),
     **dict.fromkeys(("OneDevicePerOp", "forge_gpu_checkpoint", "gpu_is_here", "pretend_machine"), "dojo.kit.devices"),
+    "tell": "dojo.kit.note",
     "version_counter": "dojo.torch_internals",
 }
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "pretend_machine",
     "raises",
     "shares_memory",
+    "tell",
     "version_counter",
 ]
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -76,7 +79,8 @@ def stale_gradients_found() -> Iterator[None]:
     def look(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         closure = len(args) > 1 or kwargs.get("closure")  # computes the gradients inside step()
         stale = not closure and any(grad.max().item() > 1e8 for grad in gradients(optimizer))
-        assert not stale, "the gradients of the last step were still there: zero_grad() for each batch"
+        if stale:
+            raise AssertionError("the gradients of the last step were still there: zero_grad() for each batch")
 
     torch.optim.SGD([torch.zeros(1)], lr=0.1)  # the first optimizer imports 900 modules; not during the training
     hooks = register_optimizer_step_pre_hook(look), register_optimizer_step_post_hook(mark)
@@ -106,41 +110,109 @@ def locked_test_split() -> Iterator[None]:
         yield
     finally:
         MNIST.__init__ = init
-    assert not opened, sentence
+    if opened:
+        raise AssertionError(sentence)
+
+
+def default_epochs(train: Callable[..., nn.Module]) -> int:
+    """The default of a training function's parameter `epochs`; 1 where it has none."""
+    parameter = inspect.signature(train).parameters.get("epochs")
+    return parameter.default if parameter is not None and isinstance(parameter.default, int) else 1
+
+
+@dataclass
+class Progress:
+    """How a training goes; `seconds` is how long it took, once it has ended."""
+
+    what: str
+    images: int  # that it may use; it may end before
+    seen: int = 0
+    steps: int = 0
+    loss: torch.Tensor | None = None
+    seconds: float = 0.0
+    started: float = field(default_factory=time.perf_counter)
+
+    def line(self) -> str:
+        """Where it is now."""
+        seconds = time.perf_counter() - self.started
+        if not self.seen:  # a net that is called in a way that we do not see
+            return f"  {self.what}: {seconds:.0f} s, {self.steps:,} optimizer steps"
+        speed = self.seen / seconds
+        loss = "" if self.loss is None else f", loss {self.loss.item():.3g}"
+        left = f", {max(self.images - self.seen, 0) / speed:.0f} s left" if seconds > 2 else ""
+        return f"  {self.what}: {self.seen:,} of {self.images:,} images, {speed:,.0f}/s{loss}{left}"
 
 
 @contextlib.contextmanager
-def progress(config: pytest.Config, what: str) -> Iterator[None]:
-    """Say every few seconds how long `what` has been going on, and how many steps optimizers have made in it.
+def progress(config: pytest.Config, what: str, images: int) -> Iterator[Progress]:
+    """Say every few seconds how far the training in here is, on the real terminal, also where pytest captures it.
 
-    On the real terminal, also where pytest captures what the test prints.
+    what: which training that is.  images: how many it may use, each epoch counted.
     """
+    now = Progress(what, images)
+    try:
+        with _followed(now), _told_every_few_seconds(config, now):
+            yield now
+    finally:
+        now.seconds = time.perf_counter() - now.started
+
+
+@contextlib.contextmanager
+def _followed(now: Progress) -> Iterator[None]:
+    """Count images, steps and losses without changing any."""
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
+    backward, last = torch.Tensor.backward, list[Any]([None])
+
+    def count_images(module: nn.Module, args: tuple[Any, ...]) -> None:
+        x = args[0] if args else None
+        if not isinstance(x, torch.Tensor) or x.shape[1:] != (1, 28, 28) or x is last[0]:
+            return
+        if module.training and torch.is_grad_enabled():
+            now.seen += len(x)
+            last[0] = x  # a net hands its input on to its first part
+
+    def count_steps(*_: object) -> None:
+        now.steps += 1
+
+    def note_loss(loss: torch.Tensor, *args: Any, **kwargs: Any) -> None:
+        backward(loss, *args, **kwargs)
+        now.loss = loss.detach() if loss.numel() == 1 else None
+
+    hooks = [
+        nn.modules.module.register_module_forward_pre_hook(count_images),
+        register_optimizer_step_post_hook(count_steps),
+    ]
+    try:
+        with mock.patch.object(torch.Tensor, "backward", note_loss):
+            yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextlib.contextmanager
+def _told_every_few_seconds(config: pytest.Config, now: Progress) -> Iterator[None]:
+    """On a terminal one line that changes, each second; elsewhere a line every five seconds."""
     terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
     if terminal is None or hasattr(config, "workerinput") or config.get_verbosity() < -1:
         yield
         return
-    steps, started, done = [0], time.perf_counter(), threading.Event()
-    before = "\r" if terminal.isatty else "\n"
+    done = threading.Event()
+    start = "\r\x1b[K" if terminal.isatty else "\n"
 
-    def count(*_: object) -> None:
-        steps[0] += 1
-
-    def say(start: str, end: str = "") -> None:
-        text = f"  {what}: {time.perf_counter() - started:.0f} s, {steps[0]:,} optimizer steps"
+    def say(text: str) -> None:
         with _uncaptured(config):
-            terminal.write(f"{start}{text}{end}", flush=True)
+            terminal.write(text, flush=True)
 
     def report() -> None:
         said = False
         while not done.wait(1.0 if terminal.isatty else 5.0):
-            say(before if said else "\n")
+            say((start if said else "\n") + now.line()[: terminal._tw.fullwidth - 1])
             said = True
         if said:
-            say(before, "\n")
+            say("\n")
 
-    hook = register_optimizer_step_post_hook(count)
     reporter = threading.Thread(target=report, daemon=True)
     reporter.start()
     try:
@@ -148,7 +220,6 @@ def progress(config: pytest.Config, what: str) -> Iterator[None]:
     finally:
         done.set()
         reporter.join()
-        hook.remove()
 
 
 def _uncaptured(config: pytest.Config) -> contextlib.AbstractContextManager[None]:

@@ -185,7 +185,7 @@ class Verdict:
         if session.all_done():
             return lines + self._all_done()
         following = session.first_unfinished()
-        if session.walks or following is None or not session.ran():
+        if session.walks or session.command is not None or following is None or not session.ran():
             return lines
         return lines + self._command("next", relative(session.trees.file_of(following)), "pytest ")
 
@@ -232,6 +232,8 @@ class Verdict:
     def _what_next(self, result: Result) -> list[Line]:
         name = "" if self.session.walks else f" {result.kata.slug}"
         edit = [Line(line.text, ("bold",)) for line in self._command("edit", self._edit_place(result))]
+        if self.session.command is not None:  # in the watch a key gives the hint
+            return edit
         return edit + self._command("hint", f"--kata-hint{name}", "pytest ")
 
     def _command(self, what: str, place: str, before: str = "") -> list[Line]:

@@ -267,11 +267,15 @@ class KataSession:
         """What must run before it is known whether a kata passes."""
         return [] if kata is None or self.memory.is_behind(kata) else [kata]
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)  # before the screen speaks of it
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
         self.mark.clear()
-        if self.config.option.collectonly:
-            return
+        if not self.config.option.collectonly:
+            self._take_stock(session)
+        return (yield)
+
+    def _take_stock(self, session: pytest.Session) -> None:
+        """What passes now, what is remembered, the exit code."""
         self._look_for_a_pass()
         self.memory.record(self.results.values())
         if self.scope and len(self.results) == len(self.katas) and self.all_done():

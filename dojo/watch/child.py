@@ -7,6 +7,7 @@ import faulthandler
 import gc
 import importlib
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Generator
@@ -47,6 +48,7 @@ class Verdict:
     imported: list[str]  # the libraries that the run had to import
 
 
+_KEYS_LENGTH = 70  # characters
 Fact = Busy | HardExit | Verdict
 # The first would write crashes to the screen. The others only warn, and collect garbage at the end for 0.1 s.
 WITHOUT = [f"-pno:{plugin}" for plugin in ("faulthandler", "unraisableexception", "threadexception")]
@@ -125,6 +127,11 @@ class Teller:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         self.tell(Busy(item.name, item.config.stash[TIMEOUTS].seconds_for(marked_seconds(item))))
+
+    def pytest_kata_page_height(self) -> int | None:
+        """Each run clears the screen, and the parent writes a line above and the keys below."""
+        size = shutil.get_terminal_size()
+        return max(8, size.lines - 4 - _KEYS_LENGTH // size.columns) if sys.stdout.isatty() else None
 
     @pytest.hookimpl(trylast=True)
     def pytest_kata_verdict(self, states: dict[str, str], current: str | None) -> None:

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from dojo.kata.files import Kata
-from dojo.kata.source import doc_sections
 from dojo.kata.trees import Trees
 from dojo.session.facts import SOLVED
-from dojo.text import folded, relative
+from dojo.text import relative
 from dojo.watch.child import Verdict
 from dojo.watch.files import changes_below, saved_kata
 from dojo.watch.runs import Run, end_all
@@ -63,7 +62,6 @@ class Watch:
         self.screen, self.options, self.memory_gb = screen, options, memory_gb
         self.current: Kata | None = None
         self.states: dict[str, str] = {}  # what the runs have told of each kata
-        self.praised: set[str] = set()
         self.imports: dict[str, list[str]] = {}  # the libraries that each kata's runs have had to import
         self.task = WALK
         self.began = 0.0
@@ -149,26 +147,15 @@ class Watch:
         self._get_ready()
 
     def _learn(self, verdict: Verdict) -> None:
-        """Keep what a run has told; congratulate."""
+        """Keep what a run has told."""
         self.states.update(verdict.states)
         if self.task is WALK and verdict.current is not None:
             self.current = Kata(self.trees.katas / f"{verdict.current}.py", self.trees.katas)
         if self.current is not None and self.task.gives_verdict:
             key = self.current.key
             self.imports[key] = self.imports.get(key, []) + verdict.imported
-            if self.states.get(key) not in SOLVED:
-                self.praised.discard(key)
-            elif self.task is not WALK:
-                self._congratulate(self.current)
-
-    def _congratulate(self, kata: Kata) -> None:
-        if kata.key not in self.praised:  # once is enough
-            self.praised.add(kata.key)
-            why = folded(doc_sections(self.trees.reference / f"{kata.key}.py")[1])
-            self.screen.say("")
-            self.screen.say(f"{kata.name} passes.")
-            self.screen.say(why)
-        self.screen.say("n leads to the next kata; it waits until you ask.")
+            if self.states.get(key) in SOLVED and self.task is not WALK:
+                self.screen.say("n leads to the next kata; it waits until you ask.")
 
     # ── runs ──
 

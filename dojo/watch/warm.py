@@ -44,7 +44,7 @@ def up() -> str:
     screen = io.StringIO()
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(screen), redirect_stderr(screen):
         root = Path(folder).resolve()
-        kata = root / "katas/01_warm/01_up.py"
+        kata = root / "katas/02_warm/01_up.py"
         kata.parent.mkdir(parents=True)
         kata.write_text(KATA)
         options = ["-p", "dojo.plugin", "-p", "no:faulthandler", "-p", "no:cacheprovider", "--import-mode=importlib"]

@@ -33,11 +33,12 @@ import torch
 from torch import nn
 
 from dojo import under_test
-from dojo.kit import check_tensor, explain
+from dojo.kit import check_tensor, explain, tell
 from dojo.kit.mnist import load, skip_unless_at_hand, training_data
 from dojo.kit.training import (
     batches_noted,
     clock_digits,
+    default_epochs,
     locked_test_split,
     progress,
     read_clock_digits,
@@ -239,17 +240,21 @@ def test_a_trained_net_reads_digits_that_it_never_saw(data, pytestconfig):
     images, labels = load(data, train=True)
     test_images, test_labels = load(data, train=False)
     epochs, goal = ({}, 0.98) if data == "mnist" else ({"epochs": 20}, 0.97)
-    name = "MNIST" if data == "mnist" else "the STAND-IN, which is not MNIST"
-    with locked_test_split(), progress(pytestconfig, f"training on {name}"):
-        some = min(2000, len(labels))
-        model = _trained(images[:some].clone(), labels[:some][torch.randperm(some)])
+    used = epochs.get("epochs", default_epochs(train))
+    name, some = "MNIST" if data == "mnist" else "the STAND-IN, not MNIST", min(2000, len(labels))
+    with locked_test_split():
+        with progress(pytestconfig, "1 of 2, random labels", some):
+            model = _trained(images[:some].clone(), labels[:some][torch.randperm(some)])
         share = (_answers(model, test_images) == test_labels).double().mean().item()
         assert share < 0.3, (
             f"trained on random labels, your net still reads {share:.0%} of the test images: it knows digits from "
             "elsewhere, but train() may learn only from the images and labels that it is given"
         )
-        model = _trained(images.clone(), labels.clone(), **epochs)
+        with progress(pytestconfig, f"2 of 2, {name}", used * len(labels)) as training:
+            model = _trained(images.clone(), labels.clone(), **epochs)
         share = (_answers(model, test_images) == test_labels).double().mean().item()
     assert share > goal, f"your net reads {share:.2%} of the test images right; more than {goal:.0%} is asked"
     said = accuracy(model, test_images, test_labels)
     assert abs(said - share) < 0.001, f"accuracy() says {said:.2%} of the test images, but counted here are {share:.2%}"
+    reference = "; the reference: 98.5 % in 0.8 s on one CPU core" if data == "mnist" else ""
+    tell(f"{share:.2%} of the {len(test_labels):,}, trained in {training.seconds:.1f} s{reference}")
