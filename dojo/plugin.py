@@ -13,4 +13,8 @@ os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 
 # From the bottom up. Each declares its own options and hooks in its plugin.py; the upper ones may be missing.
 _ROOMS = ("session", "screen", "commands", "workspace", "watch")
-pytest_plugins = [f"dojo.{room}.plugin" for room in _ROOMS if (Path(__file__).parent / room / "plugin.py").is_file()]
+_HERE = Path(__file__).parent
+pytest_plugins = [
+    "dojo.installation",
+    *(f"dojo.{room}.plugin" for room in _ROOMS if (_HERE / room / "plugin.py").is_file()),
+]

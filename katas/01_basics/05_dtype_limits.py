@@ -77,6 +77,9 @@ def test_every_dtype_has_a_most_negative_number(dtype, want):
 @pytest.mark.parametrize(
     ("dtype", "want"), [(torch.float16, 2048), (torch.bfloat16, 256), (torch.float32, 16777216)], ids=str
 )
+@pytest.mark.timeout(
+    5, says="Counting one by one takes minutes: torch.finfo(dtype) tells the distance between two numbers"
+)
 def test_whole_numbers_have_a_first_gap(dtype, want):
     """2 / eps: eps is the distance from 1 to the next number, so from 2 / eps on that distance is 2."""
     with explain(f"{dtype} is a floating dtype: torch.finfo knows it, torch.iinfo is for integers"):
