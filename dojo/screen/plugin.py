@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from _pytest._code.code import ExceptionRepr
 
+from dojo.isolation.calls import Forbidden
 from dojo.kata.trees import TREES
 from dojo.screen.lines import Line, Page, write
 from dojo.screen.verdict import Verdict
@@ -50,6 +51,8 @@ def pytest_runtest_makereport(
     error = call.excinfo.value if call.excinfo else None
     if fact is None or fact.kind != "failed" or fact.unusable or error is None or item.config.option.kata_no_xray:
         return report
+    if isinstance(error, Forbidden):
+        return report  # it is about no tensor
     from dojo.screen.xray import xray
 
     width, beginners = shutil.get_terminal_size().columns - 4, fact.kata < _MEMORY_CHAPTER

@@ -106,7 +106,8 @@ class Verdict:
         shown = _causes_once([fact for facts in tests.values() for fact in facts if fact.kind in ("failed", "todo")])
         first = next((fact for fact in shown if fact.kind == "failed"), None)
         printed = next((fact for fact in [first, *shown] if fact is not None and fact.printed), None)
-        for name, facts in tests.items():
+        by_failure = sorted(tests.items(), key=lambda pair: not any(fact.kind == "failed" for fact in pair[1]))
+        for name, facts in by_failure:
             here = [fact for fact in facts if fact in shown]
             untouched = several and all(fact.kind == "todo" and fact.stub == name for fact in here)
             if several and here:
@@ -127,7 +128,7 @@ class Verdict:
         lines += page.lines(said[0], indent="    ")
         if whole:
             details = [page.wrapped(text, "    ", most=99) for text in said[1:]]
-            kept = [rows for rows in details if len(rows) <= 3][:6]  # a matrix is shown whole or not at all
+            kept = [rows for rows in details if len(rows) <= (3 if "[[" in rows[0] else 6)][:6]  # whole, or not at all
             lines += [Line(row) for rows in kept for row in rows]
             lines += [Line("    ... (-v shows all of it)")] if len(kept) < len(details) else []
             lines += page.lines(f"at {fact.at}: {fact.source}", indent="    ") if fact.at else []
