@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from dojo.authoring.runs import GREEN, Runs, Variant, run_variants, solved_by, tests_of
+from dojo.authoring.runs import Runs, Variant, run_variants, solved_by, tests_of
 from dojo.kata import seam
 from dojo.kata.files import Kata
 from dojo.torch_internals import storage_key
@@ -165,17 +165,17 @@ def _spoilt(f: Function, mutant: Mutant) -> Function:
 
 def attack(kata: Kata, reference_root: Path) -> list[Mutant]:
     """Run a kata's tests against every mutant of its reference's functions; classes and slow tests aside."""
-    runs = Runs(kata, reference_root / f"{kata.key}.py")
+    runs = Runs(kata, reference_root)
     functions = solved_by(runs.reference, vars(seam.import_solution(runs.reference)))
     mutants = [Mutant(name, way) for name, f in functions.items() if not isinstance(f, type) for way in WAYS]
     variants = []
     for i, mutant in enumerate(mutants):
         spoilt = {mutant.function: _spoilt(functions[mutant.function], mutant)}
         variants.append(Variant(f"mutant-{i}", (spoilt, functions), tests_of(kata, spoilt), slow=False))
-    run_variants(runs, variants, reference_root)
+    run_variants(runs, variants)
     for i, mutant in enumerate(mutants):
         outcomes = runs.outcomes.get(f"mutant-{i}", {})
-        mutant.failed = {test for test, outcome in outcomes.items() if outcome.kind not in GREEN}
+        mutant.failed = {test for test, outcome in outcomes.items() if outcome.fails}
     return mutants
 
 
