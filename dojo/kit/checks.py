@@ -5,9 +5,11 @@ Every helper hides its own frames (`__tracebackhide__`), so that a failure point
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -90,16 +92,15 @@ def _difference(
         ("shape", tuple(got.shape), tuple(want.shape)),
         ("dtype", got.dtype, want.dtype),
         ("device", got.device, want.device),
+        ("requires_grad", got.requires_grad, requires_grad),
+        ("strides", got.stride() if strides is not None and got.layout == torch.strided else strides, strides),
+        ("layout", got.layout, want.layout),
     ):
-        if is_ != should:
-            return f"{aspect}: expected {should}, got {is_}"
-    if requires_grad is not None and got.requires_grad != requires_grad:
-        graph = f", grad_fn={type(got.grad_fn).__name__}" if got.grad_fn is not None else ""
-        return f"requires_grad: expected {requires_grad}, got {got.requires_grad}{graph}"
-    if strides is not None and got.stride() != strides:
-        return f"strides: expected {strides}, got {got.stride()}"
-    if got.layout != want.layout:
-        return f"layout: expected {want.layout}, got {got.layout}"
+        if should is not None and is_ != should:
+            node = got.grad_fn if aspect == "requires_grad" else None
+            return f"{aspect}: expected {should}, got {is_}" + (
+                "" if node is None else f", grad_fn={type(node).__name__}"
+            )
     if got.device.type == "meta":
         return ""
     return _value_difference(got.detach(), want.detach(), rtol, atol)
@@ -123,7 +124,8 @@ def _value_difference(got: torch.Tensor, want: torch.Tensor, rtol: float, atol: 
     return "\n".join(lines)
 
 
-class explain:
+@dataclass
+class explain(contextlib.AbstractContextManager):  # not @contextmanager, whose frames would be on the screen
     """Turn an error from the learner's code into an assertion that begins with the sentence `mistake`.
 
     where: a regex to be found in "Class: message" of the error, and the sentence to say then instead; the first that
@@ -133,12 +135,8 @@ class explain:
     A stub's NotImplementedError stays what it is, and so does an assertion that already says what is wrong.
     """
 
-    def __init__(self, mistake: str, where: Mapping[str, str] | None = None) -> None:
-        self.mistake = mistake
-        self.where = where or {}
-
-    def __enter__(self) -> None:
-        return None
+    mistake: str
+    where: Mapping[str, str] = field(default_factory=dict)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -146,39 +144,35 @@ class explain:
         __tracebackhide__ = True
         if isinstance(error, Exception) and not isinstance(error, AssertionError) and not is_stub_error(error):
             native = f"{type(error).__name__}: {safe_str(error)}"
-            mistake = next(
-                (said for sign, said in self.where.items() if re.search(sign, native, re.DOTALL)), self.mistake
-            )
+            fitting = (said for sign, said in self.where.items() if re.search(sign, native, re.DOTALL))
+            mistake = next(fitting, self.mistake)
             raise AssertionError(f"{mistake}\n{type(error).__name__}: {first_lines(error)}") from error
 
 
-class raises:
+@dataclass
+class raises(contextlib.AbstractContextManager):
     """The block must raise `expected`, with a message in which the regex `match` is found; else `mistake` is said.
 
     Unlike pytest.raises, the error of an unwritten stub never counts, although NotImplementedError is a RuntimeError.
     """
 
-    def __init__(
-        self, expected: type[Exception] | tuple[type[Exception], ...], mistake: str, *, match: str | None = None
-    ) -> None:
-        self.classes = expected if isinstance(expected, tuple) else (expected,)
-        self.mistake = mistake
-        self.match = match
-
-    def __enter__(self) -> None:
-        return None
+    expected: type[Exception] | tuple[type[Exception], ...]
+    mistake: str
+    _: KW_ONLY
+    match: str | None = None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         __tracebackhide__ = True
-        names = " or ".join(cls.__name__ for cls in self.classes)
+        classes = self.expected if isinstance(self.expected, tuple) else (self.expected,)
+        names = " or ".join(cls.__name__ for cls in classes)
         if error is None:
             raise AssertionError(f"{self.mistake}\nexpected {names}, but nothing was raised")
         if not isinstance(error, Exception) or is_stub_error(error):
             return False
         came = f"{type(error).__name__}: {first_lines(error)}"
-        if not isinstance(error, self.classes):
+        if not isinstance(error, self.expected):
             raise AssertionError(f"{self.mistake}\nexpected {names}, got {came}") from error
         if self.match is not None and not re.search(self.match, safe_str(error)):
             raise AssertionError(f"{self.mistake}\nits message has no {self.match!r}: {came}") from error
