@@ -45,8 +45,7 @@ def _shares_memory(a: torch.Tensor | np.ndarray, b: torch.Tensor | np.ndarray) -
 
 def _address_range(x: torch.Tensor | np.ndarray) -> tuple[int, int]:
     if isinstance(x, np.ndarray):
-        low, high = np.lib.array_utils.byte_bounds(x)
-        return low, high
+        return np.lib.array_utils.byte_bounds(x)
     storage = x.untyped_storage()
     return storage.data_ptr(), storage.data_ptr() + storage.nbytes()
 
@@ -98,9 +97,8 @@ def _difference(
     ):
         if should is not None and is_ != should:
             node = got.grad_fn if aspect == "requires_grad" else None
-            return f"{aspect}: expected {should}, got {is_}" + (
-                "" if node is None else f", grad_fn={type(node).__name__}"
-            )
+            graph = "" if node is None else f", grad_fn={type(node).__name__}"
+            return f"{aspect}: expected {should}, got {is_}{graph}"
     if got.device.type == "meta":
         return ""
     return _value_difference(got.detach(), want.detach(), rtol, atol)

@@ -58,20 +58,14 @@ class Workspace:
         """Copy a kata if it is not there yet; returns what came: "new", "mine" (the learner's own work), or ""."""
         target = self.folder / f"{kata.key}.py"
         with in_sentences():
-            if target.exists():
-                return self._bring_work_along(kata, target)
-            source = self._of_another_number(kata) or kata.path
-            text = source.read_bytes()
-            if not create(target, text):
-                return ""
-        return "new" if is_untouched_text(text) else "mine"
-
-    def _bring_work_along(self, kata: Kata, target: Path) -> str:
-        """Somebody who has a folder wrote into katas/ itself."""
-        if not target.is_file() or is_untouched(kata.path) or not is_untouched(target):
-            return ""
-        put(target, kata.path.read_bytes())
-        return "mine"
+            if not target.exists():
+                text = (self._of_another_number(kata) or kata.path).read_bytes()
+                if create(target, text):
+                    return "new" if is_untouched_text(text) else "mine"
+            elif target.is_file() and is_untouched(target) and not is_untouched(kata.path):
+                put(target, kata.path.read_bytes())  # somebody who has a folder wrote into katas/ itself
+                return "mine"
+        return ""
 
     def _of_another_number(self, kata: Kata) -> Path | None:
         """The learner's version of a kata that has got another number or chapter since. It stays where it is, too."""
