@@ -174,8 +174,7 @@ def attack(kata: Kata, reference_root: Path) -> list[Mutant]:
         variants.append(Variant(f"mutant-{i}", (spoilt, functions), tests_of(kata, spoilt), slow=False))
     run_variants(runs, variants)
     for i, mutant in enumerate(mutants):
-        outcomes = runs.outcomes.get(f"mutant-{i}", {})
-        mutant.failed = {test for test, outcome in outcomes.items() if outcome.fails}
+        mutant.failed = runs.failing(f"mutant-{i}")
     return mutants
 
 

@@ -53,7 +53,7 @@ def mistakes_die_in_their_test(runs: Runs) -> list[str]:
         elif mistake.caught_by not in test_names(runs.kata.path):
             complaints.append(f"{who} names {mistake.caught_by}, which does not exist")
         elif not any(o.fails for o in of_its_test):
-            others = ", ".join(sorted(runs.failing(i))) or "nothing: IT SURVIVES"
+            others = ", ".join(sorted(runs.failing(f"mistake-{i}"))) or "nothing: IT SURVIVES"
             complaints.append(f"{who} is not caught by {mistake.caught_by} (caught by {others})")
         elif not said:
             came = " / ".join(f"{o.error}: {o.message[:300]}" for o in of_its_test if o.fails)
@@ -90,7 +90,7 @@ def wrong_answers_written_otherwise_die(runs: Runs) -> list[str]:
 
 def every_test_earns_its_place(runs: Runs) -> list[str]:
     """6. Every test catches a known mistake that no other test catches, or the reference's KEEP says why it stays."""
-    catches = [runs.failing(i) for i in range(len(runs.mistakes))]
+    catches = [runs.failing(f"mistake-{i}") for i in range(len(runs.mistakes))]
     alone = {test for failing in catches if len(failing) == 1 for test in failing}
     skipped = {function_of(t) for t, o in runs.outcomes.get("reference", {}).items() if o.kind == "skipped"}
     tests, keep = set(test_names(runs.kata.path)), set(runs.keep)

@@ -85,10 +85,9 @@ class Runs:
     def reference(self) -> Path:
         return self.reference_root / f"{self.kata.key}.py"
 
-    def failing(self, mistake: int) -> set[str]:
-        """The test functions that the mistake of that number fails."""
-        outcomes = self.outcomes.get(f"mistake-{mistake}", {})
-        return {function_of(test) for test, o in outcomes.items() if o.fails}
+    def failing(self, variant: str) -> set[str]:
+        """The test functions that a variant fails."""
+        return {function_of(test) for test, o in self.outcomes.get(variant, {}).items() if o.fails}
 
 
 def function_of(test_id: str) -> str:

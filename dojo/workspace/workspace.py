@@ -103,8 +103,9 @@ def project_at(path: Path) -> Path:
 def start(project: Path, asked: Path | None) -> list[str]:
     """Fill the learner's folder with what it does not have yet; returns what to say."""
     before, katas = recorded(project), find_katas(project / "katas")
-    known = before.folder if before is not None and before.folder.is_dir() else project / DEFAULT
-    own = Workspace(asked or known.resolve(), project)
+    if before is not None and not before.folder.is_dir():
+        before = None
+    own = Workspace(asked or (before.folder if before else (project / DEFAULT).resolve()), project)
     _refuse(own, katas)
     rows, came = [], {"new": list[str](), "mine": list[str](), "": list[str]()}
     for kata in katas:
@@ -131,7 +132,7 @@ def start(project: Path, asked: Path | None) -> list[str]:
         rows.append(f"{here} has all katas: nothing is new, and what you wrote stays as it is")
     if came["mine"]:
         rows.append(f"what you have written came along: {', '.join(came['mine'])}")
-    if before is not None and before.folder != own.folder and before.folder.is_dir():
+    if before is not None and before.folder != own.folder:
         rows.append(f"{relative(before.folder)}/, which was used until now, is left as it is")
     return rows
 
