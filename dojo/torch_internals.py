@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -31,14 +32,12 @@ def storage_key(x: torch.Tensor) -> int:
 
 def no_torch_function() -> contextlib.AbstractContextManager[Any]:
     """Inside it a tensor subclass's `__torch_function__`, which may raise, is not called."""
-    guard = getattr(torch._C, "DisableTorchFunctionSubclass", None)
-    return guard() if guard is not None else contextlib.nullcontext()
+    return getattr(torch._C, "DisableTorchFunctionSubclass", contextlib.nullcontext)()
 
 
 def address_without_touching(x: torch.Tensor) -> int:
     """Where the first element lies. `data_ptr()` would turn a lazy copy-on-write clone into a real copy."""
-    peek = getattr(torch._C, "_data_address", None)
-    return int(peek(x)) if peek is not None else x.data_ptr()
+    return int(getattr(torch._C, "_data_address", torch.Tensor.data_ptr)(x))
 
 
 def is_freed(x: torch.Tensor) -> bool:
@@ -49,8 +48,7 @@ def is_freed(x: torch.Tensor) -> bool:
 
 def is_wrapped(x: torch.Tensor) -> bool:
     """Is this a stand-in of torch.func (vmap, grad), whose values are not to be read?"""
-    check = getattr(torch._C._functorch, "is_functorch_wrapped_tensor", None)
-    return bool(check(x)) if check is not None else False
+    return bool(getattr(torch._C._functorch, "is_functorch_wrapped_tensor", lambda x: False)(x))
 
 
 # ── global state that the guard reads and puts back ──
@@ -77,27 +75,17 @@ def pop_modes_to(depth: int) -> None:
 def default_device() -> torch.device | None:
     """The device of torch.set_default_device, None while it was never set. torch.get_default_device also sees
     `with torch.device(...)` blocks, which are a matter of mode_depth()."""
-    context = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None) if _has_device_context() else None
+    context = getattr(getattr(torch, "_GLOBAL_DEVICE_CONTEXT", None), "device_context", None)
     return None if context is None else context.device
-
-
-def _has_device_context() -> bool:
-    return hasattr(torch, "_GLOBAL_DEVICE_CONTEXT")
 
 
 def print_options() -> dict[str, Any]:
     """The settings of torch.set_printoptions."""
-    from torch import _tensor_str
-
-    options = getattr(_tensor_str, "PRINT_OPTS", None)
-    return dict(vars(options)) if options is not None else {}
+    return dict(vars(getattr(torch._tensor_str, "PRINT_OPTS", SimpleNamespace())))
 
 
 def set_print_options(options: dict[str, Any]) -> None:
-    from torch import _tensor_str
-
-    for name, value in options.items():
-        setattr(_tensor_str.PRINT_OPTS, name, value)
+    torch.set_printoptions(**options)
 
 
 def set_cudnn_benchmark(on: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -21,7 +23,7 @@ WANT = torch.tensor([[1.0, 2.0, 3.0]])
 @pytest.mark.parametrize(
     ("got", "says"),
     [
-        (None, "expected a tensor, got NoneType (is a return missing?)"),
+        ([1.0], "expected a tensor, got list"),
         ([[1.0, 2.0, 3.0]], "expected a tensor, got list"),
         (np.ones((1, 3)), "expected a tensor, got ndarray"),
         (torch.ones(3, dtype=torch.int64), "shape: expected (1, 3), got (3,)"),
@@ -40,6 +42,29 @@ def test_the_most_telling_difference_comes_first(got, says):
     message = complaint(got, WANT, "the sentence")
     assert message.startswith("the sentence\n")
     assert says in message
+
+
+def test_a_missing_return_is_said_first_whatever_was_asked():
+    with pytest.raises(
+        AssertionError, match=r"^got None where a tensor was expected: is a `return` missing\?\nthe sen"
+    ):
+        check_tensor(None, torch.ones(2), "the sentence")
+
+
+@pytest.mark.parametrize(
+    ("want", "got", "says"),
+    [
+        (1 / 3, 2 / 3, "expected 0.333333, got 0.666667"),
+        (1.0, 1.0 + 1e-12, "expected 1.0, got 1.000000000001"),
+        (2.0, 3.0, "expected 2.0, got 3.0"),
+        (1e300, float("inf"), "expected 1e+300, got inf"),
+    ],
+)
+def test_numbers_have_six_digits_unless_the_difference_needs_more(want, got, says):
+    with pytest.raises(AssertionError, match=re.escape(says)):
+        check_tensor(torch.tensor([got], dtype=torch.float64), torch.tensor([want], dtype=torch.float64))
+    with pytest.raises(AssertionError, match=re.escape(says)):
+        check_tensor(torch.full((99,), got, dtype=torch.float64), torch.full((99,), want, dtype=torch.float64))
 
 
 def test_equal_tensors_pass():

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from dojo.authoring.runs import GREEN, Runs, Variant, run_variants, solved_by, tests_of
+from dojo.authoring.runs import Runs, Variant, run_variants, solved_by, tests_of
 from dojo.kata import seam
 from dojo.kata.files import Kata
 from dojo.torch_internals import storage_key
@@ -36,35 +36,26 @@ class Mutant:
     way: str
     changed: int = 0
     failed: set[str] = field(default_factory=set)
+    answers: dict[str, Any] = field(default_factory=dict)  # those that are given again
 
     @property
     def survives(self) -> bool:
         return self.changed > 0 and not self.failed
 
 
-def _narrow(x: Tensor) -> Tensor:
-    """As if computed in a narrower dtype, and brought back."""
-    return x.to(_NARROWER[x.dtype]).to(x.dtype) if x.dtype in _NARROWER and _is_plain(x) else x
-
-
 def _is_plain(x: Any) -> bool:
     return isinstance(x, Tensor) and x.layout == torch.strided and x.device.type != "meta"
+
+
+def _narrow(x: Any) -> Any:
+    """As if computed in a narrower dtype, and brought back."""
+    return x.to(_NARROWER[x.dtype]).to(x.dtype) if _is_plain(x) and x.dtype in _NARROWER else x
 
 
 def _write_into(x: Any) -> None:
     if _is_plain(x) and x.dtype != torch.bool:
         with torch.no_grad():
             x.add_(1)
-
-
-def _freeze(x: Any) -> None:
-    if isinstance(x, nn.Module):
-        x.requires_grad_(False)
-
-
-def _leave_in_eval(x: Any) -> None:
-    if isinstance(x, nn.Module):
-        x.eval()
 
 
 # What becomes of each tensor of the result.
@@ -84,25 +75,24 @@ RESULTS: dict[str, Callable[[Tensor], Any]] = {
     "a number where a 0-d tensor was": lambda x: x.item() if x.dim() == 0 and x.device.type != "meta" else x,
 }
 # What is done to each argument, after the call.
-ARGUMENTS: dict[str, Callable[[Any], None]] = {
+ARGUMENTS: dict[str, Callable[[Any], object]] = {
     "the arguments written into": _write_into,
-    "the model left in eval mode": _leave_in_eval,
-    "the model frozen": _freeze,
+    "the model left in eval mode": lambda x: x.eval() if isinstance(x, nn.Module) else None,
+    "the model frozen": lambda x: x.requires_grad_(False) if isinstance(x, nn.Module) else None,
 }
 
 
-def _state(leaves: list[Any]) -> list[Any]:
-    """All that a test could compare of these values."""
-    found: list[Any] = []
-    for x in leaves:
-        if isinstance(x, nn.Module):
-            found.append((x.training, [p.requires_grad for p in x.parameters()]))
-        elif isinstance(x, Tensor):
-            values = x.detach().clone() if _is_plain(x) else None
-            found.append((x.dtype, x.requires_grad, x.stride() if _is_plain(x) else None, values))
-        else:
-            found.append(type(x))
-    return found
+def _state(x: Any) -> Any:
+    """All that a test could compare of a value."""
+    if isinstance(x, nn.Module):
+        return x.training, [p.requires_grad for p in x.parameters()]
+    if _is_plain(x):
+        return x.dtype, x.requires_grad, x.stride(), x.detach().clone()
+    return (x.dtype, x.requires_grad) if isinstance(x, Tensor) else type(x)
+
+
+def _states(tree: Any) -> list[Any]:
+    return [_state(x) for x in tree_leaves(tree)]
 
 
 def _differ(a: Any, b: Any) -> bool:
@@ -113,73 +103,54 @@ def _differ(a: Any, b: Any) -> bool:
     return bool(a != b)
 
 
-def _shares(result: list[Any], arguments: list[Any]) -> bool:
-    keys = {storage_key(x) for x in arguments if _is_plain(x)}
-    return any(_is_plain(x) and storage_key(x) in keys for x in result)
+def _shares(result: Any, given: Any) -> bool:
+    keys = {storage_key(x) for x in tree_leaves(given) if _is_plain(x)}
+    return any(_is_plain(x) and storage_key(x) in keys for x in tree_leaves(result))
 
 
-def _spoil_result(f: Callable[..., Any], mutant: Mutant, change: Callable[[Tensor], Any]) -> Callable[..., Any]:
-    @functools.wraps(f)
-    def spoilt(*args: Any, **kwargs: Any) -> Any:
-        arguments, result = tree_leaves((args, kwargs)), f(*args, **kwargs)
-        other = tree_map(lambda x: change(x) if isinstance(x, Tensor) else x, result)
-        before, after = tree_leaves(result), tree_leaves(other)
-        unshared = _shares(before, arguments) and not _shares(after, arguments)
-        mutant.changed += unshared or _differ(_state(before), _state(after))
-        return other
+# ── ways to spoil: each gets the function, its arguments (a tuple and a dict), and the mutant to note changes in ──
 
-    return spoilt
+Function = Callable[..., Any]
+Given = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-def _spoil_arguments(f: Callable[..., Any], mutant: Mutant, act: Callable[[Any], None]) -> Callable[..., Any]:
-    @functools.wraps(f)
-    def spoilt(*args: Any, **kwargs: Any) -> Any:
-        result, arguments = f(*args, **kwargs), tree_leaves((args, kwargs))
-        before = _state(arguments)
-        for x in arguments:
-            act(x)
-        mutant.changed += _differ(before, _state(arguments))
-        return result
-
-    return spoilt
+def _spoil_result(f: Function, given: Given, mutant: Mutant, change: Callable[[Tensor], Any]) -> Any:
+    result = f(*given[0], **given[1])
+    other = tree_map(lambda x: change(x) if isinstance(x, Tensor) else x, result)
+    unshared = _shares(result, given) and not _shares(other, given)
+    mutant.changed += unshared or _differ(_states(result), _states(other))
+    return other
 
 
-def _narrow_inputs(f: Callable[..., Any], mutant: Mutant) -> Callable[..., Any]:
-    @functools.wraps(f)
-    def spoilt(*args: Any, **kwargs: Any) -> Any:
-        given = tree_map(lambda x: _narrow(x) if _is_plain(x) and not x.requires_grad else x, (args, kwargs))
-        mutant.changed += _differ(_state(tree_leaves((args, kwargs))), _state(tree_leaves(given)))
-        return f(*given[0], **given[1])
-
-    return spoilt
+def _spoil_arguments(f: Function, given: Given, mutant: Mutant, act: Callable[[Any], object]) -> Any:
+    result, before = f(*given[0], **given[1]), _states(given)
+    for x in tree_leaves(given):
+        act(x)
+    mutant.changed += _differ(before, _states(given))
+    return result
 
 
-def _move_the_rng(f: Callable[..., Any], mutant: Mutant) -> Callable[..., Any]:
-    @functools.wraps(f)
-    def spoilt(*args: Any, **kwargs: Any) -> Any:
-        mutant.changed += 1
-        torch.rand(1)
-        return f(*args, **kwargs)
-
-    return spoilt
+def _narrow_inputs(f: Function, given: Given, mutant: Mutant) -> Any:
+    args, kwargs = tree_map(lambda x: x if isinstance(x, Tensor) and x.requires_grad else _narrow(x), given)
+    mutant.changed += _differ(_states(given), _states((args, kwargs)))
+    return f(*args, **kwargs)
 
 
-def _remember_by_shape(f: Callable[..., Any], mutant: Mutant) -> Callable[..., Any]:
-    answers: dict[str, Any] = {}
-
-    @functools.wraps(f)
-    def spoilt(*args: Any, **kwargs: Any) -> Any:
-        leaves = tree_leaves((args, kwargs))
-        key = str([tuple(x.shape) if isinstance(x, Tensor) else repr(x) for x in leaves])
-        mutant.changed += key in answers
-        if key not in answers:
-            answers[key] = f(*args, **kwargs)
-        return answers[key]
-
-    return spoilt
+def _move_the_rng(f: Function, given: Given, mutant: Mutant) -> Any:
+    mutant.changed += 1
+    torch.rand(1)
+    return f(*given[0], **given[1])
 
 
-WAYS: dict[str, Callable[[Callable[..., Any], Mutant], Callable[..., Any]]] = {
+def _remember_by_shape(f: Function, given: Given, mutant: Mutant) -> Any:
+    key = str([tuple(x.shape) if isinstance(x, Tensor) else repr(x) for x in tree_leaves(given)])
+    mutant.changed += key in mutant.answers
+    if key not in mutant.answers:
+        mutant.answers[key] = f(*given[0], **given[1])
+    return mutant.answers[key]
+
+
+WAYS: dict[str, Callable[[Function, Given, Mutant], Any]] = {
     **{way: functools.partial(_spoil_result, change=change) for way, change in RESULTS.items()},
     **{way: functools.partial(_spoil_arguments, act=act) for way, act in ARGUMENTS.items()},
     "the inputs narrowed": _narrow_inputs,
@@ -188,19 +159,22 @@ WAYS: dict[str, Callable[[Callable[..., Any], Mutant], Callable[..., Any]]] = {
 }
 
 
+def _spoilt(f: Function, mutant: Mutant) -> Function:
+    return functools.wraps(f)(lambda *args, **kwargs: WAYS[mutant.way](f, (args, kwargs), mutant))
+
+
 def attack(kata: Kata, reference_root: Path) -> list[Mutant]:
     """Run a kata's tests against every mutant of its reference's functions; classes and slow tests aside."""
-    runs = Runs(kata, reference_root / f"{kata.key}.py")
+    runs = Runs(kata, reference_root)
     functions = solved_by(runs.reference, vars(seam.import_solution(runs.reference)))
     mutants = [Mutant(name, way) for name, f in functions.items() if not isinstance(f, type) for way in WAYS]
     variants = []
     for i, mutant in enumerate(mutants):
-        spoilt = {mutant.function: WAYS[mutant.way](functions[mutant.function], mutant)}
+        spoilt = {mutant.function: _spoilt(functions[mutant.function], mutant)}
         variants.append(Variant(f"mutant-{i}", (spoilt, functions), tests_of(kata, spoilt), slow=False))
-    run_variants(runs, variants, reference_root)
+    run_variants(runs, variants)
     for i, mutant in enumerate(mutants):
-        outcomes = runs.outcomes.get(f"mutant-{i}", {})
-        mutant.failed = {test for test, outcome in outcomes.items() if outcome.kind not in GREEN}
+        mutant.failed = runs.failing(f"mutant-{i}")
     return mutants
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dojo.authoring import text_rules
-from dojo.authoring.runs import GREEN, Outcome, Runs, function_of
+from dojo.authoring.runs import Outcome, Runs, function_of
 from dojo.kata.source import definitions, parse, stubs_in_tests, test_names
 from dojo.text import folded
 
@@ -16,7 +16,7 @@ def stubs_fail_every_test(runs: Runs) -> list[str]:
     """1. An untouched kata fails every test, by the stub's error or an assertion."""
     outcomes = runs.outcomes.get("stubs", {})
     complaints = [
-        f"{test} {'passes' if o.kind in GREEN else f'dies of {o.error}: {o.message}'} on the untouched stubs: "
+        f"{test} {f'dies of {o.error}: {o.message}' if o.fails else 'passes'} on the untouched stubs: "
         "it must fail there, by the stub's NotImplementedError or an assertion"
         for test, o in outcomes.items()
         if o.kind not in ("todo", "assertion") and o.missing != "gpu"
@@ -52,11 +52,11 @@ def mistakes_die_in_their_test(runs: Runs) -> list[str]:
             complaints.append(f"{who} replaces {', '.join(unknown)}, which the kata does not declare")
         elif mistake.caught_by not in test_names(runs.kata.path):
             complaints.append(f"{who} names {mistake.caught_by}, which does not exist")
-        elif not any(map(_fails, of_its_test)):
-            others = ", ".join(sorted(runs.failing(i))) or "nothing: IT SURVIVES"
+        elif not any(o.fails for o in of_its_test):
+            others = ", ".join(sorted(runs.failing(f"mistake-{i}"))) or "nothing: IT SURVIVES"
             complaints.append(f"{who} is not caught by {mistake.caught_by} (caught by {others})")
         elif not said:
-            came = " / ".join(f"{o.error}: {o.message[:300]}" for o in of_its_test if _fails(o))
+            came = " / ".join(f"{o.error}: {o.message[:300]}" for o in of_its_test if o.fails)
             complaints.append(f"{who} dies in {mistake.caught_by}, but its sentence is not on the screen: {came}")
     return complaints
 
@@ -90,7 +90,7 @@ def wrong_answers_written_otherwise_die(runs: Runs) -> list[str]:
 
 def every_test_earns_its_place(runs: Runs) -> list[str]:
     """6. Every test catches a known mistake that no other test catches, or the reference's KEEP says why it stays."""
-    catches = [runs.failing(i) for i in range(len(runs.mistakes))]
+    catches = [runs.failing(f"mistake-{i}") for i in range(len(runs.mistakes))]
     alone = {test for failing in catches if len(failing) == 1 for test in failing}
     skipped = {function_of(t) for t, o in runs.outcomes.get("reference", {}).items() if o.kind == "skipped"}
     tests, keep = set(test_names(runs.kata.path)), set(runs.keep)
@@ -119,12 +119,8 @@ def stays_in_its_time_budget(runs: Runs) -> list[str]:
     return [f"the reference takes {spent:.1f} s of CPU, {CPU_BUDGET} s are allowed; the slowest is {slowest}"]
 
 
-def _fails(outcome: Outcome) -> bool:
-    return outcome.kind not in GREEN
-
-
 def _failures(outcomes: dict[str, Outcome], what: str) -> list[str]:
-    return [f"{test} {what}: {o.error}: {o.message[:400]}" for test, o in outcomes.items() if _fails(o)]
+    return [f"{test} {what}: {o.error}: {o.message[:400]}" for test, o in outcomes.items() if o.fails]
 
 
 CHECKS: dict[str, Callable[[Runs], list[str]]] = {

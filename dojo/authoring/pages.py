@@ -94,9 +94,14 @@ def _cell(text: str) -> str:
     return folded(text).replace("|", "\\|")
 
 
+def stale_pages(root: Path) -> dict[Path, str]:
+    """The made pages that are out of step with the katas, with the text that they should have."""
+    return {p: t for p, t in pages(root).items() if not p.is_file() or p.read_text(encoding="utf-8") != t}
+
+
 def write_pages(root: Path) -> list[Path]:
     """Bring the made pages up to date; returns those that were not."""
-    stale = {p: t for p, t in pages(root).items() if not p.is_file() or p.read_text(encoding="utf-8") != t}
+    stale = stale_pages(root)
     for path, text in stale.items():
         path.write_text(text, encoding="utf-8")
     return list(stale)

@@ -6,7 +6,6 @@ as much as the tests that use the functions that it gets wrong.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import sys
@@ -16,6 +15,7 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from unittest import mock
 
 import pytest
 
@@ -31,7 +31,6 @@ from dojo.session.facts import kind_of
 from dojo.text import safe_str
 
 Kind = Literal["passed", "todo", "assertion", "skipped", "error"]
-GREEN: tuple[Kind, ...] = ("passed", "skipped")
 
 
 @dataclass(frozen=True)
@@ -39,10 +38,14 @@ class Outcome:
     """How one test of one variant ended."""
 
     kind: Kind
-    message: str = ""
-    error: str = ""  # the exception's class
-    cpu: float = 0.0  # seconds
-    missing: Missing | None = None  # what this machine lacks to run it
+    message: str
+    error: str  # the exception's class
+    cpu: float  # seconds
+    missing: Missing | None  # what this machine lacks to run it
+
+    @property
+    def fails(self) -> bool:
+        return self.kind not in ("passed", "skipped")
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Runs:
     """The outcomes of all variants of one kata: `outcomes[variant][test id]`."""
 
     kata: Kata
-    reference: Path
+    reference_root: Path
     mistakes: list[Mistake] = field(default_factory=list)
     keep: dict[str, str] = field(default_factory=dict)  # tests that catch nothing by themselves, and why they stay
     has_answers: bool = False
@@ -78,10 +81,13 @@ class Runs:
     slow_tests: set[str] = field(default_factory=set)
     import_error: str = ""
 
-    def failing(self, mistake: int) -> set[str]:
-        """The test functions that the mistake of that number fails."""
-        outcomes = self.outcomes.get(f"mistake-{mistake}", {})
-        return {function_of(test) for test, o in outcomes.items() if o.kind not in GREEN}
+    @property
+    def reference(self) -> Path:
+        return self.reference_root / f"{self.kata.key}.py"
+
+    def failing(self, variant: str) -> set[str]:
+        """The test functions that a variant fails."""
+        return {function_of(test) for test, o in self.outcomes.get(variant, {}).items() if o.fails}
 
 
 def function_of(test_id: str) -> str:
@@ -96,7 +102,7 @@ def answers_of(kata: Kata) -> Path:
 
 def run(kata: Kata, reference_root: Path) -> Runs:
     """Run a kata in all its variants."""
-    runs = Runs(kata, reference_root / f"{kata.key}.py")
+    runs = Runs(kata, reference_root)
     try:
         module = vars(seam.import_solution(runs.reference))
         answers = answers_of(kata)
@@ -107,7 +113,7 @@ def run(kata: Kata, reference_root: Path) -> Runs:
         return runs
     runs.mistakes, runs.keep = list(module.get("MISTAKES", [])), module.get("KEEP", {})
     runs.right, runs.wrong = written.get("RIGHT", []), written.get("WRONG", [])
-    run_variants(runs, list(_variants(runs, solved_by(runs.reference, module))), reference_root)
+    run_variants(runs, list(_variants(runs, solved_by(runs.reference, module))))
     return runs
 
 
@@ -117,16 +123,15 @@ def solved_by(reference: Path, module: dict[str, Any]) -> dict[str, Any]:
     return {name: module[name] for name in (definitions(tree) if tree else ()) if name in module}
 
 
-def _variants(runs: Runs, functions: dict[str, Any]) -> Iterator[Variant]:
-    kata, solved = runs.kata, functions
+def _variants(runs: Runs, solved: dict[str, Any]) -> Iterator[Variant]:
     yield Variant("stubs")
     yield Variant("reference", (solved,))
     yield Variant("backwards", (solved,), slow=False, backwards=True)
-    for name in test_names(kata.path):
+    for name in test_names(runs.kata.path):
         yield Variant(f"alone-{name}", (solved,), frozenset({name}))
 
     def other(name: str, functions: dict[str, Any], slow: bool | str) -> Variant:
-        return Variant(name, (functions, solved), tests_of(kata, functions), slow)
+        return Variant(name, (functions, solved), tests_of(runs.kata, functions), slow)
 
     caught_by = {mistake.says: mistake.caught_by for mistake in runs.mistakes}
     for i, right in enumerate(runs.right):
@@ -167,7 +172,7 @@ _WITHOUT = (
 )
 
 
-def run_variants(runs: Runs, variants: list[Variant], reference_root: Path) -> None:
+def run_variants(runs: Runs, variants: list[Variant]) -> None:
     """Run a kata in these variants, into `runs`."""
     _warm_up()
     forget_katas(runs.kata.root)
@@ -178,23 +183,15 @@ def run_variants(runs: Runs, variants: list[Variant], reference_root: Path) -> N
         *("-o", "python_functions=test_*", "-o", "python_files=[0-9][0-9]_*.py"),
         str(runs.kata.path),
     ]
-    with _rewritten_once():
-        code = pytest.main(arguments, plugins=[_RunVariants(runs, variants, reference_root)])
+    # pytest rewrites a kata's assertions once and finds the result again for each variant, in a folder of its own.
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        mock.patch.multiple(sys, pycache_prefix=folder, dont_write_bytecode=False),
+    ):
+        code = pytest.main(arguments, plugins=[_RunVariants(runs, variants)])
     forget_katas(runs.kata.root)
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise RuntimeError(f"the session over {runs.kata.path} ended with exit code {int(code)} and without a verdict")
-
-
-@contextlib.contextmanager
-def _rewritten_once() -> Iterator[None]:
-    """pytest rewrites a kata's assertions once and finds the result again for each variant, in a folder of its own."""
-    before = sys.pycache_prefix, sys.dont_write_bytecode
-    with tempfile.TemporaryDirectory() as folder:
-        sys.pycache_prefix, sys.dont_write_bytecode = folder, False
-        try:
-            yield
-        finally:
-            sys.pycache_prefix, sys.dont_write_bytecode = before
 
 
 class _VariantFile(pytest.File):
@@ -204,14 +201,11 @@ class _VariantFile(pytest.File):
 
     def collect(self) -> Iterable[pytest.Collector]:
         for variant in self.plugin.variants:
+            nodeid = f"{self.nodeid}::{variant.name}"
             module: _VariantModule = _VariantModule.from_parent(
-                self,
-                path=self.path,
-                kata=self.plugin.runs.kata,
-                name=variant.name,
-                nodeid=f"{self.nodeid}::{variant.name}",
+                self, path=self.path, kata=self.plugin.runs.kata, name=variant.name, nodeid=nodeid
             )
-            module.variant, module.reference_root = variant, self.plugin.reference_root
+            module.variant, module.reference_root = variant, self.plugin.runs.reference_root
             yield module
 
 
@@ -230,9 +224,8 @@ class _VariantModule(KataModule):
 class _RunVariants:
     """The plugin of the nested session."""
 
-    def __init__(self, runs: Runs, variants: list[Variant], reference_root: Path) -> None:
-        self.runs, self.variants, self.reference_root = runs, variants, reference_root
-        self.started = 0.0
+    def __init__(self, runs: Runs, variants: list[Variant]) -> None:
+        self.runs, self.variants, self.started = runs, variants, 0.0
 
     @pytest.hookimpl(trylast=True)
     def pytest_configure(self, config: pytest.Config) -> None:
@@ -265,10 +258,10 @@ class _RunVariants:
         return report
 
     def pytest_warning_recorded(self, warning_message: Any, nodeid: str) -> None:
-        for variant in self.variants:
-            if f"::{variant.name}::" in nodeid:
-                text = f"{warning_message.category.__name__}: {warning_message.message}"
-                self.runs.warnings.setdefault(variant.name, []).append(text)
+        _, *variant_and_test = nodeid.split("::")
+        if len(variant_and_test) > 1:
+            text = f"{warning_message.category.__name__}: {warning_message.message}"
+            self.runs.warnings.setdefault(variant_and_test[0], []).append(text)
 
 
 def _outcome(report: pytest.TestReport, call: pytest.CallInfo[None], cpu: float) -> Outcome:

@@ -21,14 +21,15 @@ def complaints(kata: Kata, reference: Path) -> list[str]:
     if reference_tree is None:
         return [f"{kata.key}: reference/{kata.key}.py is missing or not valid Python"]
     stubs, solved = definitions(kata_tree), definitions(reference_tree)
-    found = _about_the_lesson(kata_tree)
-    found += _about_the_seam(kata_tree)
-    found += _about_the_stubs(stubs)
-    found += _about_the_tests(kata)
-    found += _about_the_names(stubs, solved)
-    found += _about_the_hints(reference)
-    found += _about_leaks(kata, reference, solved)
-    return found
+    return [
+        *_about_the_lesson(kata_tree),
+        *_about_the_seam(kata_tree),
+        *_about_the_stubs(stubs),
+        *_about_the_tests(kata),
+        *_about_the_names(stubs, solved),
+        *_about_the_hints(reference),
+        *_about_leaks(kata, reference, solved),
+    ]
 
 
 def _about_the_lesson(tree: ast.Module) -> list[str]:
@@ -54,14 +55,10 @@ def _about_the_stubs(stubs: dict[str, Definition]) -> list[str]:
             found.append(f"stub {name} has no docstring (shapes, dtype, what it returns, what it raises)")
         if not is_stub(node):
             found.append(f"{name} is no stub: nothing but a docstring and `raise NotImplementedError('what to write')`")
-        for function in [node] if isinstance(node, ast.FunctionDef) else _methods(node):
-            if missing := _unannotated(function):
+        for function in ast.walk(node):
+            if isinstance(function, ast.FunctionDef) and (missing := _unannotated(function)):
                 found.append(f"{name}: {function.name} has no type hint for {', '.join(missing)}")
     return found
-
-
-def _methods(node: ast.ClassDef) -> list[ast.FunctionDef]:
-    return [part for part in node.body if isinstance(part, ast.FunctionDef)]
 
 
 def _unannotated(function: ast.FunctionDef) -> list[str]:
@@ -71,22 +68,17 @@ def _unannotated(function: ast.FunctionDef) -> list[str]:
 
 
 def _about_the_tests(kata: Kata) -> list[str]:
-    tests = test_names(kata.path)
-    if TESTS[0] <= len(tests) <= TESTS[1]:
-        return []
-    return [f"{len(tests)} tests; {TESTS[0]} to {TESTS[1]} can be kept in mind"]
+    n, (least, most) = len(test_names(kata.path)), TESTS
+    return [] if least <= n <= most else [f"{n} tests; {least} to {most} can be kept in mind"]
 
 
 def _about_the_names(stubs: dict[str, Definition], solved: dict[str, Definition]) -> list[str]:
     found = [f"the reference does not solve {name}" for name in stubs if name not in solved]
-    found += [
-        f"the reference defines {name}, which is no stub of the kata: call it _{name}"
-        for name in solved
-        if name not in stubs
-    ]
-    for name in stubs.keys() & solved.keys():
-        if _signature(stubs[name]) != _signature(solved[name]):
-            found.append(f"{name} has another signature in the reference: {_signature(solved[name])}")
+    for name, node in solved.items():
+        if name not in stubs:
+            found.append(f"the reference defines {name}, which is no stub of the kata: call it _{name}")
+        elif _signature(stubs[name]) != _signature(node):
+            found.append(f"{name} has another signature in the reference: {_signature(node)}")
     return found
 
 
@@ -96,11 +88,11 @@ def _signature(node: Definition) -> str:
 
 def _about_the_hints(reference: Path) -> list[str]:
     hints, why = doc_sections(reference)
-    found = (
-        [] if 2 <= len(hints) <= 3 else [f"{len(hints)} hints (`Hint: ...`) in the reference's docstring; two or three"]
-    )
-    if not 2 <= len(why.splitlines()) <= 6:
-        found.append(f"the why (`Why: ...`) in the reference's docstring has {len(why.splitlines())} lines; two to six")
+    found, lines = [], len(why.splitlines())
+    if not 2 <= len(hints) <= 3:
+        found.append(f"{len(hints)} hints (`Hint: ...`) in the reference's docstring; two or three")
+    if not 2 <= lines <= 6:
+        found.append(f"the why (`Why: ...`) in the reference's docstring has {lines} lines; two to six")
     return found
 
 

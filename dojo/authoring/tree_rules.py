@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
-from dojo.authoring.pages import pages
-from dojo.kata.files import Kata, find_katas
+from dojo.authoring.pages import stale_pages
+from dojo.kata.files import find_katas
 
 _NUMBERED = re.compile(r"\d\d_[a-z0-9_A-Z]+")
 _BESIDE_KATAS = {"README.md", "MYTHS.md"}
@@ -21,26 +22,18 @@ def complaints(project: Path, chapters_to_come: set[int]) -> list[str]:
         found += _gaps(chapter, {kata.path.stem for kata in katas if kata.chapter == chapter}, set())
         if not (root / chapter / "README.md").is_file():
             found.append(f"katas/{chapter}/README.md is missing: a paragraph on the chapter")
-    found += _duplicates(katas)
+    found += [f"two katas are called {slug}" for slug, n in Counter(kata.slug for kata in katas).items() if n > 1]
     keys = {kata.key for kata in katas}
     for path in _files(root):
-        if path.name not in _BESIDE_KATAS and path.relative_to(root).with_suffix("").as_posix() not in keys:
+        if path.name not in _BESIDE_KATAS and _key(path, root) not in keys:
             found.append(f"{path.relative_to(project)} is astray: katas are katas/NN_chapter/NN_name.py")
     for home in (reference, answers):
-        have = {
-            path.relative_to(home).with_suffix("").as_posix()
-            for path in _files(home)
-            if _NUMBERED.fullmatch(path.relative_to(home).parts[0])
-        }
+        have = {key for path in _files(home) if _NUMBERED.fullmatch((key := _key(path, home)).split("/")[0])}
         if home == reference:  # the answers are extra
             found += [f"reference/{key}.py is missing" for key in sorted(keys - have)]
         found += [f"{home.relative_to(project)}/{key} belongs to no kata" for key in sorted(have - keys)]
-    found += [
-        f"{path.relative_to(project)} is out of step with the katas: run `python -m dojo.authoring pages`"
-        for path, text in pages(root).items()
-        if not path.is_file() or path.read_text(encoding="utf-8") != text
-    ]
-    return found
+    out_of_step = "is out of step with the katas: run `python -m dojo.authoring pages`"
+    return found + [f"{path.relative_to(project)} {out_of_step}" for path in stale_pages(root)]
 
 
 def _gaps(where: str, names: set[str], to_come: set[int]) -> list[str]:
@@ -53,12 +46,9 @@ def _gaps(where: str, names: set[str], to_come: set[int]) -> list[str]:
     return found
 
 
-def _duplicates(katas: list[Kata]) -> list[str]:
-    slugs = [kata.slug for kata in katas]
-    return [f"two katas are called {slug}" for slug in sorted({s for s in slugs if slugs.count(s) > 1})]
-
-
 def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
     return [p for p in sorted(folder.rglob("*")) if p.is_file() and "__pycache__" not in p.parts and p.suffix != ".bak"]
+
+
+def _key(path: Path, home: Path) -> str:
+    return path.relative_to(home).with_suffix("").as_posix()

@@ -30,9 +30,8 @@ def command(session: KataSession, named: Kata | None, *, peek: bool) -> Command:
             )
         return side_by_side(kata, session.trees.file_of(kata), session.trees.reference / f"{kata.key}.py", page)
 
-    if named is not None:
-        return Command("compare", session.to_be_run(named), say)
-    return Command("compare", () if session.memory.cache else None, say)
+    remembered = () if session.memory.cache else None
+    return Command("compare", session.to_be_run(named) if named else remembered, say)
 
 
 def side_by_side(kata: Kata, yours: Path, reference: Path, page: Page) -> list[Line]:

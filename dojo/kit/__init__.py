@@ -9,10 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dojo.kit.checks import check_tensor, explain, raises, shares_memory
-    from dojo.kit.devices import OneDevicePerOp, forge_gpu_checkpoint, gpu_is_here, pretend_machine
-    from dojo.kit.note import tell
-    from dojo.torch_internals import version_counter
+    from dojo.kit.checks import check_tensor, explain, raises, shares_memory  # noqa: F401
+    from dojo.kit.devices import OneDevicePerOp, forge_gpu_checkpoint, gpu_is_here, pretend_machine  # noqa: F401
+    from dojo.kit.note import tell  # noqa: F401
+    from dojo.torch_internals import version_counter  # noqa: F401
 
 _HOMES = {
     **dict.fromkeys(("check_tensor", "explain", "raises", "shares_memory"), "dojo.kit.checks"),
@@ -20,18 +20,7 @@ _HOMES = {
     "tell": "dojo.kit.note",
     "version_counter": "dojo.torch_internals",
 }
-__all__ = [
-    "OneDevicePerOp",
-    "check_tensor",
-    "explain",
-    "forge_gpu_checkpoint",
-    "gpu_is_here",
-    "pretend_machine",
-    "raises",
-    "shares_memory",
-    "tell",
-    "version_counter",
-]
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -5,15 +5,18 @@ Every helper hides its own frames (`__tracebackhide__`), so that a failure point
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import torch
 
+from dojo.isolation.calls import forbidden_call
 from dojo.kata.source import is_stub_error
 from dojo.kit.comparison import Comparison, note_memory_check
 from dojo.text import first_lines, safe_str
@@ -43,8 +46,7 @@ def _shares_memory(a: torch.Tensor | np.ndarray, b: torch.Tensor | np.ndarray) -
 
 def _address_range(x: torch.Tensor | np.ndarray) -> tuple[int, int]:
     if isinstance(x, np.ndarray):
-        low, high = np.lib.array_utils.byte_bounds(x)
-        return low, high
+        return np.lib.array_utils.byte_bounds(x)
     storage = x.untyped_storage()
     return storage.data_ptr(), storage.data_ptr() + storage.nbytes()
 
@@ -66,10 +68,11 @@ def check_tensor(
     values to compare.
     """
     __tracebackhide__ = True
-    difference = _difference(got, want, rtol, atol, requires_grad, strides)
+    if got is None:
+        raise AssertionError(f"got None where a tensor was expected: is a `return` missing?\n{mistake}".rstrip())
+    aspect, difference = _difference(got, want, rtol, atol, requires_grad, strides)
     if difference:
         error = AssertionError(f"{mistake}\n{difference}" if mistake else difference)
-        aspect = difference.split(":")[0] if ":" in difference.split(",")[0] else "values"
         error.comparison = Comparison(got, want, aspect)  # type: ignore[attr-defined]  # for the X-ray
         raise error
 
@@ -81,28 +84,27 @@ def _difference(
     atol: float,
     requires_grad: bool | None,
     strides: tuple[int, ...] | None,
-) -> str:
+) -> tuple[str, str]:
+    """The first aspect in which they differ, and a sentence on it; two empty strings where they don't."""
     if not isinstance(got, torch.Tensor):
-        return f"expected a tensor, got {type(got).__name__}" + ("" if got is not None else " (is a return missing?)")
+        return "type", f"expected a tensor, got {type(got).__name__}"
     if got.is_nested:
-        return "expected a plain tensor, got a nested one, whose rows have shapes of their own"
+        return "type", "expected a plain tensor, got a nested one, whose rows have shapes of their own"
     for aspect, is_, should in (
         ("shape", tuple(got.shape), tuple(want.shape)),
         ("dtype", got.dtype, want.dtype),
         ("device", got.device, want.device),
+        ("requires_grad", got.requires_grad, requires_grad),
+        ("strides", got.stride() if strides is not None and got.layout == torch.strided else strides, strides),
+        ("layout", got.layout, want.layout),
     ):
-        if is_ != should:
-            return f"{aspect}: expected {should}, got {is_}"
-    if requires_grad is not None and got.requires_grad != requires_grad:
-        graph = f", grad_fn={type(got.grad_fn).__name__}" if got.grad_fn is not None else ""
-        return f"requires_grad: expected {requires_grad}, got {got.requires_grad}{graph}"
-    if strides is not None and got.stride() != strides:
-        return f"strides: expected {strides}, got {got.stride()}"
-    if got.layout != want.layout:
-        return f"layout: expected {want.layout}, got {got.layout}"
+        if should is not None and is_ != should:
+            node = got.grad_fn if aspect == "requires_grad" else None
+            graph = "" if node is None else f", grad_fn={type(node).__name__}"
+            return aspect, f"{aspect}: expected {should}, got {is_}{graph}"
     if got.device.type == "meta":
-        return ""
-    return _value_difference(got.detach(), want.detach(), rtol, atol)
+        return "", ""
+    return "values", _value_difference(got.detach(), want.detach(), rtol, atol)
 
 
 def _value_difference(got: torch.Tensor, want: torch.Tensor, rtol: float, atol: float) -> str:
@@ -111,19 +113,45 @@ def _value_difference(got: torch.Tensor, want: torch.Tensor, rtol: float, atol: 
     equal = torch.isclose(got, want, rtol=rtol, atol=atol, equal_nan=True)
     if equal.all():
         return ""
-    if got.numel() == 1:
-        return f"value: expected {want.item()}, got {got.item()}"
     wide = torch.complex128 if got.is_complex() else torch.float64
     gap = (got.to(wide) - want.to(wide)).abs().nan_to_num(nan=float("inf")).masked_fill(equal, -1.0)
-    worst = tuple(int(i) for i in np.unravel_index(int(gap.argmax()), got.shape))
+    worst = int(gap.argmax())
+    one = [x.flatten()[worst : worst + 1] for x in (want, got, ~equal)]
+    (expected,), (is_,) = _in_words(*one)
+    if got.numel() == 1:
+        return f"value: expected {expected}, got {is_}"
+    place = [int(i) for i in np.unravel_index(worst, got.shape)]
     share = f"{int((~equal).sum())} of {got.numel()} values differ"
-    lines = [f"{share}, worst at {list(worst)}: expected {want[worst].item()}, got {got[worst].item()}"]
+    lines = [f"{share}, worst at {place}: expected {expected}, got {is_}"]
     if got.numel() <= 24:
-        lines += [f"  expected {want.tolist()}", f"  got      {got.tolist()}"]
+        texts = _in_words(want, got, ~equal)
+        lines += [f"  expected {_nested(texts[0], got.shape)}", f"  got      {_nested(texts[1], got.shape)}"]
     return "\n".join(lines)
 
 
-class explain:
+def _in_words(want: torch.Tensor, got: torch.Tensor, differ: torch.Tensor) -> tuple[list[str], list[str]]:
+    """Each value of both: floats to six digits, to all where those would not show the difference."""
+    pairs = [x.flatten().tolist() for x in (want, got)]
+    short, whole = ([[form(v) for v in values] for values in pairs] for form in (_six_digits, str))
+    alike = any(a == b for a, b, d in zip(*short, differ.flatten().tolist(), strict=True) if d)
+    return (whole[0], whole[1]) if alike else (short[0], short[1])
+
+
+def _six_digits(value: Any) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{text}.0" if isinstance(value, float) and text.lstrip("-").isdigit() else text
+
+
+def _nested(texts: list[str], shape: torch.Size) -> str:
+    """As torch.Tensor.tolist would be shown."""
+    if len(shape) == 0:
+        return texts[0]
+    step = len(texts) // shape[0] if shape[0] else 0
+    return f"[{', '.join(_nested(texts[i * step : (i + 1) * step], shape[1:]) for i in range(shape[0]))}]"
+
+
+@dataclass
+class explain(contextlib.AbstractContextManager):  # not @contextmanager, whose frames would be on the screen
     """Turn an error from the learner's code into an assertion that begins with the sentence `mistake`.
 
     where: a regex to be found in "Class: message" of the error, and the sentence to say then instead; the first that
@@ -133,53 +161,50 @@ class explain:
     A stub's NotImplementedError stays what it is, and so does an assertion that already says what is wrong.
     """
 
-    def __init__(self, mistake: str, where: Mapping[str, str] | None = None) -> None:
-        self.mistake = mistake
-        self.where = where or {}
-
-    def __enter__(self) -> None:
-        return None
+    mistake: str
+    where: Mapping[str, str] = field(default_factory=dict)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         __tracebackhide__ = True
-        if isinstance(error, Exception) and not isinstance(error, AssertionError) and not is_stub_error(error):
+        if isinstance(error, Exception) and not isinstance(error, AssertionError) and not _speaks_for_itself(error):
             native = f"{type(error).__name__}: {safe_str(error)}"
-            mistake = next(
-                (said for sign, said in self.where.items() if re.search(sign, native, re.DOTALL)), self.mistake
-            )
+            fitting = (said for sign, said in self.where.items() if re.search(sign, native, re.DOTALL))
+            mistake = next(fitting, self.mistake)
             raise AssertionError(f"{mistake}\n{type(error).__name__}: {first_lines(error)}") from error
 
 
-class raises:
+@dataclass
+class raises(contextlib.AbstractContextManager):
     """The block must raise `expected`, with a message in which the regex `match` is found; else `mistake` is said.
 
     Unlike pytest.raises, the error of an unwritten stub never counts, although NotImplementedError is a RuntimeError.
     """
 
-    def __init__(
-        self, expected: type[Exception] | tuple[type[Exception], ...], mistake: str, *, match: str | None = None
-    ) -> None:
-        self.classes = expected if isinstance(expected, tuple) else (expected,)
-        self.mistake = mistake
-        self.match = match
-
-    def __enter__(self) -> None:
-        return None
+    expected: type[Exception] | tuple[type[Exception], ...]
+    mistake: str
+    _: KW_ONLY
+    match: str | None = None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         __tracebackhide__ = True
-        names = " or ".join(cls.__name__ for cls in self.classes)
+        classes = self.expected if isinstance(self.expected, tuple) else (self.expected,)
+        names = " or ".join(cls.__name__ for cls in classes)
         if error is None:
             raise AssertionError(f"{self.mistake}\nexpected {names}, but nothing was raised")
-        if not isinstance(error, Exception) or is_stub_error(error):
+        if not isinstance(error, Exception) or _speaks_for_itself(error):
             return False
         came = f"{type(error).__name__}: {first_lines(error)}"
-        if not isinstance(error, self.classes):
+        if not isinstance(error, self.expected):
             raise AssertionError(f"{self.mistake}\nexpected {names}, got {came}") from error
         if self.match is not None and not re.search(self.match, safe_str(error)):
             raise AssertionError(f"{self.mistake}\nits message has no {self.match!r}: {came}") from error
         return True
+
+
+def _speaks_for_itself(error: BaseException) -> bool:
+    """An error that is not about what the test asks: the stub's, or that of a call such as input()."""
+    return is_stub_error(error) or bool(forbidden_call(error))

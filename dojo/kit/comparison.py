@@ -19,17 +19,8 @@ class Comparison:
     same: bool = False
 
 
-@dataclass(frozen=True)
-class _MemoryCheck:
-    """The operands of a `shares_memory`, weakly, and the line of the test that called it."""
-
-    got: weakref.ref[Any]
-    want: weakref.ref[Any]
-    same: bool
-    place: tuple[str, int]
-
-
-_last_memory_check: _MemoryCheck | None = None
+# Of the last `shares_memory`: its operands, weakly, its answer, and the line of the test that called it.
+_last_memory_check: tuple[weakref.ref[Any], weakref.ref[Any], bool, tuple[str, int]] | None = None
 
 
 def note_memory_check(got: Any, want: Any, same: bool, caller: FrameType) -> None:
@@ -37,7 +28,7 @@ def note_memory_check(got: Any, want: Any, same: bool, caller: FrameType) -> Non
     global _last_memory_check
     place = caller.f_code.co_filename, caller.f_lineno
     try:
-        _last_memory_check = _MemoryCheck(weakref.ref(got), weakref.ref(want), same, place)
+        _last_memory_check = weakref.ref(got), weakref.ref(want), same, place
     except TypeError:
         _last_memory_check = None
 
@@ -47,8 +38,8 @@ def last_comparison(error: BaseException) -> Comparison | None:
     told = getattr(error, "comparison", None)
     if isinstance(told, Comparison):
         return told
-    check = _last_memory_check
-    if check is None or type(error) is not AssertionError or error.__traceback__ is None:
+    if _last_memory_check is None or type(error) is not AssertionError or error.__traceback__ is None:
         return None
     places = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    return Comparison(check.got(), check.want(), "memory", check.same) if places[-1] == check.place else None
+    got, want, same, place = _last_memory_check
+    return Comparison(got(), want(), "memory", same) if places[-1] == place else None

@@ -19,33 +19,14 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-aten = torch.ops.aten
-
-# Copies are what crosses devices.
-_COPIES = {
-    "_to_copy",
-    "copy_",
-    "copy",
-    "_copy_from",
-    "_foreach_copy_",
-    "_foreach_copy",
-    "lift_fresh",
-    "lift_fresh_copy",
-}
+# Copies are what crosses devices. (Names without the underscores at their ends.)
+_COPIES = {"to_copy", "copy", "copy_from", "foreach_copy", "lift_fresh", "lift_fresh_copy"}
 # x[ids] and x[ids] = v take index tensors that live on the CPU.
-_INDEXED = {"index", "_unsafe_index", "index_put", "index_put_", "_unsafe_index_put", "_index_put_impl_"}
+_INDEXED = {"index", "unsafe_index", "index_put", "unsafe_index_put", "index_put_impl"}
 # A 0-dim CPU tensor stands for a number in arithmetic; as a piece to join or as an index it is a tensor like others.
 _NO_NUMBERS = {
-    "cat",
-    "stack",
-    "embedding",
-    "gather",
-    "index_add",
-    "index_copy",
-    "index_select",
-    "nll_loss_forward",
-    "scatter",
-    "take",
+    *("cat", "stack", "embedding", "gather", "take", "scatter", "nll_loss_forward"),
+    *("index_add", "index_copy", "index_select"),
 }
 
 
@@ -79,19 +60,18 @@ class OneDevicePerOp(TorchDispatchMode):
 
 
 def _devices_that_must_agree(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> set[torch.device]:
-    name = func.overloadpacket.__name__
+    name = func.overloadpacket.__name__.strip("_")
     if name in _COPIES:
         return set()
     tensors = _tensors((args, kwargs))
-    if name.removesuffix("_").removesuffix("_add") in _NO_NUMBERS:
+    if name.removesuffix("_add") in _NO_NUMBERS:
         return {x.device for x in tensors}
     if name in _INDEXED:
         # The CPU may index another device's tensor, not the other way round.
         on_cpu = {id(x) for x in _tensors(args[1]) if x.device.type == "cpu"}
         tensors = [x for x in tensors if id(x) not in on_cpu]
         return {args[0].device} | {x.device for x in tensors if not _is_number(x)}
-    devices = {x.device for x in tensors if not _is_number(x)}
-    return devices | _devices_written_to(func, args, kwargs)
+    return {x.device for x in tensors if not _is_number(x)} | _devices_written_to(func, args, kwargs)
 
 
 def _devices_written_to(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> set[torch.device]:
@@ -144,21 +124,16 @@ def pretend_machine(*, cuda: bool, built: bool = True, devices: int = 1) -> Iter
     def current_accelerator(check_available: bool = False) -> torch.device | None:
         return torch.device("cuda") if cuda or (built and not check_available) else None
 
+    no = ("backends.mps.is_available", "backends.mps.is_built", "mps.is_available", "xpu.is_available")
     answers: dict[str, Callable[..., Any]] = {
-        "torch.cuda.is_available": lambda: cuda,
-        "torch.cuda.device_count": lambda: count,
-        "torch.backends.cuda.is_built": lambda: built,
-        "torch.accelerator.is_available": lambda: cuda,
-        "torch.accelerator.device_count": lambda: count,
-        "torch.accelerator.current_accelerator": current_accelerator,
-        "torch.backends.mps.is_available": lambda: False,
-        "torch.backends.mps.is_built": lambda: False,
-        "torch.mps.is_available": lambda: False,
-        "torch.mps.device_count": lambda: 0,
-        "torch.xpu.is_available": lambda: False,
-        "torch.xpu.device_count": lambda: 0,
+        **dict.fromkeys(("cuda.is_available", "accelerator.is_available"), lambda: cuda),
+        **dict.fromkeys(("cuda.device_count", "accelerator.device_count"), lambda: count),
+        **dict.fromkeys(("mps.device_count", "xpu.device_count"), lambda: 0),
+        **dict.fromkeys(no, lambda: False),
+        "backends.cuda.is_built": lambda: built,
+        "accelerator.current_accelerator": current_accelerator,
     }
     with contextlib.ExitStack() as stack:
         for target, answer in answers.items():
-            stack.enter_context(mock.patch(target, answer))
+            stack.enter_context(mock.patch(f"torch.{target}", answer))
         yield

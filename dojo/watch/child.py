@@ -147,6 +147,6 @@ def limit_memory(gigabytes: float) -> None:
         return
     import resource
 
-    now = next(int(row.split()[1]) for row in Path("/proc/self/status").read_text().splitlines() if "VmSize" in row)
-    limit = now * 1024 + int(gigabytes * 2**30)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + int(gigabytes * 2**30)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -16,13 +16,13 @@ from dojo.kata.trees import Trees
 
 def saved_kata(changed: Iterable[Path], trees: Trees) -> Kata | None:
     """The kata that changed files are about: of several the last, else None."""
-    found = None
-    for path in sorted(changed):
-        for root in (trees.katas, *trees.solutions):
-            if path.parents[1] == root and path.match("[0-9][0-9]_*/[0-9][0-9]_*.py"):
-                kata = Kata(trees.katas / path.relative_to(root), trees.katas)
-                found = kata if kata.path.is_file() else found
-    return found
+    for path in sorted(changed, reverse=True):
+        root = path.parents[1]
+        kata = Kata(trees.katas / path.relative_to(root), trees.katas)
+        known = root in (trees.katas, *trees.solutions) and path.match("[0-9][0-9]_*/[0-9][0-9]_*.py")
+        if known and kata.path.is_file():
+            return kata
+    return None
 
 
 def changes_below(folders: list[Path], stop: threading.Event) -> Connection:

@@ -36,7 +36,6 @@ def read(path: Path) -> bytes | None:
 
 def create(path: Path, text: bytes) -> bool:
     """Write a new file whole or not at all. False, and nothing written, where there is one already."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with _written(path, text) as temporary:
         try:
             os.link(temporary, path)  # unlike a rename, never over another file
@@ -51,7 +50,6 @@ def create(path: Path, text: bytes) -> bool:
 
 def put(path: Path, text: bytes) -> Path | None:
     """Write a file whole or not at all. What was there is kept beside it: returns where."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with _written(path, text) as temporary:
         beside = _keep_beside(path)
         os.replace(temporary, path)
@@ -61,6 +59,7 @@ def put(path: Path, text: bytes) -> Path | None:
 @contextlib.contextmanager
 def _written(path: Path, text: bytes) -> Iterator[Path]:
     """A file of another name with this text, safely on the disk; gone at the end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:

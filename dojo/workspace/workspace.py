@@ -58,20 +58,14 @@ class Workspace:
         """Copy a kata if it is not there yet; returns what came: "new", "mine" (the learner's own work), or ""."""
         target = self.folder / f"{kata.key}.py"
         with in_sentences():
-            if target.exists():
-                return self._bring_work_along(kata, target)
-            source = self._of_another_number(kata) or kata.path
-            text = source.read_bytes()
-            if not create(target, text):
-                return ""
-        return "new" if is_untouched_text(text) else "mine"
-
-    def _bring_work_along(self, kata: Kata, target: Path) -> str:
-        """Somebody who has a folder wrote into katas/ itself."""
-        if not target.is_file() or is_untouched(kata.path) or not is_untouched(target):
-            return ""
-        put(target, kata.path.read_bytes())
-        return "mine"
+            if not target.exists():
+                text = (self._of_another_number(kata) or kata.path).read_bytes()
+                if create(target, text):
+                    return "new" if is_untouched_text(text) else "mine"
+            elif target.is_file() and is_untouched(target) and not is_untouched(kata.path):
+                put(target, kata.path.read_bytes())  # somebody who has a folder wrote into katas/ itself
+                return "mine"
+        return ""
 
     def _of_another_number(self, kata: Kata) -> Path | None:
         """The learner's version of a kata that has got another number or chapter since. It stays where it is, too."""
@@ -109,8 +103,9 @@ def project_at(path: Path) -> Path:
 def start(project: Path, asked: Path | None) -> list[str]:
     """Fill the learner's folder with what it does not have yet; returns what to say."""
     before, katas = recorded(project), find_katas(project / "katas")
-    known = before.folder if before is not None and before.folder.is_dir() else project / DEFAULT
-    own = Workspace(asked or known.resolve(), project)
+    if before is not None and not before.folder.is_dir():
+        before = None
+    own = Workspace(asked or (before.folder if before else (project / DEFAULT).resolve()), project)
     _refuse(own, katas)
     rows, came = [], {"new": list[str](), "mine": list[str](), "": list[str]()}
     for kata in katas:
@@ -137,7 +132,7 @@ def start(project: Path, asked: Path | None) -> list[str]:
         rows.append(f"{here} has all katas: nothing is new, and what you wrote stays as it is")
     if came["mine"]:
         rows.append(f"what you have written came along: {', '.join(came['mine'])}")
-    if before is not None and before.folder != own.folder and before.folder.is_dir():
+    if before is not None and before.folder != own.folder:
         rows.append(f"{relative(before.folder)}/, which was used until now, is left as it is")
     return rows
 
