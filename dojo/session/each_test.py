@@ -63,8 +63,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
         return trees.learners_line(error, kata) is not None
 
     seconds = timeouts.seconds_for(marked_seconds(item))
-    with calls.contained(is_the_learners) as item.stash[_THREADS]:
-        with timeouts.limit(seconds, item.name, marked_advice(item)):
+    # In this order: a forked child must end before it comes to the watchdog's lock, whose thread it has not.
+    with timeouts.limit(seconds, item.name, marked_advice(item)):
+        with calls.contained(is_the_learners) as item.stash[_THREADS]:
             return (yield)
 
 
