@@ -34,29 +34,106 @@ def test_two_machines_files_make_one_table(tmp_path, capsys):
     assert report.main([str(cpu), str(gpu)]) == 0
     text = capsys.readouterr().out
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    assert "1 1,000 500 x0.5" in lines
-    assert "64 3,200 25,600 x8.0" in lines
-    assert "1024 3,413 341,333 x100.0" in lines
+    assert "1 x0.5 fp32 on cuda, fp32 on the cpu" in lines
+    assert "64 x8.0 fp32 on cuda, fp32 on the cpu" in lines
+    assert "1024 x100.0 fp32 on cuda, fp32 on the cpu" in lines
+    assert "1024 3,413" in lines
+    assert "1024 341,333" in lines
     assert "the GPU wins from batch size 64 on" in lines
 
 
-def test_the_best_variant_of_the_gpu_is_compared(tmp_path):
+def test_the_best_variant_of_the_gpu_is_compared_and_named(tmp_path):
     rows = report.rows_of([row("cpu", 64, 20.0), row("cuda", 64, 4.0), row("cuda", 64, 2.0, variant="graph")])
-    assert "x10.0" in report.tables(rows)
+    assert "x10.0  graph on cuda, fp32 on the cpu" in report.tables(rows)
 
 
-def test_without_gpu_rows_it_says_so():
-    assert "cuda: not run here" in report.tables(report.rows_of([row("cpu", 64, 20.0)]))
+def test_only_what_both_ran_is_compared():
+    text = report.tables(report.rows_of([row("cpu", 64, 20.0), row("cuda", 64, 4.0), row("cuda", 4096, 4.0)]))
+    assert [line.split()[0] for line in text.splitlines() if " on the cpu" in line] == ["64"]
+
+
+def test_without_gpu_rows_it_says_so_once_and_compares_with_nothing():
+    rows = report.rows_of([row("cpu", 64, 20.0, work=work) for work in ("forward", "step")])
+    text = report.tables(rows)
+    assert text.count("cuda") == text.count("cuda: not run here") == 1
+    assert "-" not in text.split(), "a column of dashes"
+    assert "speed-up" not in text
+    assert "against" not in report.title(rows)
+    assert report.title([*rows, *report.rows_of([row("cuda", 64, 1.0)])]) == "cpu against cuda"
+
+
+def test_a_column_is_one_variant_and_carries_its_name():
+    """The column "cpu" once showed the faster of two variants, and did not say which."""
+    rows = [
+        row("cpu", batch, 20.0 if variant == "fp32" else 10.0, variant=variant)
+        for batch in (16, 64)
+        for variant in ("fp32", "channels-last")
+    ]
+    lines = [line.split() for line in report.tables(report.rows_of(rows)).splitlines()]
+    start = lines.index(["batch", "fp32", "channels-last"])
+    assert lines[start + 1 : start + 3] == [["16", "800", "1,600"], ["64", "3,200", "6,400"]]
+
+
+def everything(iqr: float = 0.1):
+    """Rows of all cases that there are, a million images a second and more."""
+    info = dict(peak_flops=1e14, peak_bytes=1e12, flops=1e8, bytes=1e6, memory_mb=12345.6)
+    return report.rows_of(
+        {
+            "extra_info": {
+                "work": c.work,
+                "device": c.device,
+                "size": c.size,
+                "batch": c.batch,
+                "variant": c.variant,
+                **info,
+            },
+            "stats": {"median": c.batch / 4e6, "iqr": iqr * c.batch / 4e6},
+        }
+        for device in ("cpu", "cuda")
+        for c in cases.cases(device)
+    )
+
+
+@pytest.mark.parametrize("iqr", [0.1, 1.2])
+def test_the_tables_fit_on_80_columns(iqr):
+    text = report.tables(everything(iqr))
+    too_wide = [line for line in text.splitlines() if len(line) > 80]
+    assert not too_wide, "\n".join(too_wide)
+    columns = [name for line in text.splitlines() if line.startswith("  batch  ") for name in line.split()[1:]]
+    assert set(columns) >= set(cases.VARIANTS["cuda"]), "each variant has a column with its whole name"
+
+
+def test_a_spread_above_half_of_the_median_is_marked_as_noise():
+    wide, narrow = row("cpu", 64, 20.0), row("cpu", 16, 20.0)
+    wide["stats"]["iqr"], narrow["stats"]["iqr"] = 0.0102, 0.0099
+    text = report.tables(report.rows_of([wide, narrow]))
+    assert [line.split()[0] for line in text.splitlines() if "%*" in line] == ["64"]
+    assert "3,200*" in text, "the rate of a noisy row is as doubtful as its time"
+    assert "800*" not in text
+    assert "* means noise" in text.splitlines()[-2], "what the mark means stands below the tables"
+    assert "noise" not in report.tables(report.rows_of([narrow]))
+
+
+def test_a_ratio_of_noisy_times_is_marked_as_noise():
+    kata = {"work": "kata", "what": "training", "batch": 64, "device": "cpu"}
+    rows = report.rows_of(
+        {"extra_info": {**kata, "who": who}, "stats": {"median": 3.0, "iqr": iqr}}
+        for who, iqr in (("yours", 1.6), ("reference", 0.1))
+    )
+    assert "yours takes 1.0* times" in report.tables(rows)
+    noisy = row("cuda", 64, 1.0)
+    noisy["stats"]["iqr"] = 1.0
+    assert "x20.0*" in report.tables(report.rows_of([row("cpu", 64, 20.0), noisy]))
 
 
 def test_share_of_peak_and_spread_are_shown():
     rows = report.rows_of([row("cpu", 64, 10.0, flops=1e9, peak_flops=1e12, bytes=2e8, peak_bytes=1e11)])
-    assert "10% flops 20% bytes" in report.tables(rows)
-    assert "10%" in report.tables(rows)
+    line = next(line for line in report.tables(rows).splitlines() if "ms" in line)
+    assert line.split() == ["64", "fp32", "10.000", "ms", "10%", "10%", "20%"]
 
 
 def test_yours_beside_the_references_is_a_ratio():
-    kata = {"work": "kata", "what": "training", "batch": 64}
+    kata = {"work": "kata", "what": "training", "batch": 64, "device": "cpu"}
     rows = report.rows_of(
         [
             {"extra_info": {**kata, "who": "yours"}, "stats": {"median": 3.0, "iqr": 0.1}},
@@ -81,6 +158,32 @@ def test_plot_is_written(tmp_path):
     assert report.plot(rows, tmp_path / "new" / "speed.png")
     assert (tmp_path / "new" / "speed.png").stat().st_size > 5000
     assert not report.plot([], tmp_path / "none.png")
+
+
+def test_every_line_of_the_plot_looks_different_and_stands_in_the_legend():
+    pytest.importorskip("matplotlib")
+    figure = report.draw([row for row in everything() if row["work"] == "step"])
+    lines, (legend,) = figure.axes[0].lines, figure.legends
+    looks = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in lines}
+    assert len(looks) == len(lines) == 18
+    assert [text.get_text() for text in legend.get_texts()] == [line.get_label() for line in lines]
+    figure.draw_without_rendering()
+    assert not legend.get_window_extent().overlaps(figure.axes[0].get_window_extent()), "the legend hides lines"
+
+
+def test_the_plots_x_axis_carries_the_batch_sizes():
+    pytest.importorskip("matplotlib")
+    axes = report.draw([row for row in everything() if row["work"] == "step"]).axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "4", "16", "64", "256", "1024", "4096"]
+    assert list(axes.get_xticks(minor=True)) == []
+
+
+def test_writing_the_plot_says_where_it_is_and_what_one_sees(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    assert report.main([str(write(tmp_path / "cpu.json", row("cpu", 1, 1.0))), "--plot", str(tmp_path / "a.png")]) == 0
+    said = capsys.readouterr().out
+    assert f"wrote {tmp_path / 'a.png'}\n" in said
+    assert "images per second by batch size" in said
 
 
 def test_variants_compute_what_fp32_computes_and_a_wrong_one_is_noticed():
@@ -187,6 +290,11 @@ def test_a_short_run_end_to_end(tmp_path):
     without_gpu = () if torch.cuda.is_available() else ("cuda: not run here", "needs a GPU")
     for said in ("step, teaching net", "the kata is not solved", *without_gpu):
         assert said in result.stdout
+    lines = result.stdout.splitlines()
+    ours = next(i for i, line in enumerate(lines) if "= cpu against cuda =" in line or "= what was timed =" in line)
+    for others in ("Name (time in", "Legend:", "SKIPPED", "Wrote benchmark data"):
+        last = max((i for i, line in enumerate(lines) if others in line), default=0)
+        assert last < ours, f"{others} stands below our table"
     assert report.read(output)
     workers = subprocess.run(
         [*command, "-k", "cpu-teaching-1-", "-n", "2"], cwd=ROOT, env=environment, capture_output=True, text=True

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -392,6 +393,41 @@ def test_pictures_are_pngs_of_a_readable_size(small, capsys, tmp_path):
             assert min(image.size) > 300
             low, high = image.convert("L").getextrema()
             assert high - low > 150, f"{name} is blank"
+
+
+def test_each_file_that_is_written_is_named_with_what_one_sees_in_it(small, capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    options = ["--plots", str(tmp_path / "pictures"), "--checkpoint", str(tmp_path / "done.pt")]
+    assert main(["--images", "1280", "--device", "cpu", "--quiet", *options]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    told = {Path(line[6:]): after for line, after in pairwise(lines) if line.startswith("wrote ")}
+    assert set(told) == {tmp_path / "done.pt", *(tmp_path / "pictures").iterdir()}
+    assert all(after.startswith("  ") and len(after.split()) > 5 for after in told.values())
+    assert "red wants ink, blue wants none" in told[tmp_path / "pictures" / "filters.png"]
+
+
+def test_the_picture_of_the_filters_says_what_its_colours_mean(splits):
+    pytest.importorskip("matplotlib")
+    from reference.mnist.plots import filters
+
+    figure = filters(train(splits[0], SHORT))
+    assert "red: ink here makes the filter's answer larger" in figure.get_supxlabel()
+    assert figure.axes[-1].get_ylabel() == "weight of a pixel"
+
+
+@pytest.mark.parametrize("slices", [1, 2, 4])
+def test_the_table_times_one_epoch_of_the_official_example_and_no_batch_more(slices):
+    """960 of 938 batches: the slices, rounded up, went on into a second epoch."""
+    from reference.mnist.table import OfficialEpoch
+
+    official = OfficialEpoch.__new__(OfficialEpoch)
+    official.loader = [(torch.zeros(1, 1, 28, 28), torch.zeros(1, dtype=torch.long))] * 5
+    official.net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+    official.optimizer = torch.optim.SGD(official.net.parameters(), lr=0.1)
+    official.batches, official.seconds, official.done = iter(official.loader), 0.0, 0
+    for _ in range(6):
+        official.go_on(slices)
+    assert official.done == 5
 
 
 @pytest.mark.slow

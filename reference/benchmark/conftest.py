@@ -9,7 +9,7 @@ import platform
 import resource
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from dojo.kit import gpu_is_here
+from dojo.text import relative
 from reference.benchmark import report
 from reference.benchmark.cases import arithmetic, precision
 
@@ -110,7 +111,9 @@ def _memory(device: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3  # of the process so far
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around all others: what we say stands last on the screen
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Generator[None, None, None]:
+    yield
     if getattr(config.option, "numprocesses", None):
         terminalreporter.write_line("benchmarks need one process: nothing was timed. Run again without -n")
         return
@@ -121,7 +124,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     )
     if not rows:
         return
-    terminalreporter.section("cpu against cuda")
+    terminalreporter.section(report.title(rows))
     terminalreporter.write_line(report.tables(rows))
-    if report.plot(rows, config.rootpath / PLOT):
-        terminalreporter.write_line(f"\nplot: {PLOT}")
+    plot = config.rootpath / PLOT
+    if report.plot(rows, plot):
+        terminalreporter.write_line(f"\nwrote {relative(plot)}\n  {report.PICTURE}")

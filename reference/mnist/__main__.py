@@ -52,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         save_to = options.checkpoint or options.resume or Path("mnist-interrupted.pt")
         if options.checkpoint is not None or not run.finished:
             run.save(save_to)
+        if options.checkpoint is not None and run.finished:
+            print(f"wrote {save_to}\n  the trained net, its optimizer and its schedule", file=sys.stderr)
         if not run.finished:
             print(
                 f"Interrupted after {run.step} of {settings.steps} steps. This goes on from there, and ends as if "
@@ -62,10 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = evaluate(run.model, test_split)
     _report(options, run, result, device, team.size)
     if options.plots is not None:
-        from reference.mnist.plots import draw
+        from reference.mnist.plots import SHOWS, draw
 
         for path in draw(options.plots, run, test_split, result):
-            print(f"wrote {path}", file=sys.stderr)
+            print(f"wrote {path}\n  {SHOWS[path.stem]}", file=sys.stderr)
     return 0
 
 

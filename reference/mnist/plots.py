@@ -14,6 +14,14 @@ from reference.mnist.train import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# What one sees in each picture; the command line says it beside the file's name.
+SHOWS = {
+    "curves": "loss, accuracy and learning rate over the images seen",
+    "confusion": "which digit is read as which; the redder a field, the more mistakes",
+    "worst": "the test images that the net got most wrong, with its three best guesses",
+    "filters": "what each filter of the first layer looks for: red wants ink, blue wants none",
+}
+
 _BLUE, _RED, _GREY = "#1f5fa8", "#b8322a", "#8a8a8a"
 
 
@@ -96,11 +104,11 @@ def worst(data: Split, result: Evaluation, rows: int = 4, columns: int = 5) -> F
 
 
 def filters(run: Run) -> Figure:
-    """The 5x5 filters of the first layer: blue takes ink away, red asks for it."""
+    """The 5x5 filters of the first layer: where ink makes the answer of each larger, and where smaller."""
     weights = run.model.conv1.weight.detach().float().cpu().squeeze(1)  # (first, 5, 5)
     columns = 8
     rows = -(-len(weights) // columns)
-    figure = _figure(columns, 1.05 * rows + 0.7)
+    figure = _figure(columns, 1.05 * rows + 1)
     limit = float(weights.abs().max())
     blank = torch.zeros(rows * columns - len(weights), 5, 5)
     places = figure.subplots(rows, columns, squeeze=False).flat
@@ -109,6 +117,8 @@ def filters(run: Run) -> Figure:
             image = place.imshow(weight.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
         place.set(xticks=[], yticks=[])
         place.set_frame_on(i < len(weights))
-    figure.suptitle("Filters of the first layer")
-    figure.colorbar(image, ax=figure.axes, shrink=0.9)
+    figure.suptitle(f"What the {len(weights)} filters of the first layer look for, on 5x5 pixels", fontsize=12)
+    bar = figure.colorbar(image, ax=figure.axes, shrink=0.9)
+    bar.set_label("weight of a pixel")
+    figure.supxlabel("red: ink here makes the filter's answer larger; blue: ink here makes it smaller", fontsize=10)
     return figure
