@@ -271,6 +271,15 @@ SPOILT = {
     ),
     "a reference without why": ("the_text_is_whole", ("reference", "Why:", "Because:"), "the why"),
     "too few hints": ("the_text_is_whole", ("reference", "Hint: an API\n", ""), "1 hints"),
+    "a parameter without a name": (
+        "the_text_is_whole",
+        (
+            "katas",
+            "def test_doubling_leaves_x_alone():\n",
+            "import pytest\n\n\n@pytest.mark.parametrize('shape', [(1,)])\ndef test_doubling_leaves_x_alone(shape):\n",
+        ),
+        "test_doubling_leaves_x_alone[shape0]: the id of its parameters says nothing; give ids in words",
+    ),
     "a slow reference": (
         "stays_in_its_time_budget",
         (
@@ -295,6 +304,19 @@ def test_a_bad_kata_is_caught(sample, name):
         )
     sample.spoil(side, old, new)
     assert sentence in sample.complaints(claim)
+
+
+def test_ids_of_parameters_are_words(sample):
+    words = ["a batch of 5", "5 rows", "it's 0.5, or not", "stand-in", "cuda", "float64", "default bfloat16", "uint8"]
+    no_words = ["3", "-0.5", "1e-07", "True", "None", "", "x1", "3-cpu", "cpu-shape0", "a batch0", "torch.float64"]
+    no_words += ["(5, 2)", "[7]", "a/b", "a: b", "one_row", "\xe9t\xe9"]
+    test, ids = "test_doubling_leaves_x_alone", words + no_words
+    marked = f"import pytest\n\n\n@pytest.mark.parametrize('x', range({len(ids)}), ids={ids})\ndef {test}(x):\n"
+    sample.spoil("katas", f"def {test}():\n", marked)
+    found = sample.complaints("the_text_is_whole").splitlines()
+    assert [line.split(": the id of its parameters")[0] for line in found] == [
+        f"{test}[{name.encode('unicode_escape').decode()}]" for name in no_words
+    ]
 
 
 def test_a_bad_tree_is_caught(sample):

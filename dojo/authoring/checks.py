@@ -105,8 +105,8 @@ def every_test_earns_its_place(runs: Runs) -> list[str]:
 
 
 def the_text_is_whole(runs: Runs) -> list[str]:
-    """7. Docstrings, link, hints and why are there; the names match; the reference leaks nowhere."""
-    return text_rules.complaints(runs.kata, runs.reference)
+    """7. Docstrings, link, hints and why are there; ids are words; the names match; the reference leaks nowhere."""
+    return text_rules.complaints(runs.kata, runs.reference, runs.outcomes.get("stubs", {}))
 
 
 def stays_in_its_time_budget(runs: Runs) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from dojo.kata.files import Kata
@@ -12,8 +14,12 @@ from dojo.text import folded
 LESSON_LINES = (5, 20)
 TESTS = (3, 7)
 
+# Ids that pytest makes by itself: 3, True, shape0, and twice1 for a second "twice". A dtype is a word.
+_MADE_BY_PYTEST = re.compile(r"[\d.e]*|True|False|None|(.* )?(?!(u?int|b?float|complex)\d+$)[A-Za-z]+\d+")
+_NO_WORDS = re.compile(r"torch\.|[^A-Za-z0-9 ,.'-]")
 
-def complaints(kata: Kata, reference: Path) -> list[str]:
+
+def complaints(kata: Kata, reference: Path, test_ids: Iterable[str]) -> list[str]:
     """Everything that is wrong with the text of one kata and its reference."""
     kata_tree, reference_tree = parse(kata.path), parse(reference)
     if kata_tree is None:
@@ -26,6 +32,7 @@ def complaints(kata: Kata, reference: Path) -> list[str]:
         *_about_the_seam(kata_tree),
         *_about_the_stubs(stubs),
         *_about_the_tests(kata),
+        *_about_the_ids(test_ids),
         *_about_the_names(stubs, solved),
         *_about_the_hints(reference),
         *_about_leaks(kata, reference, solved),
@@ -70,6 +77,17 @@ def _unannotated(function: ast.FunctionDef) -> list[str]:
 def _about_the_tests(kata: Kata) -> list[str]:
     n, (least, most) = len(test_names(kata.path)), TESTS
     return [] if least <= n <= most else [f"{n} tests; {least} to {most} can be kept in mind"]
+
+
+def _about_the_ids(test_ids: Iterable[str]) -> list[str]:
+    """Several `parametrize` make one id, joined by `-`: each part has to say something."""
+    found = []
+    for test in test_ids:
+        _, bracket, parameters = test.removesuffix("]").partition("[")
+        parts = parameters.split("-") if bracket else []
+        if _NO_WORDS.search(parameters) or any(_MADE_BY_PYTEST.fullmatch(part.strip()) for part in parts):
+            found.append(f"{test}: the id of its parameters says nothing; give ids in words (letters, digits , . ' -)")
+    return found
 
 
 def _about_the_names(stubs: dict[str, Definition], solved: dict[str, Definition]) -> list[str]:

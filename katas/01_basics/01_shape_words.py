@@ -100,7 +100,9 @@ def test_a_tensor_may_have_no_dimension_or_no_value(shape, want):
     _check_count(n, want, f"a tensor of shape {shape} holds {want} value{'s' * (want != 1)}")
 
 
-@pytest.mark.parametrize("shape", [(5, 2, 3), (1, 7), (6,)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(5, 2, 3), (1, 7), (6,)], ids=["a batch of 5", "one row of 7 values", "a batch of 6 numbers"]
+)
 def test_dimension_0_is_the_batch(shape):
     with explain(f"a batch of shape {shape} has a dimension 0, and maybe no other"):
         n = batch_size(torch.zeros(shape))
@@ -136,7 +138,7 @@ def test_an_image_of_one_pixel_keeps_its_rows_and_columns():
     check_tensor(out, want, "2 grey images of 1 x 1 come out as (2, 1, 1)")
 
 
-@pytest.mark.parametrize("channels", [3, 2])
+@pytest.mark.parametrize("channels", [3, 2], ids=["3 channels", "2 channels"])
 def test_squeeze_does_nothing_to_a_dimension_of_size_3(channels):
     x = _images(4, channels, 5, 6)
     said = f"{channels} channels cannot be dropped: raise ValueError or RuntimeError, don't return something"

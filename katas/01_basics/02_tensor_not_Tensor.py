@@ -115,7 +115,7 @@ def test_numpy_counts_in_float64_and_a_layer_in_float32():
     check_tensor(out, want, "the answer of a float32 model to a float64 array", rtol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=["float64", "bfloat16"])
 def test_data_follows_the_dtype_of_the_model(dtype):
     model, array, want = _linear(dtype)
     with explain(f"this model's parameters are {dtype}: not every model is float32, ask this one for its dtype"):

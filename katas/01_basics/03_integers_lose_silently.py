@@ -90,7 +90,7 @@ def test_a_product_above_255_saturates_only_if_you_say_so():
     assert out[0] == 255, f"what is too bright becomes 255, yours became {out[0]}: 255 is still in range"
 
 
-@pytest.mark.parametrize("factor", [0.5, 0.1])
+@pytest.mark.parametrize("factor", [0.5, 0.1], ids=["half", "a tenth"])
 def test_a_factor_below_one_darkens(factor):
     img = _uint8(200, 100, 0).view(3, 1)
     want = (_uint8(100, 50, 0) if factor == 0.5 else _uint8(20, 10, 0)).view(3, 1)
@@ -101,7 +101,7 @@ def test_a_factor_below_one_darkens(factor):
     check_tensor(out, want, f"brighten((200, 100, 0), {factor}) is darker than before", atol=1)
 
 
-@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8], ids=str)
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8], ids=["int64", "uint8"])
 def test_put_writes_into_the_tensor_itself(dtype):
     x = torch.tensor([5, 6, 8], dtype=dtype)
     seen_by_others = x[1:]
@@ -123,7 +123,7 @@ def test_a_large_number_arrives_whole():
     check_tensor(x, torch.tensor([5, 6, 16777217]), said)
 
 
-@pytest.mark.parametrize("v", [1.9, -0.5])
+@pytest.mark.parametrize("v", [1.9, -0.5], ids=["almost 2", "minus a half"])
 def test_assignment_truncates_without_a_word(v):
     x = torch.tensor([5, 6, 8])
     with raises(ValueError, _what_came(v)):

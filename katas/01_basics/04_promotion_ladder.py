@@ -53,7 +53,7 @@ def _stats(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.tensor([1.0, 1.5, -2.0], dtype=dtype), torch.tensor([2.0, 0.25, 4.0], dtype=dtype)
 
 
-@pytest.mark.parametrize("elements", [3, 1])
+@pytest.mark.parametrize("elements", [3, 1], ids=["a value per column", "one value for all"])
 def test_a_vector_of_float64_promotes_a_float32_batch(elements):
     x = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     mean, std = (s[:elements] for s in _stats(torch.float64))
@@ -66,7 +66,7 @@ def test_a_vector_of_float64_promotes_a_float32_batch(elements):
     assert x.tolist() == [[1, 2, 3], [4, 5, 6]], "you changed x itself: give back a new tensor"
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
 def test_half_precision_stays_half_precision(dtype):
     x = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], dtype=dtype)
     want = torch.tensor([[0.0, 2.0, 1.25], [1.5, 14.0, 2.0]], dtype=dtype)
@@ -77,7 +77,7 @@ def test_half_precision_stays_half_precision(dtype):
     )
 
 
-@pytest.mark.parametrize("kind", ["Python numbers", "0-dim float64 tensors"])
+@pytest.mark.parametrize("kind", ["Python numbers", "0-dim float64 tensors"], ids=["Python numbers", "float64 scalars"])
 def test_numbers_and_0_dim_tensors_have_a_category_but_no_width(kind):
     x = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     mean, std = (1.5, 0.5) if kind == "Python numbers" else torch.tensor([1.5, 0.5], dtype=torch.float64).unbind()
@@ -99,8 +99,12 @@ def test_float64_keeps_all_its_digits():
     check_tensor(exact, want, f"{said}, the statistics' digits count too", atol=1e-14)
 
 
-@pytest.mark.parametrize("default", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("kind", ["float64 vector", "0-dim float16", "Python numbers"])
+@pytest.mark.parametrize("default", [torch.float32, torch.float64], ids=["default float32", "default float64"])
+@pytest.mark.parametrize(
+    "kind",
+    ["float64 vector", "0-dim float16", "Python numbers"],
+    ids=["float64 vector", "float16 scalar", "Python numbers"],
+)
 def test_integers_become_the_default_dtype(default, kind):
     """uint8 and a 0-dim float16 give float16: the category goes up, and the only width in sight is half."""
     x = torch.tensor(
@@ -123,7 +127,7 @@ def test_integers_become_the_default_dtype(default, kind):
     check_tensor(out, want, f"an integer x and {kind}: the default dtype, here {default}", rtol=1e-3)
 
 
-@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool], ids=str)
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool], ids=["int64", "uint8", "bool"])
 def test_integers_and_bools_have_no_mean_in_their_own_dtype(dtype):
     x = torch.tensor([[1, 0, 1], [1, 1, 0]] if dtype == torch.bool else [[1, 2, 250], [4, 5, 6]]).to(dtype)
     want = 4 / 6 if dtype == torch.bool else 268 / 6

@@ -61,7 +61,7 @@ under_test(globals())
         (torch.float32, -(2.0**128) * (1 - 2.0**-24)),
         (torch.float64, -1.7976931348623157e308),
     ],
-    ids=str,
+    ids=["float16", "bfloat16", "float32", "float64"],
 )
 def test_every_dtype_has_a_most_negative_number(dtype, want):
     with explain(f"{dtype} is a floating dtype: torch.finfo knows it, torch.iinfo is for integers"):
@@ -75,7 +75,9 @@ def test_every_dtype_has_a_most_negative_number(dtype, want):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "want"), [(torch.float16, 2048), (torch.bfloat16, 256), (torch.float32, 16777216)], ids=str
+    ("dtype", "want"),
+    [(torch.float16, 2048), (torch.bfloat16, 256), (torch.float32, 16777216)],
+    ids=["float16", "bfloat16", "float32"],
 )
 @pytest.mark.timeout(
     5, says="Counting one by one takes minutes: torch.finfo(dtype) tells the distance between two numbers"
@@ -89,7 +91,11 @@ def test_whole_numbers_have_a_first_gap(dtype, want):
     assert n == want, f"the first n with n + 1 not in {dtype} is {want}, got {n}"
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.float16, torch.bfloat16, torch.float32, torch.float64],
+    ids=["float16", "bfloat16", "float32", "float64"],
+)
 def test_a_mask_works_in_every_floating_dtype(dtype):
     scores = torch.tensor([[0.0, 9.0, math.log(3)], [math.log(4), 0.0, 9.0]], dtype=dtype)
     keep = torch.tensor([[True, False, True], [True, True, False]])
@@ -110,7 +116,7 @@ def test_a_mask_works_in_every_floating_dtype(dtype):
     check_tensor(out, want, f"masked_softmax in {dtype}", atol=2e-2 if dtype == torch.bfloat16 else 2e-3)
 
 
-@pytest.mark.parametrize("low", [-5.0, -50.0, -1e6])
+@pytest.mark.parametrize("low", [-5.0, -50.0, -1e6], ids=["low scores", "lower scores", "very low scores"])
 def test_masked_means_exactly_zero(low):
     """Kept scores may be low too: a mask value that is merely negative is not low enough."""
     scores = torch.tensor([[low, low + 1, low + 2, low + 3]])

@@ -64,7 +64,11 @@ def test_a_view_needs_strides_that_fit_not_contiguous_memory():
     assert shares_memory(v, x), "you copied x[1, ::2], but a view of it exists"
 
 
-@pytest.mark.parametrize("name", ["a transposed matrix", "a matrix without its last column"])
+@pytest.mark.parametrize(
+    "name",
+    ["a transposed matrix", "a matrix without its last column"],
+    ids=["a transposed matrix", "without its last column"],
+)
 def test_view_refuses_what_it_cannot_show(name):
     x = torch.arange(6.0).view(2, 3)
     x = x.t() if name == "a transposed matrix" else x[:, :2]
@@ -96,7 +100,7 @@ def test_fill_flat_writes_into_contiguous_memory():
     check_tensor(x, torch.tensor([[0.0, 1, 2], [3, 4, 5]]), "the values go into x row by row")
 
 
-@pytest.mark.parametrize("shape", [(3, 2), (2, 2, 2)])
+@pytest.mark.parametrize("shape", [(3, 2), (2, 2, 2)], ids=["a transposed matrix", "a transposed cube"])
 def test_fill_flat_writes_into_any_strides(shape):
     base = torch.zeros(shape[::-1], dtype=torch.float64)
     x = base.mT if len(shape) == 2 else base.transpose(0, 2)

@@ -122,7 +122,7 @@ def test_a_token_is_split_before_the_heads_move():
     check_tensor(x, kept, "split_heads changed x")
 
 
-@pytest.mark.parametrize("heads", [2, 3, 6])
+@pytest.mark.parametrize("heads", [2, 3, 6], ids=["2 heads", "as many heads as tokens", "6 heads of one number"])
 def test_merge_undoes_split(heads):
     """As many heads as tokens: for 3 heads no shape can tell (B, H, T, D) from (B, T, H, D)."""
     x = _numbered(2, 3, 6).double()

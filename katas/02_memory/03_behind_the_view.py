@@ -89,7 +89,7 @@ def test_a_slice_begins_somewhere_in_the_storage_of_the_whole():
     _check_place(torch.ones(4, 6)[2], (3,), 15)
 
 
-@pytest.mark.parametrize("k", [1, 3, 6])
+@pytest.mark.parametrize("k", [1, 3, 6], ids=["windows of one", "windows of 3", "one window of all 6"])
 def test_windows_overlap_in_the_same_memory(k):
     x, kept = _primes(24)[:6].clone(), _primes(24)[:6]
     want = torch.tensor([[x[i + j].item() for j in range(k)] for i in range(7 - k)])

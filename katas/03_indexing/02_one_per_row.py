@@ -99,7 +99,7 @@ def test_a_bool_tensor_is_a_mask():
     check_tensor(x, torch.tensor([1.5, 2.5, 4.5, 0.0]), "keep(x, mask) changed x")
 
 
-@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8], ids=["int64", "int32", "uint8"])
 def test_zeros_and_ones_are_positions_not_a_mask(dtype):
     with explain(f"keep(x, mask) failed: the mask is {dtype}"):
         out = keep(torch.tensor([1.5, 2.5, 3.5, 4.5]), torch.tensor([0, 0, 1, 1], dtype=dtype))

@@ -66,11 +66,11 @@ def _number(out: Any) -> Any:
 @pytest.mark.parametrize(
     ("a", "b", "want"),
     [
-        ((3, 1), (3,), (3, 3)),
-        ((2, 1, 4), (3, 1), (2, 3, 4)),
-        ((2, 3), (), (2, 3)),
-        ((0,), (1,), (0,)),
-        ((4, 1), (1, 0), (4, 0)),
+        pytest.param((3, 1), (3,), (3, 3), id="a column and a vector"),
+        pytest.param((2, 1, 4), (3, 1), (2, 3, 4), id="3 dimensions and 2"),
+        pytest.param((2, 3), (), (2, 3), id="a matrix and a number"),
+        pytest.param((0,), (1,), (0,), id="no value and one value"),
+        pytest.param((4, 1), (1, 0), (4, 0), id="a column and an empty row"),
     ],
 )
 def test_shapes_are_aligned_at_the_right(a, b, want):
@@ -86,7 +86,11 @@ def test_shapes_are_aligned_at_the_right(a, b, want):
         assert out == want, f"{one} and {other}, aligned at the right, make {want}, not {out}"
 
 
-@pytest.mark.parametrize(("a", "b"), [((3,), (2,)), ((2, 3), (2,)), ((0,), (2,)), ((4, 1, 3), (2, 2, 3))])
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [((3,), (2,)), ((2, 3), (2,)), ((0,), (2,)), ((4, 1, 3), (2, 2, 3))],
+    ids=["3 values and 2", "equal only at the left", "no value and 2 values", "4 samples and 2"],
+)
 def test_only_a_one_is_stretched(a, b):
     for one, other in ((a, b), (b, a)):
         with raises(ValueError, f"{one} and {other} do not fit together: of two unequal sizes, one must be 1"):
@@ -103,7 +107,14 @@ def test_mse_is_a_mean_over_all_values():
 
 @pytest.mark.parametrize(
     ("a", "b"),
-    [((3, 1), (3,)), ((3,), (3, 1)), ((3,), (1,)), ((1,), (3,)), ((2, 3), (3,)), ((3,), (2, 3))],
+    [
+        pytest.param((3, 1), (3,), id="a column and a vector"),
+        pytest.param((3,), (3, 1), id="a vector and a column"),
+        pytest.param((3,), (1,), id="a vector and one value"),
+        pytest.param((1,), (3,), id="one value and a vector"),
+        pytest.param((2, 3), (3,), id="a matrix and a vector"),
+        pytest.param((3,), (2, 3), id="a vector and a matrix"),
+    ],
 )
 def test_a_column_against_a_row_is_an_outer_product(a, b):
     """F.mse_loss only warns: the perfect prediction (3, 1) of (3,) costs 1.3333."""
@@ -121,7 +132,11 @@ def test_accuracy_is_a_share():
     assert abs(out - 0.75) < 1e-6, f"three of four are right, which is 0.75, not {out}"
 
 
-@pytest.mark.parametrize(("a", "b"), [((3, 1), (3,)), ((3,), (3, 1)), ((3,), (1,)), ((1,), (3,))])
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [((3, 1), (3,)), ((3,), (3, 1)), ((3,), (1,)), ((1,), (3,))],
+    ids=["a column and a vector", "a vector and a column", "a vector and one value", "one value and a vector"],
+)
 def test_a_table_of_comparisons_finds_every_label(a, b):
     """No prediction is right, and in the table (3, 3) each row has one hit."""
     pred, target = torch.tensor([1, 2, 0])[: a[0]].reshape(a), torch.tensor([0, 1, 2])[: b[0]].reshape(b)

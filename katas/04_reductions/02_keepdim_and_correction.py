@@ -60,7 +60,7 @@ def test_row_sums_divide_columns_when_the_matrix_is_square():
     check_tensor(got, want, "row_normalise divides each row by its sum", **_CLOSE)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 def test_a_kept_dimension_fits_any_number_of_rows(dtype):
     rows = [[1.0, 1, 2, 4], [1, 2, 3, 4], [5, 5, 5, 5]]
     want = torch.tensor([[0.125, 0.125, 0.25, 0.5], [0.1, 0.2, 0.3, 0.4], [0.25, 0.25, 0.25, 0.25]], dtype=dtype)
@@ -72,7 +72,7 @@ def test_a_kept_dimension_fits_any_number_of_rows(dtype):
         assert w.tolist() == rows[:n], "you divided w in place: row_normalise must not change its input"
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 @pytest.mark.myth(
     says="Tensors have all of NumPy's operations, and they behave exactly the same",
     today="std() divides by N - 1, numpy's by N: ask for NumPy's with correction=0.",

@@ -52,7 +52,9 @@ def ranking(scores: torch.Tensor) -> torch.Tensor:
 under_test(globals())
 
 
-@pytest.mark.parametrize("lo", [0, 1, 1.5, -2.5])
+@pytest.mark.parametrize(
+    "lo", [0, 1, 1.5, -2.5], ids=["0, a dimension too", "1, a dimension too", "a fraction", "a negative fraction"]
+)
 def test_max_with_an_int_reduces_a_dimension(lo):
     rows = [[-1.0, 2.0, 0.5], [3.0, -4.0, 1.25]]
     x = torch.tensor(rows)
@@ -91,7 +93,9 @@ def test_the_first_of_equal_values_wins_in_argmax_not_in_topk():
 
 
 @pytest.mark.parametrize(
-    ("values", "want"), [([4.0, 1.0, 3.0, 2.0], 2.5), ([9.0, -1.0], 4.0), ([5.0, 9, 0, 8, 5, 5], 5.0)]
+    ("values", "want"),
+    [([4.0, 1.0, 3.0, 2.0], 2.5), ([9.0, -1.0], 4.0), ([5.0, 9, 0, 8, 5, 5], 5.0)],
+    ids=["4 values", "2 values", "a tie in the middle"],
 )
 @pytest.mark.myth(
     says="Tensors have all of NumPy's operations, and they behave exactly the same",
@@ -109,7 +113,9 @@ def test_median_of_an_even_count_is_the_lower_one_not_the_mean(values, want):
     assert x.tolist() == values, "you changed x"
 
 
-@pytest.mark.parametrize(("values", "want"), [([10.0, 2.0, 30.0, 4.0, 3.0], 4.0), ([6.5], 6.5)])
+@pytest.mark.parametrize(
+    ("values", "want"), [([10.0, 2.0, 30.0, 4.0, 3.0], 4.0), ([6.5], 6.5)], ids=["5 values", "one value"]
+)
 def test_median_of_an_odd_count_is_the_value_in_the_middle(values, want):
     with explain("median works for an odd number of values, and for one"):
         got = _number(median(torch.tensor(values)))
@@ -128,7 +134,7 @@ def test_argsort_gives_the_order_not_the_rank():
     assert scores.tolist() == values, "you changed the scores: ranking only looks at them"
 
 
-@pytest.mark.parametrize("distinct", [1, 3])
+@pytest.mark.parametrize("distinct", [1, 3], ids=["all scores equal", "3 different scores"])
 def test_a_sort_keeps_ties_in_order_only_if_stable(distinct):
     scores = torch.arange(30) % distinct / 4
     order = [i for level in reversed(range(distinct)) for i in range(30) if i % distinct == level]

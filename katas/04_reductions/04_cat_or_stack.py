@@ -43,7 +43,9 @@ def append_rows(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 under_test(globals())
 
 
-@pytest.mark.parametrize(("batch", "length"), [(2, 3), (3, 3), (1, 4)])
+@pytest.mark.parametrize(
+    ("batch", "length"), [(2, 3), (3, 3), (1, 4)], ids=["2 samples", "3 samples of 3 values", "one sample"]
+)
 def test_stack_makes_a_new_dimension_in_front(batch, length):
     want = torch.arange(float(batch * length)).view(batch, length)
     samples = [row.clone() for row in want]
@@ -60,14 +62,16 @@ def test_stack_makes_a_new_dimension_in_front(batch, length):
     assert all(torch.equal(s, w) for s, w in zip(samples, want, strict=True)), "you changed the samples"
 
 
-@pytest.mark.parametrize("values", [[0.5, -2.0, 3.0], [7, 16777217, 2], [4.0]])
+@pytest.mark.parametrize(
+    "values", [[0.5, -2.0, 3.0], [7, 16777217, 2], [4.0]], ids=["floats", "large ints", "one scalar"]
+)
 def test_scalars_can_be_stacked_but_not_concatenated(values):
     with explain("a scalar has no dimension to be laid along: collate has to give it a new one"):
         got = collate([torch.tensor(v) for v in values])
     check_tensor(got, torch.tensor(values), "B scalars become a vector of B values, in the samples' own dtype")
 
 
-@pytest.mark.parametrize("shape", [(), (3,)])
+@pytest.mark.parametrize("shape", [(), (3,)], ids=["scalars", "vectors"])
 def test_a_list_made_into_a_tensor_cuts_the_graph(shape):
     leaves = [torch.full(shape, float(i), requires_grad=True) for i in range(1, 4)]
     with explain("collate takes samples that require grad"):
@@ -82,7 +86,7 @@ def test_a_list_made_into_a_tensor_cuts_the_graph(shape):
         check_tensor(leaf.grad, torch.full(shape, slope), "the gradient of each sample is that of its own row")
 
 
-@pytest.mark.parametrize(("n", "m"), [(2, 4), (2, 2), (1, 3)])
+@pytest.mark.parametrize(("n", "m"), [(2, 4), (2, 2), (1, 3)], ids=["2 rows and 4", "2 rows and 2", "one row and 3"])
 def test_cat_joins_along_a_dimension_that_is_there(n, m):
     want = torch.arange(float((n + m) * 3)).view(n + m, 3)
     a, b = want[:n].clone(), want[n:].clone()
@@ -97,7 +101,11 @@ def test_cat_joins_along_a_dimension_that_is_there(n, m):
     assert torch.equal(a, want[:n]), "you changed a"
 
 
-@pytest.mark.parametrize("lengths", [(2, 3), (3, 2), (3, 1), (3, 3, 1), (2, 3, 1)])
+@pytest.mark.parametrize(
+    "lengths",
+    [(2, 3), (3, 2), (3, 1), (3, 3, 1), (2, 3, 1)],
+    ids=["2 values and 3", "3 values and 2", "3 values and 1", "3 values, 3 and 1", "2 values, 3 and 1"],
+)
 def test_stack_refuses_ragged_samples(lengths):
     samples = [torch.arange(1.0, n + 1) for n in lengths]
     message = (

@@ -50,7 +50,9 @@ under_test(globals())
 _CLOSE: Any = {"rtol": 1e-4, "atol": 1e-4}
 
 
-@pytest.mark.parametrize("sizes", [(2, 3, 5, 7, 6), (1, 1, 1, 2, 3)], ids=str)
+@pytest.mark.parametrize(
+    "sizes", [(2, 3, 5, 7, 6), (1, 1, 1, 2, 3)], ids=["all sizes different", "one head, one query"]
+)
 def test_attention_scores_contract_the_features(sizes):
     b, h, t, s, d = sizes
     q, k = _numbers(b, h, t, d), _numbers(b, h, s, d).flip(2)
@@ -92,8 +94,8 @@ def test_equal_sizes_hide_a_missing_transpose():
     )
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("batch", [2, 1])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("batch", [2, 1], ids=["2 matrices", "one matrix"])
 def test_each_matrix_meets_its_own_vector(batch, dtype):
     A, v = _numbers(batch, 3, 4).to(dtype), _numbers(batch, 4).to(dtype)
     want = _matvec_in_loops(A, v)

@@ -65,7 +65,7 @@ def test_identical_means_to_the_last_bit():
     assert _says(identical, a, b) is False, "16777216 and 16777217 differ: as float32 they would be one number"
 
 
-@pytest.mark.parametrize("other", [torch.float64, torch.float16, torch.int64], ids=str)
+@pytest.mark.parametrize("other", [torch.float64, torch.float16, torch.int64], ids=["float64", "float16", "int64"])
 def test_torch_equal_ignores_the_dtype(other):
     x = torch.tensor([1.0, 2.0, 0.0])
     got = [_says(identical, x, x.to(other)), _says(identical, x.to(other), x)]
@@ -77,7 +77,18 @@ def test_torch_equal_ignores_the_dtype(other):
 _SHAPES = [((2, 3), (3,)), ((2, 3), (1, 3)), ((2, 3), (3, 2)), ((), (1,)), ((0, 3), (0, 2)), ((2, 3), (2,))]
 
 
-@pytest.mark.parametrize(("one", "other"), _SHAPES)
+@pytest.mark.parametrize(
+    ("one", "other"),
+    _SHAPES,
+    ids=[
+        "a matrix and a vector",
+        "2 rows and one",
+        "rows and columns swapped",
+        "a scalar and a vector of 1",
+        "no rows, of 3 and of 2",
+        "a vector that is too short",
+    ],
+)
 def test_the_double_equals_sign_broadcasts(one, other):
     a, b = torch.ones(one), torch.ones(other)
     got = [_says(identical, a, b), _says(identical, b, a)]
@@ -113,7 +124,9 @@ def test_rounding_makes_equal_sums_differ():
     assert _says(close, x, -x) is False, "1 and -1 are not close: compare the size of the difference"
 
 
-@pytest.mark.parametrize("other", [torch.float64, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    "other", [torch.float64, torch.float16, torch.bfloat16], ids=["float64", "float16", "bfloat16"]
+)
 def test_allclose_refuses_mixed_dtypes(other):
     x = torch.tensor([0.5, -2.0, 3.0])
     got = [_says(close, x, x.to(other)), _says(close, x.to(other), x), _says(close, x.to(other), x * 1.5)]

@@ -52,7 +52,7 @@ def distinct(scalars: list[torch.Tensor]) -> set[Any]:
 under_test(globals())
 
 
-@pytest.mark.parametrize("preds", [[2, 0, 1], [0.25, -1.5], [7]], ids=str)
+@pytest.mark.parametrize("preds", [[2, 0, 1], [0.25, -1.5], [7]], ids=["ints", "floats", "one int"])
 def test_json_knows_numbers_and_lists_no_tensors(preds):
     w = torch.tensor([1.0, 0.25], requires_grad=True)
     loss = (w * w).sum() / 2  # 0.53125
@@ -117,7 +117,7 @@ def test_comparing_different_shapes_broadcasts_or_fails():
     assert absent == -1, "no tensor of shape (2,) is in the list: another shape is another tensor"
 
 
-@pytest.mark.parametrize("values", [[3, 1, 3, 3, 2, 1], [0.5, 0.25, 0.5, 0.5001220703125]], ids=["int", "float"])
+@pytest.mark.parametrize("values", [[3, 1, 3, 3, 2, 1], [0.5, 0.25, 0.5, 0.5001220703125]], ids=["ints", "floats"])
 def test_a_set_of_tensors_goes_by_identity(values):
     with explain("distinct makes a set of the values of tensors of shape ()"):
         got = distinct([torch.tensor(v) for v in values])

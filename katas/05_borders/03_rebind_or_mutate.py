@@ -129,7 +129,7 @@ def test_clone_keeps_the_graph():
     assert all(t.requires_grad for t in (y, w)), "you cut x itself off from its graph: record only looks at x"
 
 
-@pytest.mark.parametrize(("n", "k"), [(3, 2), (1, 4)])
+@pytest.mark.parametrize(("n", "k"), [(3, 2), (1, 4)], ids=["3 buffers", "one buffer"])
 def test_a_multiplied_list_holds_one_tensor(n, k):
     with explain("make_buffers takes any two sizes"):
         buffers = make_buffers(n, k)

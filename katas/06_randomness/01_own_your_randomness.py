@@ -206,7 +206,7 @@ def test_a_split_is_bound_to_its_seed():
     )
 
 
-@pytest.mark.parametrize("frac", [0.75, 0.25])
+@pytest.mark.parametrize("frac", [0.75, 0.25], ids=["three quarters", "a quarter"])
 def test_a_split_holds_every_index_once(frac):
     first, second = _split(20, frac, 1)
     both = set(first) & set(second)

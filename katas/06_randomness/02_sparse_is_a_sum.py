@@ -139,7 +139,7 @@ def test_an_entry_is_not_an_edge():
     assert n == 4, f"A has the edges 0→1, 0→3, 1→4 and 2→0, so 4; yours are {n}"
 
 
-@pytest.mark.parametrize("width", [2, 7])
+@pytest.mark.parametrize("width", [2, 7], ids=["2 columns", "as many columns as nodes"])
 def test_a_sparse_matrix_sums_over_neighbours(width):
     """With as many columns as nodes, even `*` fits."""
     A, x = _graph(), torch.arange(1.0, 7 * width + 1).view(width, 7).t()

@@ -94,7 +94,7 @@ def test_naming_a_gpu_does_not_make_one(built):
     assert got.type == "cpu", f"this machine has no GPU, so the CPU is left, yet you picked {got}"
 
 
-@pytest.mark.parametrize("devices", [2, 1])
+@pytest.mark.parametrize("devices", [2, 1], ids=["2 GPUs", "one GPU"])
 def test_a_gpu_is_picked_where_there_is_one(devices):
     got = _picked_on(cuda=True, built=True, devices=devices)
     assert got.type == "cuda", (
@@ -124,7 +124,7 @@ def test_a_device_is_not_a_string():
     assert not _asked(here, torch.device("cuda")), "a tensor on the CPU is not on 'cuda'"
 
 
-@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("index", [0, 1], ids=["the first GPU", "the second GPU"])
 def test_a_device_without_index_means_all_of_its_kind(index):
     for device in ("cuda", torch.device("cuda")):
         assert _asked(_At(f"cuda:{index}"), device), (

@@ -101,7 +101,7 @@ def test_to_moves_the_tensors_that_a_module_knows(inside):
     check_tensor(got, torch.empty(2, 3, device="meta"), "the moved module makes its result on its new device")
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16], ids=["float64", "float16"])
 def test_to_changes_the_dtype_of_what_a_module_knows(dtype):
     x, want = _inputs()
     with explain(f"Scaler must work in {dtype} after .to({dtype})"):

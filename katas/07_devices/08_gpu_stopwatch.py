@@ -85,7 +85,7 @@ def test_a_launch_returns_before_the_work_is_done():
     )
 
 
-@pytest.mark.parametrize(("warmup", "iters"), [(3, 10), (0, 1)])
+@pytest.mark.parametrize(("warmup", "iters"), [(3, 10), (0, 1)], ids=["3 runs to warm up", "no run to warm up"])
 def test_warm_up_runs_come_on_top(warmup, iters):
     gpu = _FakeGPU()
     _bench(gpu, warmup, iters)
@@ -102,7 +102,7 @@ def test_the_first_runs_are_slow_and_do_not_count():
     assert got == pytest.approx(1.001), f"every run after the warm-up takes 1.001 s; you said {got}"
 
 
-@pytest.mark.parametrize("warmup", [0, 2])
+@pytest.mark.parametrize("warmup", [0, 2], ids=["no run to warm up", "2 runs to warm up"])
 def test_work_that_was_queued_before_is_not_yours(warmup):
     got = _bench(_FakeGPU(queued=1000.0), warmup, 5)
     assert not 190 < got < 210, f"1000 s of work that was queued before is in your result ({got:.3f} instead of 1.001)"

@@ -88,7 +88,7 @@ def test_a_weight_that_was_scaled_after_requires_grad_is_no_leaf():
     assert w.dtype == torch.float32, f"expected float32, got {w.dtype}"
 
 
-@pytest.mark.parametrize("scale", [0.01, 4.0])
+@pytest.mark.parametrize("scale", [0.01, 4.0], ids=["a small scale", "a large scale"])
 def test_scale_is_the_standard_deviation(scale):
     w = _weight(300, 300, scale)
     std, mean = w.detach().std().item(), w.detach().mean().item()
@@ -128,7 +128,7 @@ def test_an_optimizer_moves_a_leaf():
     says="Every tensor in the graph that requires a gradient gets its .grad from backward.",
     today="Only leaves do; a hidden tensor keeps its gradient only where that was asked for before backward.",
 )
-@pytest.mark.parametrize("values", [[5.0, 1.0], [[5.0, 1.0, 0.5], [-2.0, -7.0, 0.0]]])
+@pytest.mark.parametrize("values", [[5.0, 1.0], [[5.0, 1.0, 0.5], [-2.0, -7.0, 0.0]]], ids=["a vector", "a matrix"])
 def test_only_leaves_keep_their_gradient_unless_told(values):
     x = torch.tensor(values, dtype=torch.float64, requires_grad=True)
     before = x.detach().clone()

@@ -107,7 +107,7 @@ def test_each_row_of_the_jacobian_is_a_backward_of_its_own():
 @pytest.mark.parametrize(
     ("f", "x", "want"),
     [
-        pytest.param(lambda x: _A @ x, [1.0, -1.0, 2.0], _A.tolist(), id="A @ x"),
+        pytest.param(lambda x: _A @ x, [1.0, -1.0, 2.0], _A.tolist(), id="A times x"),
         pytest.param(lambda x: torch.stack([x.prod()]), [2.0, 3.0, 5.0], [[15.0, 10.0, 6.0]], id="one output"),
         pytest.param(lambda x: torch.cat([x**2, 3 * x]), [2.0], [[4.0], [3.0]], id="one input"),
     ],
@@ -125,7 +125,7 @@ def test_a_graph_that_saved_its_result_serves_every_row():
     check_tensor(got, want, "tanh works on each value alone: its Jacobian is diagonal", rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("requires_grad", [False, True])
+@pytest.mark.parametrize("requires_grad", [False, True], ids=["x needs no gradient", "x needs a gradient"])
 def test_x_is_as_it_was_afterwards(requires_grad):
     x = torch.tensor([1.0, 2.0, 3.0], requires_grad=requires_grad)
     v, leaf = torch.tensor([1.0, 10.0, 100.0]), f"x came with requires_grad={requires_grad}: work on a leaf of your own"

@@ -50,7 +50,7 @@ under_test(globals())
 _LEAF = {"a leaf Variable": "a leaf that requires grad can be edited only where autograd does not record"}
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 def test_softmax_makes_each_row_sum_to_one(dtype):
     for x in (torch.tensor([[0.5, -1.0, 2.0], [1.0, 1.0, -3.0]], dtype=dtype), torch.tensor([[3.0, 1.0]], dtype=dtype)):
         want = torch.softmax(x, dim=1)

@@ -110,7 +110,9 @@ def test_model_parameters_is_a_generator_which_can_be_walked_once():
 
 
 @pytest.mark.parametrize(
-    ("w_true", "b_true", "points", "steps"), [(2.0, 2.0, [1.0, 2, 3], 1000), (3.0, -1.0, [-1.0, 0, 2, 3], 300)]
+    ("w_true", "b_true", "points", "steps"),
+    [(2.0, 2.0, [1.0, 2, 3], 1000), (3.0, -1.0, [-1.0, 0, 2, 3], 300)],
+    ids=["y is 2x plus 2", "y is 3x minus 1"],
 )
 def test_gradient_descent_by_hand_finds_the_line(w_true, b_true, points, steps):
     x = torch.tensor(points).view(-1, 1)
@@ -131,7 +133,9 @@ def test_gradient_descent_by_hand_finds_the_line(w_true, b_true, points, steps):
     assert torch.is_grad_enabled(), "fit_line left grad mode off: the next training would find no gradients"
 
 
-@pytest.mark.parametrize(("lr", "steps", "unused"), [(0.05, 1, "steps"), (1e-7, 100, "lr")])
+@pytest.mark.parametrize(
+    ("lr", "steps", "unused"), [(0.05, 1, "steps"), (1e-7, 100, "lr")], ids=["one step", "a tiny lr"]
+)
 def test_lr_and_steps_say_how_far_it_goes(lr, steps, unused):
     """One step, or steps of nearly nothing, cannot reach the line from a start that does not know it."""
     x = torch.tensor([[-1.0], [0.0], [2.0], [3.0]])

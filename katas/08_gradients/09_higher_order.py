@@ -63,14 +63,18 @@ def _derivative(f, x0, n):
     return got
 
 
-@pytest.mark.parametrize(("n", "want"), [(1, 27.0), (2, 18.0), (3, 6.0), (4, 0.0)])
+@pytest.mark.parametrize(
+    ("n", "want"),
+    [(1, 27.0), (2, 18.0), (3, 6.0), (4, 0.0)],
+    ids=["first derivative", "second derivative", "third derivative", "fourth derivative"],
+)
 def test_a_gradient_can_be_differentiated_again(n, want):
     got = _derivative(lambda x: x**3, 3.0, n)
     assert round(got) != 45, "45 = 27 + 18: backward added the second derivative to the first in .grad"
     assert abs(got - want) < 1e-4, f"derivative {n} of x³ at 3 should be {want}, got {got}"
 
 
-@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize("n", [2, 3], ids=["second derivative", "third derivative"])
 def test_the_slope_of_a_line_has_no_graph_at_all(n):
     """The gradient of 2x is the constant 2: it does not require grad, even with create_graph."""
     with explain("the slope of 2x does not depend on x, so there is nothing to differentiate: the answer is 0"):
@@ -79,7 +83,11 @@ def test_the_slope_of_a_line_has_no_graph_at_all(n):
     assert got == 0.0, f"derivative {n} of 2x should be 0"
 
 
-@pytest.mark.parametrize(("x0", "n", "want"), [(0.75, 1, math.cos(0.75)), (0.75, 4, math.sin(0.75)), (0.0, 3, -1.0)])
+@pytest.mark.parametrize(
+    ("x0", "n", "want"),
+    [(0.75, 1, math.cos(0.75)), (0.75, 4, math.sin(0.75)), (0.0, 3, -1.0)],
+    ids=["the first, at 0.75", "the fourth, at 0.75", "the third, at 0"],
+)
 def test_four_derivatives_turn_a_sine_into_itself(x0, n, want):
     got = _derivative(torch.sin, x0, n)
     assert (x0, got) != (0.0, 0.0), "a derivative that is 0 at this one point is no constant: its own slope may be -1"

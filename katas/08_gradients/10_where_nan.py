@@ -47,7 +47,7 @@ def distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 under_test(globals())
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 def test_where_x_is_not_positive_the_root_is_zero(dtype):
     x = torch.tensor([-1.0, 0.0, 4.0, 9.0, 1e-4, -1e-4, 9e-7, 1.0], dtype=dtype)
     before = x.clone()

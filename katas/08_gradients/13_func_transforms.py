@@ -72,7 +72,7 @@ def test_each_sample_has_a_gradient_of_its_own():
         check_tensor(row, rows, f"{name}: row i should be the gradient of sample i alone", rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("n", [1, 4])
+@pytest.mark.parametrize("n", [1, 4], ids=["one sample", "4 samples"])
 def test_there_is_one_row_per_sample_and_one_entry_per_parameter(n):
     model = _mlp()
     got = _call(model, F.cross_entropy, torch.randn(n, 3), torch.arange(n) % 4)
@@ -117,7 +117,7 @@ def test_torch_func_leaves_the_model_alone():
     assert model.training, "the model is in eval mode now: leave it in the mode it is in"
 
 
-@pytest.mark.parametrize("n", [5, 1])
+@pytest.mark.parametrize("n", [5, 1], ids=["5 samples", "one sample"])
 def test_a_batch_of_jacobians_has_no_pairs_of_samples(n):
     a = torch.tensor([[1.0, -2.0, 0.5], [0.25, 3.0, -1.0]])
     x = torch.randn(n, 3)

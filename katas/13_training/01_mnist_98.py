@@ -188,7 +188,7 @@ def test_accuracy_counts_images_not_batches():
         )
 
 
-@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("training", [True, False], ids=["train mode", "eval mode"])
 def test_measuring_leaves_no_trace(training):
     model = _Reader().train(training)
     model.part.train(not training)
