@@ -20,6 +20,8 @@ Doubling a tensor doubles each value, and nothing else.
 It gives a new tensor; the old one stays.
 That is all there is to it.
 
+About 5 minutes.
+
 https://docs.pytorch.org/docs/stable/generated/torch.mul.html
 """
 
@@ -143,6 +145,11 @@ SPOILT = {
         "stubs_fail_every_test",
         ("katas", "    want = torch.tensor([2, 4])\n", "    want = torch.tensor([2, 4]).no_such_method()\n"),
         "test_doubling_keeps_the_dtype dies of AttributeError",
+    ),
+    "a lesson without its minutes": (
+        "the_text_is_whole",
+        ("katas", "About 5 minutes.", "About five minutes."),
+        "the lesson does not say how long it takes",
     ),
     "a reference that fails": (
         "reference_passes_every_test",
@@ -320,7 +327,8 @@ def test_ids_of_parameters_are_words(sample):
 
 
 def test_a_bad_tree_is_caught(sample):
-    sample.put("katas/01_first/03_thrice.py", KATA.replace("Twice", "Thrice"))
+    thrice = KATA.replace("Twice", "Thrice").replace("5 minutes.", "5 minutes. Before it: twice, later.")
+    sample.put("katas/01_first/03_thrice.py", thrice)
     sample.put("katas/01_first/notes.txt", "x")
     sample.put("reference/01_first/07_gone.py", "x = 1")
     sample.put("katas/03_third/01_twice.py", KATA)
@@ -332,10 +340,12 @@ def test_a_bad_tree_is_caught(sample):
         "reference/01_first/03_thrice.py is missing",
         "reference/01_first/07_gone belongs to no kata",
         "two katas are called twice",
+        "01_first/03_thrice names later as what comes before it",
         "katas/03_third/README.md is missing",
         "katas/01_first/README.md is out of step",
     ):
         assert sentence in found
+    assert "names twice as what" not in found
     assert "katas: number 02" not in "\n".join(tree_rules.complaints(sample.path, {2}))
 
 

@@ -68,8 +68,14 @@ def myths_page(katas: list[Kata]) -> str:
 def chapter_page(readme: str, katas: list[Kata]) -> str:
     """A chapter's README with its table made anew: the text above the mark is the author's."""
     text = readme.split(BEGIN)[0].rstrip()
-    rows = "".join(f"| {k.path.name[:2]} | [{k.slug}]({k.path.name}) | {_cell(k.title)} |\n" for k in katas)
-    return f"{text}\n\n{BEGIN}\n\n| | kata | what it is about |\n|---|---|---|\n{rows}\n{END}\n"
+    head = "| | kata | what it is about | minutes | before it |\n|---|---|---|---|---|\n"
+    return f"{text}\n\n{BEGIN}\n\n{head}{''.join(map(_row, katas))}\n{END}\n"
+
+
+def _row(kata: Kata) -> str:
+    before = ", ".join(kata.lesson.before)
+    link = f"[{kata.slug}]({kata.path.name})"
+    return f"| {kata.path.name[:2]} | {link} | {_cell(kata.title)} | {kata.lesson.minutes or ''} | {before} |\n"
 
 
 def pages(root: Path) -> dict[Path, str]:

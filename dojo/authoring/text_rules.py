@@ -28,7 +28,7 @@ def complaints(kata: Kata, reference: Path, test_ids: Iterable[str]) -> list[str
         return [f"{kata.key}: reference/{kata.key}.py is missing or not valid Python"]
     stubs, solved = definitions(kata_tree), definitions(reference_tree)
     return [
-        *_about_the_lesson(kata_tree),
+        *_about_the_lesson(kata_tree, kata),
         *_about_the_seam(kata_tree),
         *_about_the_stubs(stubs),
         *_about_the_tests(kata),
@@ -39,7 +39,7 @@ def complaints(kata: Kata, reference: Path, test_ids: Iterable[str]) -> list[str
     ]
 
 
-def _about_the_lesson(tree: ast.Module) -> list[str]:
+def _about_the_lesson(tree: ast.Module, kata: Kata) -> list[str]:
     lesson = (ast.get_docstring(tree) or "").strip()
     lines = [line for line in lesson.splitlines() if line.strip()]
     found = []
@@ -47,6 +47,8 @@ def _about_the_lesson(tree: ast.Module) -> list[str]:
         found.append(f"the lesson has {len(lines)} lines; {LESSON_LINES[0]} to {LESSON_LINES[1]} are read")
     if "https://docs.pytorch.org/" not in lesson and "https://numpy.org/" not in lesson:
         found.append("the lesson has no link to the official docs (https://docs.pytorch.org/...)")
+    if kata.lesson.minutes is None:
+        found.append("the lesson does not say how long it takes: `About 15 minutes. Before it: view_or_copy.`")
     return found
 
 

@@ -23,6 +23,13 @@ def complaints(project: Path, chapters_to_come: set[int]) -> list[str]:
         if not (root / chapter / "README.md").is_file():
             found.append(f"katas/{chapter}/README.md is missing: a paragraph on the chapter")
     found += [f"two katas are called {slug}" for slug, n in Counter(kata.slug for kata in katas).items() if n > 1]
+    slugs = [kata.slug for kata in katas]
+    found += [
+        f"{kata.key} names {name} as what comes before it: no kata before it is called so"
+        for i, kata in enumerate(katas)
+        for name in kata.lesson.before
+        if name not in slugs[:i]
+    ]
     keys = {kata.key for kata in katas}
     for path in _files(root):
         if path.name not in _BESIDE_KATAS and _key(path, root) not in keys:

@@ -59,9 +59,8 @@ class Lesson:
     paths: tuple[str, ...] = ()  # the selections of katas that it belongs to
 
 
-@functools.lru_cache(maxsize=512)
 def lesson(path: Path) -> Lesson:
-    """The lesson's own data. Read once: who edits a docstring starts pytest anew."""
+    """The lesson's own data."""
     doc = docstring(path)
     about, chosen = _ABOUT.search(doc), _PATHS.search(doc)
     return Lesson(

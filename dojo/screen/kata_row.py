@@ -24,7 +24,7 @@ def kata_row(name: str, kata: Kata, known: Standing | None, page: Page, *, curre
         said, mark = ran(known), ">" if current else mark
     else:
         passed = f"{known.passed} of {known.tests} tests pass" if known is not None and known.tests else ""
-        about = f"about {kata.lesson.minutes} minutes" if kata.lesson.minutes else ""
+        about = f"about {minutes} minutes" if (minutes := kata.lesson.minutes) else ""
         begun = passed if known is not None and known.passed else ""
         said = f"current: {passed or 'to do'}" if current else f"begun: {passed}" if begun else about
         said = f"{said}, {about}" if current and about and not begun else said
