@@ -78,7 +78,7 @@ def find_kata(katas: Iterable[Kata], name: str) -> Kata:
     ways: list[Callable[[Kata], bool]] = [
         lambda kata: wanted in _names(kata),
         lambda kata: kata.slug.startswith(wanted),
-        lambda kata: wanted in kata.key,
+        lambda kata: wanted in kata.key or wanted in kata.name,
     ]
     hits = next((found for way in ways if wanted and (found := list(filter(way, katas)))), [])
     if len(hits) == 1:

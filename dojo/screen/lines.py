@@ -66,7 +66,6 @@ class Page:
                 initial_indent=inner,
                 subsequent_indent=inner,
                 break_on_hyphens=False,
-                break_long_words=False,
             ) or [""]
         return rows[:most]
 
