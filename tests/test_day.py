@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dojo.screen.lines import Line, fitting
 from dojo.text import first_lines, folded
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -180,6 +181,15 @@ def test_an_error_is_cut_before_it_prints_a_tensor_and_without_colours():
 
 def test_the_header_has_no_line_of_pytest_benchmark(project):
     assert "benchmark: " not in "\n".join(project.run().outlines)
+
+
+def test_where_the_reader_cannot_scroll_the_end_of_the_body_is_counted():
+    body, end = [Line(str(i)) for i in range(20)], [Line("edit"), Line("hint")]
+    assert fitting(body, end, None) == body + end
+    shown = [line.text for line in fitting(body, end, 10)]
+    assert len(shown) == 10
+    assert shown[:7] == list("0123456")
+    assert shown[7:] == ["... 13 lines more", "edit", "hint"]
 
 
 # ── calls that no test can bear ──

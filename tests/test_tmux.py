@@ -71,7 +71,13 @@ def test_a_session_from_the_first_save_to_quitting(project, terminal):
     terminal.wait_for("first/alpha", "0 of 3 katas", keys)
 
     project.body("alpha", "return x")
-    terminal.wait_for("you did not double it", "strides", keys)  # the X-ray's head
+    terminal.wait_for("you did not double it", "dtype", keys)  # the X-ray's head
+    terminal.do("resize-window", "-x", "80", "-y", "13")
+    terminal.press("Enter")
+    terminal.wait_for("first/alpha · 0 of 2", "you did not double it", "lines more", "edit ", keys)
+    terminal.press("l")
+    terminal.wait_for("> alpha", "0 of 3 done", keys)
+    terminal.do("resize-window", "-x", "80", "-y", "45")
 
     terminal.press("h")
     terminal.wait_for("the first idea", keys)
