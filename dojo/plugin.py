@@ -1,4 +1,4 @@
-"""The engine, as a pytest plugin: the list of its rooms, and two settings that must come before torch."""
+"""The engine, as a pytest plugin: the list of its rooms, and settings that must come before torch or matplotlib."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Asking for CUDA must not initialise it, or forked DataLoader workers cannot use it.
 os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+
+# A window that nobody closes would hold a test for a minute: plt.show() warns, with its line, instead.
+os.environ.setdefault("MPLBACKEND", "agg")
 
 # From the bottom up. Each declares its own options and hooks in its plugin.py; the upper ones may be missing.
 _ROOMS = ("session", "screen", "commands", "workspace", "watch")
