@@ -357,7 +357,7 @@ def test_a_list_is_filtered_and_says_how_long_a_kata_takes(project):
     project.edit("beta", lambda text: text.replace("A lesson.", "A lesson.\n\nAbout 25 minutes. Before it: alpha."))
     text = screen(project.run("--kata-list", "first"))
     assert "gamma" not in text
-    assert "○ beta about 25 minutes" in text
+    assert "○ beta about 25 minutes, after alpha" in text
     assert "0 of 2 done" in text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dojo.kata.files import Kata
+from dojo.kata.source import Lesson
 from dojo.screen.lines import Line, Page
 from dojo.session.facts import Standing
 
@@ -23,11 +24,12 @@ def kata_row(name: str, kata: Kata, known: Standing | None, page: Page, *, curre
     elif known is not None and state == "incomplete":
         said, mark = ran(known), ">" if current else mark
     else:
-        passed = f"{known.passed} of {known.tests} tests pass" if known is not None and known.tests else ""
-        about = f"about {minutes} minutes" if (minutes := kata.lesson.minutes) else ""
-        begun = passed if known is not None and known.passed else ""
-        said = f"current: {passed or 'to do'}" if current else f"begun: {passed}" if begun else about
-        said = f"{said}, {about}" if current and about and not begun else said
+        passed = f"{known.passed} of {known.tests} tests pass" if known is not None and known.tests else "to do"
+        begun, about = known is not None and known.passed > 0, _about(kata.lesson)
+        if current:
+            said = ", ".join(filter(None, [f"current: {passed}", "" if begun else about]))
+        else:
+            said = f"begun: {passed}" if begun else about
         mark, colour = (">", "bold") if current else (mark, "")
     indent = " " * (len(name) - len(name.lstrip()))
     text = f"{indent}{mark} {name.strip()}  {said}".rstrip()
@@ -35,6 +37,11 @@ def kata_row(name: str, kata: Kata, known: Standing | None, page: Page, *, curre
         return [Line(text, (colour,) if colour else ())]
     rows = page.wrapped(said, f"{indent}    ")
     return [Line(row, (colour,) if colour else ()) for row in (f"{indent}{mark} {name.strip()}", *rows)]
+
+
+def _about(lesson: Lesson) -> str:
+    after = f", after {' and '.join(lesson.before)}" if lesson.before else ""
+    return f"about {lesson.minutes} minutes{after}" if lesson.minutes else ""
 
 
 def ran(known: Standing) -> str:
