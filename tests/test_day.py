@@ -77,6 +77,12 @@ def test_a_path_is_walked_until_another_is_chosen(with_paths):
     assert "first/beta · 0 of 2" in screen(with_paths.run())
 
 
+def test_an_emptied_kata_of_a_path_is_not_passed_over(with_paths):
+    with_paths.edit("alpha", lambda text: "")
+    text = screen(with_paths.run("--kata-path=short"))
+    assert "01_alpha.py:1: the tests are gone: `pytest --kata-reset alpha` brings them back" in text
+
+
 def test_the_end_of_a_path_leads_on(with_paths):
     with_paths.solve("alpha", "gamma")
     result = with_paths.run("--kata-path=short")

@@ -20,7 +20,7 @@ from dojo.kata.source import is_stub_error
 from dojo.kata.trees import Trees
 from dojo.text import first_lines, relative, safe_str
 
-_COMPARES = re.compile(r" (?:==|!=|<=?|>=?|in|is) ")
+_COMPARES = re.compile(r" (?:==|<=?|>=?|(?<!not )in|is(?! not)) ")  # what is equal where it must not be says nothing
 Kind = Literal["passed", "todo", "failed", "skipped"]
 State = Literal["done", "stand-in", "not run here", "unfinished", "incomplete"]
 SOLVED: tuple[State, ...] = ("done", "stand-in")  # counted as done

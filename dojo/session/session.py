@@ -59,7 +59,8 @@ class KataSession:
         """Look at the files only now: a session of the watch waits, before it collects, for the learner to save."""
         self.every = find_katas(self.trees.katas)
         self.path = path.chosen(self.config, self.every)
-        self.katas = [kata for kata in self.every if not self.path or self.path in kata.lesson.paths]
+        # A kata whose text is gone says of no path any more: it is not passed over for that.
+        self.katas = [k for k in self.every if not self.path or self.path in k.lesson.paths or not k.title]
         self.memory = Memory(self.config, self.trees, self.katas)
         self.command = self.config.hook.pytest_kata_command(session=self)
         self.selection = self._selection()
