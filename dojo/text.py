@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import re
 from pathlib import Path
 
@@ -16,7 +18,15 @@ def folded(text: str) -> str:
 def relative(path: Path) -> str:
     """The path as the learner would type it: relative to the working directory where that is shorter."""
     try:
-        return path.resolve().relative_to(Path.cwd()).as_posix()
+        return _relative(path, os.getcwd())
+    except OSError:  # the working directory is gone
+        return str(path)
+
+
+@functools.lru_cache(maxsize=64)  # resolving asks the file system for each part of the path
+def _relative(path: Path, start: str) -> str:
+    try:
+        return path.resolve().relative_to(start).as_posix()
     except (ValueError, OSError):
         return str(path)
 

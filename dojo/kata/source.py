@@ -125,7 +125,11 @@ def doc_sections(path: Path) -> tuple[list[str], str]:
 def test_names(path: Path) -> list[str]:
     """The names of a kata's test functions, in the order of the file."""
     tree = parse(path)
-    nodes = (_below_the_seam(tree) or tree.body) if tree else []
+    return _test_names(tree) if tree else []
+
+
+def _test_names(tree: ast.Module) -> list[str]:
+    nodes = _below_the_seam(tree) or tree.body
     return [node.name for node in nodes if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
 
 
@@ -141,8 +145,11 @@ def stubs_in_tests(path: Path) -> dict[str, list[str]]:
     Counted are also the uses through what stands below the seam: helpers, fixtures, classes, constants.
     """
     tree = parse(path)
-    if tree is None:
-        return {}
+    return _stubs_in_tests(tree) if tree is not None else {}
+
+
+@functools.lru_cache(maxsize=8)  # a verdict asks several times
+def _stubs_in_tests(tree: ast.Module) -> dict[str, list[str]]:
     stubs = definitions(tree)
     below = {name: node for node in _below_the_seam(tree) for name in _bound_by(node)}
 
@@ -155,7 +162,7 @@ def stubs_in_tests(path: Path) -> dict[str, list[str]]:
                 found += used(below[name], seen | {name})
         return found
 
-    return {name: list(dict.fromkeys(used(below[name], {name}))) for name in test_names(path) if name in below}
+    return {name: list(dict.fromkeys(used(below[name], {name}))) for name in _test_names(tree) if name in below}
 
 
 def _below_the_seam(tree: ast.Module) -> list[ast.stmt]:

@@ -112,13 +112,16 @@ def _words_of(error: BaseException, frames: Sequence[tuple[FrameType, int]]) -> 
     """The names in the failure's sentence, and in the statements where it happened."""
     words = set(re.findall(r"[^\W\d]\w*", first_lines(error, 1)))
     for frame, line in frames:
-        tree = parse(Path(frame.f_code.co_filename))
-        statements = [n for n in ast.walk(tree) if isinstance(n, ast.stmt)] if tree else []
-        here = [n for n in statements if n.lineno <= line <= (n.end_lineno or n.lineno)]
-        if here:
-            innermost = min(here, key=lambda node: (node.end_lineno or node.lineno) - node.lineno)
-            words |= {node.id for node in ast.walk(innermost) if isinstance(node, ast.Name)}
+        statement = _innermost(parse(Path(frame.f_code.co_filename)), line)
+        words |= {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)} if statement else set()
     return words
+
+
+def _innermost(node: ast.AST | None, line: int) -> ast.stmt | None:
+    """The statement on that line; the innermost one where a block holds it."""
+    inner = (part for part in ast.iter_child_nodes(node) if isinstance(part, ast.stmt)) if node else iter(())
+    around = next((part for part in inner if part.lineno <= line <= (part.end_lineno or part.lineno)), None)
+    return (_innermost(around, line) or around) if around else None
 
 
 def _that_it_is_about(rows: list[Row], comparison: Comparison | None, words: set[str]) -> list[Row]:

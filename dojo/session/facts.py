@@ -5,7 +5,7 @@ from __future__ import annotations
 import linecache
 import re
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -107,7 +107,7 @@ def _cause(error: BaseException) -> str:
 
 def keep(report: pytest.TestReport, fact: TestFact) -> None:
     """Let a fact travel with its report, as plain values, which pytest-xdist can send."""
-    report.kata = asdict(fact)  # type: ignore[attr-defined]
+    report.kata = dict(vars(fact))  # type: ignore[attr-defined]
 
 
 def fact_of(report: Any) -> TestFact | None:

@@ -20,6 +20,8 @@ import pytest
 
 from dojo.isolation.timeout import TIMEOUTS, marked_seconds
 from dojo.kata.module import KataModule
+from dojo.kata.source import parse
+from dojo.kata.trees import TREES
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,10 @@ class Teller:
         config.stash[TIMEOUTS].close()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_collection(self) -> Generator[None, object, object]:
+    def pytest_collection(self, session: pytest.Session) -> Generator[None, object, object]:
         """The session is configured, which is half of a short run's time: hold it until the learner saves."""
+        # What does not change until then is read now: the names that the reference of the kata declares.
+        parse(session.config.stash[TREES].reference / f"{session.config.option.kata_verdict}.py")
         gc.collect()
         gc.freeze()  # a collection during the run need not walk what torch and pytest hold
         self.known = set(sys.modules)
