@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Asking for CUDA must not initialise it, or forked DataLoader workers cannot use it.
 os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 
-# A window that nobody closes would hold a test for a minute: plt.show() warns, with its line, instead.
+# A window that nobody closes would hold a test for a minute: so plt.show() does nothing.
 os.environ.setdefault("MPLBACKEND", "agg")
 
 # From the bottom up. Each declares its own options and hooks in its plugin.py; the upper ones may be missing.

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dojo.kit import check_tensor, explain, raises, shares_memory, version_counter
+from dojo.kit.training import default_epochs, progress
 
 
 def complaint(*args, **kwargs) -> str:
@@ -178,3 +179,35 @@ def test_torchs_not_implemented_error_counts_where_it_is_expected():
     # bool - bool: RuntimeError up to torch 2.13, its subclass NotImplementedError since
     with raises(RuntimeError, "say", match="Subtraction"):
         torch.ones(2, dtype=torch.bool) - torch.ones(2, dtype=torch.bool)
+
+
+def test_progress_counts_each_image_once_and_knows_the_loss_and_what_is_left(pytestconfig):
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+    optimizer, images = torch.optim.SGD(net.parameters(), 0.1), torch.rand(70, 1, 28, 28)
+    with progress(pytestconfig, "2 of 2, MNIST", 140) as now:
+        for batch in images.split(32):
+            loss = torch.nn.functional.cross_entropy(net(batch), torch.zeros(len(batch), dtype=torch.int64))
+            loss.backward()
+            optimizer.step()
+        with torch.no_grad():
+            net(images)
+        net.eval()(images)
+        now.started -= 100  # as if it had taken so long
+        line = now.line()
+    assert (now.seen, now.steps) == (70, 3), "measuring is no training"
+    assert line.startswith(f"  2 of 2, MNIST: 70 of 140 images, 1/s, loss {loss.item():.3g}, 100 s left")
+    assert now.seconds > 100
+    assert torch.Tensor.backward.__name__ == "backward", "what it looked through is still there"
+
+
+def test_progress_of_a_net_that_is_called_in_an_unusual_way_counts_steps(pytestconfig):
+    with progress(pytestconfig, "training", 10) as now:
+        torch.optim.SGD([torch.zeros(1)], 0.1).step()
+    assert re.fullmatch(r"  training: \d s, 1 optimizer steps", now.line())
+
+
+def test_the_default_of_epochs():
+    assert default_epochs(lambda images, labels, epochs=3: None) == 3
+    assert default_epochs(lambda images, labels, epochs: None) == 1
+    assert default_epochs(lambda images, labels, epochs=None: None) == 1
+    assert default_epochs(lambda images, labels: None) == 1

@@ -32,7 +32,8 @@ def forbidden_call(error: BaseException) -> str:
         return "your code calls input(), and nobody answers while tests run: work with the arguments"
     if isinstance(error, pytest.xfail.Exception):
         return "your code calls pytest.xfail(): an expected failure proves nothing"
-    if isinstance(error, pytest.exit.Exception) and "debugger" not in safe_str(error):
+    # pytest itself raises "Quitting debugger", for a `q` that is typed in pdb: that may end the run.
+    if isinstance(error, pytest.exit.Exception) and safe_str(error) != "Quitting debugger":
         return "your code calls pytest.exit(), which would end the run: return, or raise an error, instead"
     if type(error) is pytest.skip.Exception:
         return "your code calls pytest.skip(): a test that is skipped proves nothing"

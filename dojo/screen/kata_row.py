@@ -25,7 +25,7 @@ def kata_row(name: str, kata: Kata, known: Standing | None, page: Page, *, curre
         said, mark = ran(known), ">" if current else mark
     else:
         passed = f"{known.passed} of {known.tests} tests pass" if known is not None and known.tests else "to do"
-        begun, about = known is not None and known.passed > 0, _about(kata.lesson)
+        begun, about = known is not None and known.passed > 0, about_the_lesson(kata.lesson)
         if current:
             said = ", ".join(filter(None, [f"current: {passed}", "" if begun else about]))
         else:
@@ -39,7 +39,8 @@ def kata_row(name: str, kata: Kata, known: Standing | None, page: Page, *, curre
     return [Line(row, (colour,) if colour else ()) for row in (f"{indent}{mark} {name.strip()}", *rows)]
 
 
-def _about(lesson: Lesson) -> str:
+def about_the_lesson(lesson: Lesson) -> str:
+    """`about 15 minutes, after view_or_copy`."""
     after = f", after {' and '.join(lesson.before)}" if lesson.before else ""
     return f"about {lesson.minutes} minutes{after}" if lesson.minutes else ""
 

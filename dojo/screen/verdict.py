@@ -15,7 +15,7 @@ from dojo.kata.source import (
     stub_names,
     stubs_in_tests,
 )
-from dojo.screen.kata_row import kata_row, ran
+from dojo.screen.kata_row import about_the_lesson, kata_row, ran
 from dojo.screen.lines import Line, Page, fitting
 from dojo.session.facts import Result, TestFact
 from dojo.session.session import KataSession
@@ -83,9 +83,8 @@ class Verdict:
             return lines + page.lines(unusable.says, "red", indent="    ")
         if not count["passed"] and not count["failed"] and self.session.trees.own and kata.title:
             lines += page.lines(kata.title, indent="  ")
-            if kata.lesson.minutes:
-                before = f"; before it: {', '.join(kata.lesson.before)}" if kata.lesson.before else ""
-                lines += page.lines(f"about {kata.lesson.minutes} minutes{before}", indent="  ")
+            if about := about_the_lesson(kata.lesson):
+                lines += page.lines(about, indent="  ")
         return lines + self._by_function(result)
 
     def _tests_of(self, result: Result) -> dict[str, list[TestFact]]:

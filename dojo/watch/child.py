@@ -22,6 +22,7 @@ from dojo.isolation.timeout import TIMEOUTS, marked_seconds
 from dojo.kata.module import KataModule
 from dojo.kata.source import parse
 from dojo.kata.trees import TREES
+from dojo.watch.screen import KEYS
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,6 @@ class Verdict:
     imported: list[str]  # the libraries that the run had to import
 
 
-_KEYS_LENGTH = 70  # characters
 Fact = Busy | HardExit | Verdict
 # The first would write crashes to the screen. The others only warn, and collect garbage at the end for 0.1 s.
 WITHOUT = [f"-pno:{plugin}" for plugin in ("faulthandler", "unraisableexception", "threadexception")]
@@ -135,7 +135,7 @@ class Teller:
     def pytest_kata_page_height(self) -> int | None:
         """Each run clears the screen, and the parent writes a line above and the keys below."""
         size = shutil.get_terminal_size()
-        return max(8, size.lines - 4 - _KEYS_LENGTH // size.columns) if sys.stdout.isatty() else None
+        return max(8, size.lines - 4 - len(KEYS) // size.columns) if sys.stdout.isatty() else None
 
     @pytest.hookimpl(trylast=True)
     def pytest_kata_verdict(self, states: dict[str, str], current: str | None) -> None:

@@ -19,9 +19,8 @@ from dojo.text import relative
 from dojo.watch.child import Verdict
 from dojo.watch.files import changes_below, saved_kata
 from dojo.watch.runs import Run, end_all
-from dojo.watch.screen import Screen
+from dojo.watch.screen import KEYS, Screen
 
-KEYS = "Enter again · h hint · n next · l list · c compare · p peek · q quit"
 UNFINISHED = ("unfinished", "incomplete")
 
 
