@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dojo.kit import check_tensor, explain, raises, shares_memory, version_counter
+from dojo.kit import check_tensor, explain, raises, shares_memory, unchanged, version_counter
 from dojo.kit.training import default_epochs, progress
 
 
@@ -211,3 +211,65 @@ def test_the_default_of_epochs():
     assert default_epochs(lambda images, labels, epochs: None) == 1
     assert default_epochs(lambda images, labels, epochs=None: None) == 1
     assert default_epochs(lambda images, labels: None) == 1
+
+
+def test_a_new_leaf_that_requires_a_gradient_is_no_plain_result():
+    assert "requires_grad: expected False, got True" in complaint(torch.ones(2, requires_grad=True), torch.ones(2))
+    weight = torch.ones(2, requires_grad=True)
+    check_tensor(weight * 1, torch.ones(2))  # the graph of an input may well be there
+    check_tensor(weight, torch.ones(2, requires_grad=True))
+    check_tensor(weight, torch.ones(2), requires_grad=True)
+
+
+def _set(what: object, name: str, value: object) -> None:
+    setattr(what, name, value)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda x, a, model, g: x.add_(1), "x is not as it was: its values, at [0, 0], before 0.0, after 1.0"),
+        (lambda x, a, model, g: x.requires_grad_(), "x is not as it was: requires_grad, before False, after True"),
+        (lambda x, a, model, g: x.t_(), "x is not as it was: its shape, before (2, 3), after (3, 2)"),
+        (lambda x, a, model, g: a["rows"][1].fill(7), "a['rows'][1] is not as it was: its values"),
+        (lambda x, a, model, g: a.pop("rows"), "a is not as it was: its keys, before ['rows'], after []"),
+        (lambda x, a, model, g: model[1].eval(), "model.1 is not as it was: its mode (training), before True"),
+        (
+            lambda x, a, model, g: model[0].weight.requires_grad_(False),
+            "model.0.weight is not as it was: requires_grad, before True, after False",
+        ),
+        (lambda x, a, model, g: model(x).sum().backward(), "model.0.weight is not as it was: its grad, None before"),
+        (
+            lambda x, a, model, g: _set(model[0], "bias", None),
+            "model.0.bias is not as it was: its shape, not there after",
+        ),
+        (
+            lambda x, a, model, g: model[0].register_forward_hook(lambda *_: None),
+            "model.0 is not as it was: the number of its hooks, before 0, after 1",
+        ),
+        (lambda x, a, model, g: torch.rand(1, generator=g), "g is not as it was: its state"),
+        (lambda x, a, model, g: torch.rand(1), "torch's global random numbers is not as it was: their state"),
+    ],
+)
+def test_what_a_function_was_given_is_compared(spoil, says):
+    x, a, g = torch.arange(6.0).view(2, 3), {"rows": [1, np.zeros(2)]}, torch.Generator()
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Dropout())
+    with (
+        torch.random.fork_rng(),
+        pytest.raises(AssertionError) as caught,
+        unchanged("the sentence", rng=True, x=x, a=a, model=model, g=g),
+    ):
+        spoil(x, a, model, g)
+    assert str(caught.value).startswith(f"the sentence\n{says}")
+
+
+def test_what_is_as_it_was_is_not_complained_of():
+    x, nan = torch.rand(2, 3, requires_grad=True), torch.tensor([float("nan"), 1.0], dtype=torch.bfloat16)
+    model = torch.nn.Linear(3, 2)
+    for other in (torch.eye(2).to_sparse(), torch.empty(2, device="meta"), torch.tensor(True), None, "text"):
+        with unchanged("the sentence", x=x, nan=nan, model=model, other=other):
+            torch.rand(1)
+            torch.autograd.grad(model(x).sum(), [x])
+    with pytest.raises(KeyError), unchanged("the sentence", x=[nan]):  # the error that is on its way is the one told
+        nan.add_(1)
+        raise KeyError

@@ -74,6 +74,8 @@ RESULTS: dict[str, Callable[[Tensor], Any]] = {
     "the result without its signs": lambda x: x if x.is_complex() or x.dtype == torch.bool else x.abs(),
     "a number where a 0-d tensor was": lambda x: x.item() if x.dim() == 0 and x.device.type != "meta" else x,
 }
+# What becomes of each number of the result.
+NUMBERS: dict[str, Callable[[Any], Any]] = {"a 0-d tensor where a number was": torch.tensor}
 # What is done to each argument, after the call.
 ARGUMENTS: dict[str, Callable[[Any], object]] = {
     "the arguments written into": _write_into,
@@ -114,9 +116,9 @@ Function = Callable[..., Any]
 Given = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-def _spoil_result(f: Function, given: Given, mutant: Mutant, change: Callable[[Tensor], Any]) -> Any:
+def _spoil_result(f: Function, given: Given, mutant: Mutant, change: Callable[[Any], Any], kinds: Any) -> Any:
     result = f(*given[0], **given[1])
-    other = tree_map(lambda x: change(x) if isinstance(x, Tensor) else x, result)
+    other = tree_map(lambda x: change(x) if isinstance(x, kinds) else x, result)
     unshared = _shares(result, given) and not _shares(other, given)
     mutant.changed += unshared or _differ(_states(result), _states(other))
     return other
@@ -151,7 +153,8 @@ def _remember_by_shape(f: Function, given: Given, mutant: Mutant) -> Any:
 
 
 WAYS: dict[str, Callable[[Function, Given, Mutant], Any]] = {
-    **{way: functools.partial(_spoil_result, change=change) for way, change in RESULTS.items()},
+    **{way: functools.partial(_spoil_result, change=change, kinds=Tensor) for way, change in RESULTS.items()},
+    **{way: functools.partial(_spoil_result, change=change, kinds=float | int) for way, change in NUMBERS.items()},
     **{way: functools.partial(_spoil_arguments, act=act) for way, act in ARGUMENTS.items()},
     "the inputs narrowed": _narrow_inputs,
     "the global random state moved": _move_the_rng,

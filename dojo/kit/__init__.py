@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dojo.kit.arguments import unchanged  # noqa: F401
     from dojo.kit.checks import check_tensor, explain, raises, shares_memory  # noqa: F401
     from dojo.kit.devices import OneDevicePerOp, forge_gpu_checkpoint, gpu_is_here, pretend_machine  # noqa: F401
     from dojo.kit.note import tell  # noqa: F401
@@ -18,6 +19,7 @@ _HOMES = {
     **dict.fromkeys(("check_tensor", "explain", "raises", "shares_memory"), "dojo.kit.checks"),
     **dict.fromkeys(("OneDevicePerOp", "forge_gpu_checkpoint", "gpu_is_here", "pretend_machine"), "dojo.kit.devices"),
     "tell": "dojo.kit.note",
+    "unchanged": "dojo.kit.arguments",
     "version_counter": "dojo.torch_internals",
 }
 __all__ = list(_HOMES)
