@@ -65,8 +65,8 @@ def check_tensor(
 
     Compared in this order: type, shape, dtype, device, `requires_grad` and `strides` where given, layout (strided or
     sparse), values (NaN equals NaN; exactly, unless rtol or atol say otherwise). On the meta device there are no
-    values to compare. Where `requires_grad` is not given, a new leaf that requires a gradient is refused all the same,
-    unless `want` is one.
+    values to compare. Where `requires_grad` is not given, a leaf that requires a gradient is refused all the same,
+    unless `want` is one, or it is a model's parameter.
     """
     __tracebackhide__ = True
     if got is None:
@@ -91,7 +91,7 @@ def _difference(
         return "type", f"expected a tensor, got {type(got).__name__}"
     if got.is_nested:
         return "type", "expected a plain tensor, got a nested one, whose rows have shapes of their own"
-    if requires_grad is None and got.is_leaf and not want.requires_grad:
+    if requires_grad is None and got.is_leaf and not isinstance(got, torch.nn.Parameter) and not want.requires_grad:
         requires_grad = False
     for aspect, is_, should in (
         ("shape", tuple(got.shape), tuple(want.shape)),
