@@ -8,8 +8,9 @@ size 1 in place, (3, 1), and each sum stays beside its own row.
 `x.std(0)` has a second surprise: it divides by N - 1 (Bessel's correction, an estimate for a whole population from a
 sample), where NumPy, scikit-learn and PyTorch's own batch_norm and layer_norm divide by N. `correction=0` asks for the
 latter. With one row, N - 1 is 0 and the default gives NaN with a mere warning. And whatever the correction is, a column
-that never changes has a deviation of 0, and 0 / 0 is NaN: one such feature, and the loss is NaN too.
-`torch.where(condition, a, b)` takes a where the condition holds and b elsewhere; that can help with a divisor.
+that never changes has a deviation of 0, and 0 / 0 is NaN: one such feature, and the loss is NaN too. Or worse: the mean
+of seven times 0.1 is rounded, so it is not 0.1, and noise divided by noise gives 1. Whether a column is constant, its
+values tell, not its deviation. `torch.where(condition, a, b)` takes a where the condition holds and b elsewhere.
 
 What is asked here: neither function changes its input; both keep its dtype (float32 or float64).
 
@@ -25,7 +26,7 @@ import pytest
 import torch
 
 from dojo import under_test
-from dojo.kit import check_tensor, explain
+from dojo.kit import check_tensor, explain, unchanged
 
 
 def row_normalise(w: torch.Tensor) -> torch.Tensor:
@@ -36,7 +37,8 @@ def row_normalise(w: torch.Tensor) -> torch.Tensor:
 def standardise(x: torch.Tensor) -> torch.Tensor:
     """`x`: (N, D), N >= 1. Each column minus its mean, divided by its standard deviation as NumPy has it: (N, D).
 
-    A column in which all values are the same becomes 0; so does everything where there is only one row.
+    A column in which all values are the same becomes 0; so does everything where there is only one row. No eps is added
+    anywhere: a column that is small, or changes little, is scaled as exactly as the others.
     """
     raise NotImplementedError("give each column mean 0 and standard deviation 1")
 
@@ -45,11 +47,12 @@ def standardise(x: torch.Tensor) -> torch.Tensor:
 under_test(globals())
 
 _CLOSE: Any = {"rtol": 1e-4, "atol": 1e-4}
+_BOTH = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 
 
 def test_row_sums_divide_columns_when_the_matrix_is_square():
     w = torch.tensor([[1.0, 1.0, 2.0], [2.0, 3.0, 5.0], [4.0, 8.0, 8.0]])  # row sums 4, 10, 20
-    with explain("row_normalise works on a (3, 3) tensor"):
+    with explain("row_normalise raised on a (3, 3) tensor"):
         got = row_normalise(w.clone())
     assert not _like(got, w / torch.tensor([4.0, 10, 20])), (
         "the sums of your rows divided the columns: no error, all wrong"
@@ -60,38 +63,44 @@ def test_row_sums_divide_columns_when_the_matrix_is_square():
     check_tensor(got, want, "row_normalise divides each row by its sum", **_CLOSE)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@_BOTH
 def test_a_kept_dimension_fits_any_number_of_rows(dtype):
-    rows = [[1.0, 1, 2, 4], [1, 2, 3, 4], [5, 5, 5, 5]]
+    rows = torch.tensor([[1.0, 1, 2, 4], [1e-6, 2e-6, 3e-6, 4e-6], [5, 5, 5, 5]], dtype=dtype)
     want = torch.tensor([[0.125, 0.125, 0.25, 0.5], [0.1, 0.2, 0.3, 0.4], [0.25, 0.25, 0.25, 0.25]], dtype=dtype)
     for n in (3, 2, 1):
-        w = torch.tensor(rows[:n], dtype=dtype)
-        with explain(f"row_normalise failed on a ({n}, 4) tensor: which shape have the sums that you divide by?"):
+        w = rows[:n].clone()
+        with (
+            explain(
+                f"row_normalise raised on a ({n}, 4) tensor",
+                where={r"size of (the )?tensor": f"the sums do not stand beside the rows of a ({n}, 4) tensor"},
+            ),
+            unchanged("you divided w in place: row_normalise must not change its input", w=w),
+        ):
             got = row_normalise(w)
-        check_tensor(got, want[:n], f"row_normalise of a ({n}, 4) tensor divides each row by its sum", **_CLOSE)
-        assert w.tolist() == rows[:n], "you divided w in place: row_normalise must not change its input"
+        check_tensor(got, want[:n], f"row_normalise of a ({n}, 4) tensor divides each row by its sum", **_within(dtype))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@_BOTH
 @pytest.mark.myth(
     says="Tensors have all of NumPy's operations, and they behave exactly the same",
     today="std() divides by N - 1, numpy's by N: ask for NumPy's with correction=0.",
 )
 def test_std_divides_by_n_minus_1_and_numpy_by_n(dtype):
-    rows = [[1.0, 4.0], [2.0, 2.0], [3.0, 1.0], [4.0, 3.0]]
-    x = torch.tensor(rows, dtype=dtype)
-    with explain("standardise works on a (4, 2) tensor column by column"):
+    x = torch.tensor([[1.0, 4.0], [2.0, 2.0], [3.0, 1.0], [4.0, 3.0]], dtype=dtype)
+    with (
+        explain("standardise raised on a (4, 2) tensor"),
+        unchanged("you worked in place: standardise must not change its input", x=x),
+    ):
         got = standardise(x)
     want = torch.tensor([[-1.5, 1.5], [-0.5, -0.5], [0.5, -1.5], [1.5, 0.5]], dtype=dtype) / 1.25**0.5
     assert not _like(got, want * 0.75**0.5), "your standard deviation divided by N - 1 = 3, NumPy's divides by N = 4"
     assert not _like(got, want / 1.25**0.5), "you divided by the variance"
-    check_tensor(got, want, "standardise makes each column (value - mean) / standard deviation", **_CLOSE)
-    assert x.tolist() == rows, "you worked in place: standardise must not change its input"
+    check_tensor(got, want, "standardise makes each column (value - mean) / standard deviation", **_within(dtype))
 
 
 def test_each_column_has_its_own_scale():
     x = torch.tensor([[1.0, 3000.0, 5.0], [2.0, 1000.0, 9.0]])
-    with explain("standardise works on a (2, 3) tensor column by column"):
+    with explain("standardise raised on a (2, 3) tensor"):
         got = standardise(x.clone())
     dim = "you reduced the wrong dimension: dim 0, the rows, has to disappear, and each column keeps its own statistics"
     assert not _like(got, (x - x.mean(1, True)) / x.std(1, correction=0, keepdim=True)), dim
@@ -106,9 +115,9 @@ def test_each_column_has_its_own_scale():
 
 
 def test_a_constant_column_is_0_over_0():
-    rows = [[5.0, 1.0], [5.0, 3.0], [5.0, 5.0]]
-    x = torch.tensor(rows)
-    with explain("standardise works on a (3, 2) tensor column by column"):
+    x = torch.tensor([[5.0, 1.0], [5.0, 3.0], [5.0, 5.0]])
+    constant = "standardise must not change its input, and its constant column neither"
+    with explain("standardise raised on a (3, 2) tensor"), unchanged(constant, x=x):
         got = standardise(x)
     fives, zeros = torch.full((3,), 5.0), torch.zeros(3)
     scaled = torch.tensor([-1.0, 0.0, 1.0]) * 1.5**0.5
@@ -117,19 +126,61 @@ def test_a_constant_column_is_0_over_0():
     assert not _like(got, torch.stack([fives, scaled], dim=1)), "you left the constant column alone: it becomes 0"
     want = torch.stack([zeros, scaled], dim=1)
     check_tensor(got, want, "a constant column becomes 0, the others are scaled as ever", **_CLOSE)
-    assert x.tolist() == rows, "standardise must not change its input, and its constant column neither"
+
+    for dtype, n in ((torch.float32, 7), (torch.float64, 6)):
+        tenths = torch.full((n, 1), 0.1, dtype=dtype)
+        with explain(f"standardise raised on {n} rows of 0.1"):
+            got = standardise(tenths)
+        rounded = (
+            f"{n} times 0.1 in {dtype} is a constant column too. Its mean is rounded, so neither x - mean nor the "
+            "deviation need be 0: ask the values whether they are all the same"
+        )
+        check_tensor(got, torch.zeros(n, 1, dtype=dtype), rounded, **_CLOSE)
+
+
+@_BOTH
+def test_a_small_spread_is_a_spread(dtype):
+    columns = [[10000.0, 10001.0, 10002.0], [0.001, 0.002, 0.003], [1e-7, 2e-7, 3e-7]]
+    x = torch.tensor(columns, dtype=dtype).t()
+    with explain("standardise raised on a (3, 3) tensor"):
+        got = standardise(x)
+    want = torch.tensor([-1.0, 0.0, 1.0], dtype=dtype) * 1.5**0.5
+    check_tensor(got, want[:, None].expand(3, 3), _spread(got, want), **_within(dtype))
 
 
 def test_one_row_has_no_deviation():
-    row = [[3.0, -7.0, 0.5]]
-    x = torch.tensor(row)
-    with explain("standardise works on one row too"):
+    x = torch.tensor([[3.0, -7.0, 0.5]])
+    with (
+        explain("standardise raised on a (1, 3) tensor"),
+        unchanged("standardise changed its input, the one row", x=x),
+    ):
         got = standardise(x)
     assert not _like(got, torch.full((1, 3), float("nan"))), (
         "one row: its deviation is 0 (or NaN, where you divide by N - 1 = 0)"
     )
     check_tensor(got, torch.zeros(1, 3), "one row is its own mean: it becomes 0", **_CLOSE)
-    assert x.tolist() == row, "standardise changed its input, the one row"
+
+
+def _within(dtype):
+    """As exact as the dtype is: a result that was computed in float32 is no float64."""
+    return {"rtol": 1e-4, "atol": 1e-4} if dtype == torch.float32 else {"rtol": 1e-9, "atol": 1e-9}
+
+
+def _spread(got, want):
+    """Which of the three columns, each (-1.22, 0, 1.22) once scaled, is not?"""
+    close = [got.shape == (3, 3) and _like(c, want) for c in got.t()] if isinstance(got, torch.Tensor) else []
+    if close == [False, True, True]:
+        return (
+            "10000, 10001, 10002 are scaled as 0, 1, 2 are. (The mean of the squares minus the square of the mean "
+            "loses such a spread: subtract the mean first)"
+        )
+    if close[1:2] == [True] and not close[2]:
+        return (
+            "1e-7, 2e-7, 3e-7 are scaled as 1, 2, 3 are: nothing is added to a divisor, and no deviation is too small"
+        )
+    if close and not close[2]:
+        return "small columns are scaled as 1, 2, 3 are: an eps beside a deviation of 0.0008 or 1e-7 shrinks the result"
+    return "each column is scaled by its own deviation, how large its mean or how small its spread may be"
 
 
 def _like(got, symptom):
