@@ -14,8 +14,9 @@ stored: two tensors that print alike may differ. After arithmetic ask for close,
 `torch.isnan(x)` finds the NaNs, `equal_nan=True` tells `allclose` to take two NaNs for equal, and `x.to(dtype)` brings
 two tensors to one dtype.
 
-What is asked here: both functions answer with a bool for any two tensors, they never raise. `close` uses tolerances
-around allclose's own: a relative difference of 1e-6 is close, one of 1e-2 is not.
+What is asked here: both functions answer any two tensors with one bool (a 0-dim tensor with a bool will do), they
+never raise and change nothing. `close` uses tolerances around allclose's own, the same for all dtypes: a relative
+difference of 1e-6 is close, one of 1e-2 is not.
 
 About 20 minutes. Before it: tensor_not_Tensor, the_silent_outer_product.
 
@@ -28,21 +29,22 @@ import pytest
 import torch
 
 from dojo import under_test
-from dojo.kit import explain
+from dojo.kit import explain, unchanged
 
 
-def identical(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Have `a` and `b` (any dtypes, any shapes) the same dtype, the same shape and exactly the same values?
+def identical(a: torch.Tensor, b: torch.Tensor) -> bool | torch.Tensor:
+    """Have `a` and `b` (of any shapes) the same dtype, the same shape and exactly the same values?
 
-    A NaN is the same as a NaN. Strides do not matter.
+    Bools, ints and floats of any width, bfloat16 too, with a gradient or without: the last is no difference. A NaN is
+    the same as a NaN. Strides do not matter.
     """
     raise NotImplementedError("compare dtype, shape and values")
 
 
-def close(a: torch.Tensor, b: torch.Tensor) -> bool:
+def close(a: torch.Tensor, b: torch.Tensor) -> bool | torch.Tensor:
     """Have `a` and `b` (any float dtypes, any shapes) the same shape, and the same values up to rounding?
 
-    A NaN is close to a NaN, and to nothing else. The two dtypes may differ.
+    A NaN is close to a NaN, inf to inf, -inf to -inf, and each to nothing else. The two dtypes may differ.
     """
     raise NotImplementedError("compare shape and values, up to rounding")
 
@@ -50,7 +52,7 @@ def close(a: torch.Tensor, b: torch.Tensor) -> bool:
 # ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
 under_test(globals())
 
-_NAN = float("nan")
+_NAN, _INF = float("nan"), float("inf")
 
 
 def test_identical_means_to_the_last_bit():
@@ -63,6 +65,13 @@ def test_identical_means_to_the_last_bit():
     a, b = torch.tensor([16777216, 5]), torch.tensor([16777217, 5])
     assert _says(identical, a, a.clone()) is True, "int tensors with the same values are identical"
     assert _says(identical, a, b) is False, "16777216 and 16777217 differ: as float32 they would be one number"
+    for dtype in (torch.bool, torch.uint8, torch.float16, torch.bfloat16):
+        a, b = torch.tensor([1, 0, 1], dtype=dtype), torch.tensor([1, 1, 1], dtype=dtype)
+        assert _says(identical, a, a.clone()) is True, f"{dtype} tensors with the same values are identical"
+        assert _says(identical, a, b) is False, f"{dtype}: 1, 0, 1 and 1, 1, 1 differ"
+    weight = x.clone().requires_grad_()
+    got = [_says(identical, x, weight), _says(identical, weight * 1, weight * 1)]
+    assert got == [True, True], "whether a gradient is wanted is no difference of dtype, shape or values"
 
 
 @pytest.mark.parametrize("other", [torch.float64, torch.float16, torch.int64], ids=["float64", "float16", "int64"])
@@ -122,6 +131,19 @@ def test_rounding_makes_equal_sums_differ():
     big = torch.tensor([1e5, 3e5])
     assert _says(close, big, big * 2) is False, "100000 and 200000 are not close (float16 makes inf of both)"
     assert _says(close, x, -x) is False, "1 and -1 are not close: compare the size of the difference"
+    y = torch.tensor([1.0, 1e8, 1e-3], dtype=torch.float64)
+    assert _says(close, y, y * (1 + 1e-6)) is True, (
+        "float64: a relative difference of 1e-6 is close, of 100000000 as of 1 (assert_close is stricter there)"
+    )
+    for i, pair in enumerate(("1 and 1.01", "100000000 and 101000000", "0.001 and 0.00101")):
+        other = y.clone()
+        other[i] *= 1.01
+        got = [_says(close, y, other), _says(close, other, y)]
+        assert got == [False, False], f"{pair} are not close: the bound is relative to the values"
+    huge = torch.tensor([1e300], dtype=torch.float64)
+    assert _says(close, huge, huge * 2) is False, "1e300 and 2e300 are not close (float32 makes inf of both)"
+    got = [_says(close, huge, torch.tensor([_INF])), _says(close, torch.tensor([_INF]), huge)]
+    assert got == [False, False], "1e300 in float64 and inf in float32 are not close: compare in the wider dtype"
 
 
 @pytest.mark.parametrize(
@@ -134,6 +156,11 @@ def test_allclose_refuses_mixed_dtypes(other):
         f"float32 and {other} with the same values are close: the dtype does not matter here"
     )
     assert got[2] is False, f"float32 and {other}: values 1.5 times as large are not close"
+    one, more = torch.tensor([1.0], dtype=other), torch.tensor([1.015625], dtype=other)
+    got = [_says(close, one, more), _says(close, more, torch.tensor([1.0]))]
+    assert got == [False, False], (
+        f"{other}: 1 and 1.015625 are not close, the bound is the same for all dtypes (assert_close has several)"
+    )
 
 
 def test_allclose_broadcasts_and_knows_no_nan():
@@ -149,22 +176,28 @@ def test_allclose_broadcasts_and_knows_no_nan():
         a, b = torch.tensor([value, _NAN]), torch.tensor([_NAN, value])
         assert _says(close, a, b) is False, "the NaNs are in different places"
     assert _says(close, x, torch.tensor([2.0, _NAN])) is False, "one NaN in common does not excuse the 2"
+    x = torch.tensor([1.0, _INF, -_INF])
+    assert _says(close, x, x.clone()) is True, "inf is close to inf, and -inf to -inf (but inf - inf is NaN)"
+    for value in (1.0, 1e38, -_INF, _NAN):
+        other = torch.tensor([1.0, value, -_INF])
+        got = [_says(close, x, other), _says(close, other, x)]
+        assert got == [False, False], f"inf and {value} are not close, whichever comes first"
 
 
 def _says(function: Any, a: torch.Tensor, b: torch.Tensor) -> bool:
     """The answer as a bool; a tensor with one bool in it will do."""
     __tracebackhide__ = True
     mixed = " (allclose refuses mixed dtypes)" if a.dtype != b.dtype else ""
-    before = a.clone(), b.clone()
     wanted = f"an answer is wanted for {_named(a)} and {_named(b)}, not an error{mixed}"
-    with explain(wanted):
+    numpy = {
+        "unsupported ScalarType": "NumPy has no bfloat16, and so .numpy() no answer",
+        r"call numpy\(\)": "a tensor that requires a gradient has no .numpy()",
+    }
+    with explain(wanted, where=numpy), unchanged("you changed a tensor to compare it", a=a, b=b):
         try:
             answer = function(a, b)
         except AssertionError as error:
             raise AssertionError(f"{wanted}\nAssertionError: {error}") from error
-    for x, old in zip((a, b), before, strict=True):
-        unchanged = x.shape == old.shape and torch.allclose(x, old, rtol=0, atol=0, equal_nan=True)
-        assert unchanged, f"you changed a tensor to compare it: {old.tolist()} became {x.tolist()}"
     one = isinstance(answer, torch.Tensor) and answer.dtype == torch.bool and answer.dim() == 0
     assert one or type(answer).__name__ in ("bool", "bool_"), f"the answer is one bool, you returned {answer!r}"
     return bool(answer)

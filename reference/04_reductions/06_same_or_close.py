@@ -10,18 +10,19 @@ float64 loses nothing of any float dtype, so it is the side to meet on; allclose
 tolerance is relative to the second argument.
 """
 
+import numpy as np
 import torch
 
 from dojo import Mistake
 
 
-def identical(a: torch.Tensor, b: torch.Tensor) -> bool:
+def identical(a: torch.Tensor, b: torch.Tensor) -> bool | torch.Tensor:
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
     return bool(((a == b) | (a.isnan() & b.isnan())).all())
 
 
-def close(a: torch.Tensor, b: torch.Tensor) -> bool:
+def close(a: torch.Tensor, b: torch.Tensor) -> bool | torch.Tensor:
     return a.shape == b.shape and torch.allclose(a.double(), b.double(), equal_nan=True)
 
 
@@ -53,9 +54,34 @@ def _fill_nans_in_place(a, b):
     return torch.equal(a, b)
 
 
+def _same_bytes(a, b):
+    return a.shape == b.shape and a.numpy().tobytes() == b.numpy().tobytes()
+
+
 def _count_nans(a, b):
     counts = a.dtype == b.dtype and a.shape == b.shape and int(a.isnan().sum()) == int(b.isnan().sum())
     return counts and torch.equal(a.nan_to_num(), b.nan_to_num())
+
+
+def _close_by_assert(a, b):
+    try:
+        torch.testing.assert_close(a, b, check_dtype=False, equal_nan=True)
+    except AssertionError:
+        return False
+    return True
+
+
+def _within(a, b, bound):
+    if a.shape != b.shape:
+        return False
+    a, b = a.double(), b.double()
+    return bool(((a == b) | ((a - b).abs() <= bound(b)) | (a.isnan() & b.isnan())).all())
+
+
+def _by_formula(a, b):
+    a, b = a.double(), b.double()
+    near = a.shape == b.shape and (a - b).abs() <= 1e-8 + 1e-5 * b.abs()
+    return a.shape == b.shape and bool((near | (a.isnan() & b.isnan())).all())
 
 
 _EXACT = "test_identical_means_to_the_last_bit"
@@ -74,6 +100,23 @@ MISTAKES = [
         "identical is exact",
         caught_by=_EXACT,
         identical=lambda a, b: a.dtype == b.dtype and a.shape == b.shape and torch.allclose(a, b, equal_nan=True),
+    ),
+    Mistake(
+        "NumPy has no bfloat16",
+        caught_by=_EXACT,
+        identical=lambda a, b: a.dtype == b.dtype and np.array_equal(a.numpy(), b.numpy(), equal_nan=True),
+    ),
+    Mistake(
+        "a tensor that requires a gradient has no",
+        caught_by=_EXACT,
+        identical=lambda a, b: (
+            a.dtype == b.dtype and (identical(a, b) if a.dtype == torch.bfloat16 else _same_bytes(a, b))
+        ),
+    ),
+    Mistake(
+        "whether a gradient is wanted is no difference",
+        caught_by=_EXACT,
+        identical=lambda a, b: a.requires_grad == b.requires_grad and identical(a, b),
     ),
     Mistake(
         "as float32 they would be one number",
@@ -124,6 +167,34 @@ MISTAKES = [
         identical=lambda a, b: a.shape == b.shape and a.numpy().tobytes() == b.numpy().tobytes(),
     ),
     Mistake("close allows for rounding", caught_by=_CLOSE, close=lambda a, b: _equal_or_nan(a.double(), b.double())),
+    Mistake("a relative difference of 1e-6 is close, of 100000000", caught_by=_CLOSE, close=_close_by_assert),
+    Mistake("the bound is the same for all dtypes", caught_by=_MIXED, close=_close_by_assert),
+    Mistake(
+        "the bound is relative to the values",
+        caught_by=_CLOSE,
+        close=lambda a, b: _within(a, b, lambda b: 1e-4 + b / 1e5),
+    ),
+    Mistake(
+        "a relative difference of 1e-6 is close, of 100000000",
+        caught_by=_CLOSE,
+        close=lambda a, b: _within(a, b, lambda b: 1e-5),
+    ),
+    Mistake(
+        "float32 makes inf of both",
+        caught_by=_CLOSE,
+        close=lambda a, b: a.shape == b.shape and torch.allclose(a.float(), b.float(), equal_nan=True),
+    ),
+    Mistake(
+        "compare in the wider dtype",
+        caught_by=_CLOSE,
+        close=lambda a, b: a.shape == b.shape and torch.allclose(a.to(b.dtype), b, equal_nan=True),
+    ),
+    Mistake("but inf - inf is NaN", caught_by=_BROADCAST, close=_by_formula),
+    Mistake(
+        "are not close, whichever comes first",
+        caught_by=_BROADCAST,
+        close=lambda a, b: _within(a, b, lambda b: 1e-8 + 1e-5 * b.abs()),
+    ),
     Mistake(
         "1 and -1 are not close",
         caught_by=_CLOSE,

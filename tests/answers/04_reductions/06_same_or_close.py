@@ -53,6 +53,11 @@ def _close_in_the_wider_dtype(a, b):
     return torch.isclose(a.to(dtype), b.to(dtype), equal_nan=True).all()
 
 
+def _array(x):
+    x = x.detach()
+    return (x.double() if x.is_floating_point() else x).numpy()
+
+
 def _same_bits(a, b):
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
@@ -68,7 +73,11 @@ RIGHT = [
         ),
     ),
     dict(
-        identical=lambda a, b: (a.dtype, a.shape) == (b.dtype, b.shape) and a.numpy().tobytes() == b.numpy().tobytes()
+        identical=lambda a, b: (
+            (a.dtype, a.shape) == (b.dtype, b.shape)
+            and a.detach().contiguous().view(torch.uint8).numpy().tobytes()
+            == b.detach().contiguous().view(torch.uint8).numpy().tobytes()
+        )
     ),
     dict(
         identical=lambda a, b: (
@@ -76,25 +85,51 @@ RIGHT = [
         ),
         close=lambda a, b: (
             a.shape == b.shape
-            and bool((((a.float() - b.float()).abs() <= 1e-5 * b.float().abs() + 1e-8) | (a.isnan() & b.isnan())).all())
+            and all(
+                x == y or abs(x - y) <= min(1e-5 * abs(x) + 1e-8, 1e300) or (x != x and y != y)
+                for x, y in zip(a.flatten().tolist(), b.flatten().tolist(), strict=True)
+            )
         ),
     ),
     dict(identical=_identical_by_assert, close=_close_by_assert),
     dict(identical=_identical_in_python, close=_close_in_python),
     dict(identical=_identical_by_masks, close=_close_in_the_wider_dtype),
     dict(
-        identical=lambda a, b: a.dtype == b.dtype and np.array_equal(a.numpy(), b.numpy(), equal_nan=True),
-        close=lambda a, b: a.size() == b.size() and bool(np.allclose(a.float(), b.float(), equal_nan=True)),
+        identical=lambda a, b: a.dtype == b.dtype and np.array_equal(_array(a), _array(b), equal_nan=True),
     ),
     dict(
         identical=lambda a, b: (
             a.dtype == b.dtype and a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)
         ),
-        close=lambda a, b: a.shape == b.shape and torch.allclose(a.to(b.dtype), b, equal_nan=True),
+        close=lambda a, b: (
+            a.shape == b.shape
+            and torch.allclose(*(x.to(torch.result_type(torch.zeros(1).double(), x)) for x in (a, b)), equal_nan=True)
+        ),
     ),
 ]
 
 WRONG = [
+    Mistake(
+        "NumPy has no bfloat16",
+        caught_by="",
+        identical=lambda a, b: (a.dtype, a.shape) == (b.dtype, b.shape) and a.numpy().tobytes() == b.numpy().tobytes(),
+    ),
+    Mistake(
+        "float32 makes inf of both",
+        caught_by="",
+        close=lambda a, b: a.size() == b.size() and bool(np.allclose(a.float(), b.float(), equal_nan=True)),
+    ),
+    Mistake(
+        "are not close, whichever comes first",
+        caught_by="",
+        close=lambda a, b: (
+            a.shape == b.shape
+            and all(
+                x == y or abs(x - y) <= 1e-5 * max(abs(x), abs(y)) or (x != x and y != y)
+                for x, y in zip(a.flatten().tolist(), b.flatten().tolist(), strict=True)
+            )
+        ),
+    ),
     Mistake(
         "the NaNs are in different places",
         caught_by="",
