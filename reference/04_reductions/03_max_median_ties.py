@@ -23,7 +23,7 @@ def top1(x: torch.Tensor) -> torch.Tensor:
     return x.argmax(dim=1)
 
 
-def median(x: torch.Tensor) -> torch.Tensor:
+def median(x: torch.Tensor) -> float | torch.Tensor:
     return x.quantile(0.5)
 
 
@@ -35,6 +35,11 @@ def _always_average(x):
     s = x.sort().values
     n = len(s)
     return (s[n // 2 - 1] + s[n // 2]) / 2
+
+
+def _middle_two(x):
+    s, n = x.sort().values, len(x)
+    return torch.stack([s[(n - 1) // 2], s[n // 2]])
 
 
 def _forget_to_sort(x):
@@ -61,6 +66,10 @@ def _cross_out(scores):
     return torch.tensor(order)
 
 
+def _cross_out_a_copy(scores):
+    return _cross_out(scores.clone())
+
+
 _FLOOR = "test_max_with_an_int_reduces_a_dimension"
 _TOP1 = "test_argmax_without_a_dim_counts_through_the_whole_tensor"
 _FIRST = "test_the_first_of_equal_values_wins_in_argmax_not_in_topk"
@@ -78,6 +87,21 @@ MISTAKES = [
     Mistake("keeps the shape and lifts only", caught_by=_FLOOR, floor_at=lambda x, lo: x.relu()),
     Mistake("you cut off what is above lo", caught_by=_FLOOR, floor_at=lambda x, lo: x.clamp(max=lo)),
     Mistake("you changed x in place", caught_by=_FLOOR, floor_at=lambda x, lo: x.clamp_(min=lo)),
+    Mistake("as torch.tensor(0.1) is", caught_by=_FLOOR, floor_at=lambda x, lo: torch.maximum(x, torch.tensor(lo))),
+    Mistake("all else stays exactly as it is", caught_by=_FLOOR, floor_at=lambda x, lo: torch.relu(x - lo) + lo),
+    Mistake("it stays NaN", caught_by=_FLOOR, floor_at=lambda x, lo: torch.where(x >= lo, x, lo)),
+    Mistake("all else stays exactly", caught_by=_FLOOR, floor_at=lambda x, lo: (x < lo) * lo + (x >= lo) * x),
+    Mistake("you changed x: top1 only looks at it", caught_by=_TOP1, top1=lambda x: x.sub_(x.amin()).argmax(1)),
+    Mistake("it wins in each row", caught_by=_TOP1, top1=lambda x: x.squeeze().argmax(-1).expand(len(x))),
+    Mistake("1 + 1e-12 is larger than 1", caught_by=_TOP1, top1=lambda x: x.float().argmax(1)),
+    Mistake("inf is best and -inf worst", caught_by=_ORDER, ranking=_cross_out_a_copy),
+    Mistake(
+        "1 + 1e-12 is better than 1",
+        caught_by=_ORDER,
+        ranking=lambda s: s.float().argsort(descending=True, stable=True),
+    ),
+    Mistake("expected 2.625, got 2.0", caught_by=_EVEN, median=lambda x: _middle_two(x).sum() // 2),
+    Mistake("the value in the middle once sorted", caught_by=_ODD, median=lambda x: x.float().quantile(0.5)),
     Mistake("one winner out of the whole tensor", caught_by=_TOP1, top1=lambda x: x.argmax()),
     Mistake("you returned the whole (values, indices)", caught_by=_TOP1, top1=lambda x: x.max(1)),
     Mistake("you returned the largest values", caught_by=_TOP1, top1=lambda x: x.max(1).values),

@@ -39,7 +39,7 @@ RIGHT = [
         median=lambda x: __import__("statistics").median(x.tolist()),
         ranking=lambda s: torch.tensor(sorted(range(len(s)), key=s.tolist().__getitem__, reverse=True)),
     ),
-    dict(floor_at=lambda x, lo: x.masked_fill(x < lo, lo), median=lambda x: torch.quantile(x, torch.tensor(0.5))),
+    dict(floor_at=lambda x, lo: x.masked_fill(x < lo, lo), median=lambda x: torch.quantile(x, x.new_tensor(0.5))),
     {
         "floor_at": lambda x, lo: torch.where(x < lo, lo, x),
         "top1": lambda x: torch.max(x, 1).indices,
@@ -47,7 +47,7 @@ RIGHT = [
         "ranking": _rank_in_python,
     },
     {
-        "floor_at": lambda x, lo: torch.maximum(x, torch.tensor(lo)),
+        "floor_at": lambda x, lo: torch.maximum(x, torch.tensor(lo, dtype=x.dtype)),
         "top1": _first_hit,
         "median": lambda x: (x.median() - (-x).median()) / 2,
         "ranking": lambda s: (-s).argsort(stable=True),
@@ -65,13 +65,22 @@ RIGHT = [
         "ranking": lambda s: torch.from_numpy(np.argsort(-s.numpy(), kind="stable")),
     },
     {
-        "floor_at": lambda x, lo: torch.relu(x - lo) + lo,
+        "floor_at": lambda x, lo: x.where(~(x < lo), torch.full_like(x, lo)),
         "median": lambda x: torch.nanquantile(x, 0.5),
         "ranking": lambda s: len(s) - 1 - s.flip(0).argsort(stable=True).flip(0),
     },
 ]
 
 WRONG = [
+    Mistake(
+        "it stays NaN",
+        caught_by="",
+        floor_at=lambda x, lo: x.nan_to_num(neginf=lo, posinf=float("inf")).clamp(min=lo),
+    ),
+    Mistake("as torch.tensor(0.1) is", caught_by="", floor_at=lambda x, lo: torch.max(x, torch.ones(1) * lo)),
+    Mistake("1 + 1e-12 is larger than 1", caught_by="", top1=lambda x: x.to(torch.float32).max(1).indices),
+    Mistake("1 + 1e-12 is better than 1", caught_by="", ranking=lambda s: torch.sort(-s.float(), stable=True).indices),
+    Mistake("expected 2.625, got 2.0", caught_by="", median=lambda x: float(int(np.median(x.numpy())))),
     Mistake("one column index per row", caught_by="", top1=lambda x: x.abs().argmax(1)),
     Mistake("expected 5.0, got 6.5", caught_by="", median=lambda x: torch.tensor(np.median(np.unique(x.numpy())))),
     Mistake("topk and sort promise no order", caught_by="", top1=lambda x: x.shape[1] - 1 - x.flip(1).argmax(1)),
