@@ -27,7 +27,7 @@ import pytest
 import torch
 
 from dojo import under_test
-from dojo.kit import check_tensor, explain, raises
+from dojo.kit import explain, raises, unchanged
 
 
 def broadcast_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
@@ -36,17 +36,17 @@ def broadcast_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def mse(pred: torch.Tensor, target: torch.Tensor) -> float | torch.Tensor:
-    """The mean of the squared differences of two float tensors, as a float or a 0-dim tensor.
+    """The mean of the squared differences of two tensors, both float32 or both float64, as exact as their dtype.
 
-    An error, such as ValueError, if the shapes differ.
+    Returns a float or a 0-dim tensor. Neither tensor changes. An error, such as ValueError, if the shapes differ.
     """
     raise NotImplementedError("return the mean squared error, of equal shapes only")
 
 
 def accuracy(pred: torch.Tensor, target: torch.Tensor) -> float | torch.Tensor:
-    """The share, 0 to 1, of equal class numbers in `pred` (N,) and `target` (N,), as a float or a 0-dim tensor.
+    """The share, 0 to 1, of equal class numbers in `pred` (N,) and `target` (N,), both int64, N >= 1.
 
-    An error, such as ValueError, if the shapes differ.
+    Returns a float or a 0-dim tensor. Neither tensor changes. An error, such as ValueError, if the shapes differ.
     """
     raise NotImplementedError("return the share of right answers, of equal shapes only")
 
@@ -71,11 +71,12 @@ def _number(out: Any) -> Any:
         pytest.param((2, 3), (), (2, 3), id="a matrix and a number"),
         pytest.param((0,), (1,), (0,), id="no value and one value"),
         pytest.param((4, 1), (1, 0), (4, 0), id="a column and an empty row"),
+        pytest.param((), (), (), id="two numbers"),
     ],
 )
 def test_shapes_are_aligned_at_the_right(a, b, want):
     for one, other in ((a, b), (b, a)):
-        with explain(f"the shapes {one} and {other} fit together"):
+        with explain(f"broadcast_shape raised, but {one} and {other} fit together"):
             out = broadcast_shape(one, other)
         assert isinstance(out, tuple), f"expected a tuple, got {type(out).__name__}"
         assert len(out) >= len(want), f"{one}, {other}: you lost the leading dimensions of the longer shape, got {out}"
@@ -99,10 +100,16 @@ def test_only_a_one_is_stretched(a, b):
 
 def test_mse_is_a_mean_over_all_values():
     pred, target = torch.tensor([[1.0, 2, 3], [4, 5, 6]]), torch.tensor([[1.0, 0, 3], [4, 5, 2]])
-    with explain("mse failed: pred and target are (2, 3)"):
+    with (
+        explain("mse raised: pred and target are (2, 3)"),
+        unchanged("mse(pred, target) changed what it was given", pred=pred, target=target),
+    ):
         out = _number(mse(pred, target))
     assert abs(out - 20 / 6) < 1e-4, f"two values of six are off, by 2 and by 4: (4 + 16) / 6 = 3.3333, got {out}"
-    check_tensor(pred, torch.tensor([[1.0, 2, 3], [4, 5, 6]]), "mse(pred, target) changed pred")
+    pred, target = torch.tensor([1 + 2**-30, 5.0], dtype=torch.float64), torch.tensor([1.0, 5.0], dtype=torch.float64)
+    with explain("mse raised: pred and target are (2,), float64"):
+        out = _number(mse(pred, target))
+    assert abs(out * 2**61 - 1) < 1e-9, f"float64: one value of two is off by 2**-30, which is 2**-61, got {out}"
 
 
 @pytest.mark.parametrize(
@@ -119,17 +126,26 @@ def test_mse_is_a_mean_over_all_values():
 def test_a_column_against_a_row_is_an_outer_product(a, b):
     """F.mse_loss only warns: the perfect prediction (3, 1) of (3,) costs 1.3333."""
     pred, target = (torch.arange(1.0, 1 + math.prod(shape)).reshape(shape) for shape in (a, b))
-    with raises(
-        Exception, f"mse took the unequal shapes {a} and {b}: broadcast, they make pairs that do not belong together"
-    ):
-        mse(pred, target)
+    with raises(Exception, f"mse took the unequal shapes {a} and {b}: an error is asked for") as refusal:
+        refusal.mistake += _taken(mse(pred, target), pred, target)
 
 
 def test_accuracy_is_a_share():
-    with explain("accuracy failed: pred and target are (4,)"):
-        out = _number(accuracy(torch.tensor([1, 2, 0, 2]), torch.tensor([1, 2, 0, 0])))
+    pred, target = torch.tensor([1, 2, 0, 2]), torch.tensor([1, 2, 0, 0])
+    with (
+        explain("accuracy raised: pred and target are (4,)", where={"mean.*Bool|Bool.*mean": "bools have no mean"}),
+        unchanged("accuracy changed what it was given", pred=pred, target=target),
+    ):
+        out = _number(accuracy(pred, target))
     assert out != 0, "three of four are right, and you got 0: was the share rounded down, or everything wanted right?"
     assert abs(out - 0.75) < 1e-6, f"three of four are right, which is 0.75, not {out}"
+    many = torch.arange(4001)
+    with explain("accuracy raised: pred and target are (4001,)"):
+        out = _number(accuracy(many, many.where(many % 4 < 3, 16777217)))
+    assert abs(out - 3001 / 4001) < 1e-6, f"3001 of 4001 are right, which is {3001 / 4001:.6f}, not {out}"
+    with explain("accuracy raised: pred and target are (1,)"):
+        out = _number(accuracy(torch.tensor([16777216]), torch.tensor([16777217])))
+    assert out == 0, f"16777216 and 16777217 are different classes (float32 has one number for both), got {out}"
 
 
 @pytest.mark.parametrize(
@@ -140,6 +156,18 @@ def test_accuracy_is_a_share():
 def test_a_table_of_comparisons_finds_every_label(a, b):
     """No prediction is right, and in the table (3, 3) each row has one hit."""
     pred, target = torch.tensor([1, 2, 0])[: a[0]].reshape(a), torch.tensor([0, 1, 2])[: b[0]].reshape(b)
-    said = f"accuracy took the unequal shapes {a} and {b}: once broadcast, 3 wrong answers can score 100 %"
-    with raises(Exception, said):
-        accuracy(pred, target)
+    with raises(Exception, f"accuracy took the unequal shapes {a} and {b}: an error is asked for") as refusal:
+        out = _number(accuracy(pred, target))
+        refusal.mistake += f". Once broadcast, wrong answers score: here {out}" if out else ""
+
+
+def _taken(out: Any, pred: torch.Tensor, target: torch.Tensor) -> str:
+    """What became of two unequal shapes, if it shows in the result."""
+    reshaped = (pred - target.view_as(pred)).square().mean() if pred.numel() == target.numel() else None
+    if not isinstance(out, torch.Tensor | float) or torch.as_tensor(out).numel() != 1:
+        return ""
+    if abs(float(out) - float((pred - target).square().mean())) < 1e-4:
+        return ". Broadcast, they make pairs that do not belong together"
+    if reshaped is not None and abs(float(out) - float(reshaped)) < 1e-4:
+        return ". You brought one to the shape of the other: whether that is right, only the caller knows"
+    return ""

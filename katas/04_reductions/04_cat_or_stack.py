@@ -8,7 +8,7 @@ A batch is one more. So samples are stacked; a flat cat of them has all the numb
 scalar of shape (), has no dimension to be laid along, and cat refuses it.
 
 `torch.tensor([t1, t2])` is neither. It reads *numbers*: of vectors it refuses to, but of scalars it takes the values
-and forgets where they came from. The graph is cut, nothing is said, and your model trains on a constant.
+and forgets where they came from. The graph is cut (of that, only a warning tells), and your model trains on a constant.
 
 What is asked here: `collate` makes a batch of equal samples, and gradients flow back through it into every sample.
 Samples of different lengths are an error: nothing is padded, cut or repeated.
@@ -23,19 +23,20 @@ import pytest
 import torch
 
 from dojo import under_test
-from dojo.kit import check_tensor, explain, raises
+from dojo.kit import check_tensor, explain, raises, unchanged
 
 
 def collate(samples: list[torch.Tensor]) -> torch.Tensor:
-    """B vectors of shape (D,) become (B, D); B scalars of shape () become (B,). Same dtype, and differentiable.
+    """B vectors of shape (D,) become (B, D); B scalars of shape () become (B,): in the samples' dtype, any one of all.
 
-    An error, such as ValueError, where the samples are not all of one shape.
+    Differentiable where the samples are. The list and the samples stay as they are. An error, such as ValueError, where
+    the samples are not all of one shape; B is at least 1.
     """
     raise NotImplementedError("make one batch of the samples")
 
 
 def append_rows(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """The rows of `a`: (N, D), and below them those of `b`: (M, D). Returns (N + M, D)."""
+    """The rows of `a`: (N, D), and below them those of `b`: (M, D). Returns (N + M, D), in the dtype that both have."""
     raise NotImplementedError("put the rows of b below those of a")
 
 
@@ -49,7 +50,11 @@ under_test(globals())
 def test_stack_makes_a_new_dimension_in_front(batch, length):
     want = torch.arange(float(batch * length)).view(batch, length)
     samples = [row.clone() for row in want]
-    with explain(f"collate failed on {batch} vectors (torch.tensor reads numbers, not vectors)"):
+    numbers = {"converted to Python scalars|only one element": "torch.tensor reads numbers, not vectors"}
+    with (
+        explain(f"collate raised on {batch} vectors", where=numbers),
+        unchanged("you changed the samples, or their list: they are the caller's", samples=samples),
+    ):
         got = collate(samples)
     plain = isinstance(got, torch.Tensor) and not got.is_nested
     flat = plain and got.shape == (batch * length,)
@@ -58,23 +63,36 @@ def test_stack_makes_a_new_dimension_in_front(batch, length):
     turned = plain and batch > 1 and torch.equal(got, want.t())
     assert not turned, "your samples became columns: the batch is the first dimension"
     check_tensor(got, want, f"{batch} vectors of {length} values become a batch of shape ({batch}, {length})")
-    assert len(samples) == batch, "you changed the list of samples: it is the caller's"
-    assert all(torch.equal(s, w) for s, w in zip(samples, want, strict=True)), "you changed the samples"
+    for dtype in (torch.float64, torch.int64, torch.bfloat16, torch.bool):
+        want = (torch.arange(batch * length).view(batch, length) / 3 * 2**26).to(dtype)
+        with explain(f"collate raised on {batch} vectors of {dtype}", where=numbers):
+            got = collate(list(want.clone()))
+        check_tensor(got, want, f"{batch} vectors become a batch, in the samples' own dtype, {dtype}, to the last bit")
 
 
 @pytest.mark.parametrize(
-    "values", [[0.5, -2.0, 3.0], [7, 16777217, 2], [4.0]], ids=["floats", "large ints", "one scalar"]
+    ("values", "dtype"),
+    [
+        ([0.5, -2.0, 3.0], torch.float32),
+        ([7, 16777217, 2], torch.int64),
+        ([4.0], torch.float32),
+        ([0.1, 1e300], torch.float64),
+        ([1.0, 0.5], torch.float16),
+    ],
+    ids=["floats", "large ints", "one scalar", "float64", "float16"],
 )
-def test_scalars_can_be_stacked_but_not_concatenated(values):
-    with explain("a scalar has no dimension to be laid along: collate has to give it a new one"):
-        got = collate([torch.tensor(v) for v in values])
-    check_tensor(got, torch.tensor(values), "B scalars become a vector of B values, in the samples' own dtype")
+def test_scalars_can_be_stacked_but_not_concatenated(values, dtype):
+    no_dimension = {"zero-dimensional": "a scalar has no dimension to be laid along: collate has to give it a new one"}
+    with explain(f"collate raised on {len(values)} scalars", where=no_dimension):
+        got = collate([torch.tensor(v, dtype=dtype) for v in values])
+    want = torch.tensor(values, dtype=dtype)
+    check_tensor(got, want, "B scalars become a vector of B values, in the samples' own dtype")
 
 
 @pytest.mark.parametrize("shape", [(), (3,)], ids=["scalars", "vectors"])
 def test_a_list_made_into_a_tensor_cuts_the_graph(shape):
     leaves = [torch.full(shape, float(i), requires_grad=True) for i in range(1, 4)]
-    with explain("collate takes samples that require grad"):
+    with explain("collate raised on samples that require grad"):
         got = collate([leaf * leaf for leaf in leaves])
     squares = [torch.full(shape, float(i * i)) for i in range(1, 4)]
     check_tensor(got, torch.stack(squares), "collate gives the values of samples that carry a graph")
@@ -90,7 +108,11 @@ def test_a_list_made_into_a_tensor_cuts_the_graph(shape):
 def test_cat_joins_along_a_dimension_that_is_there(n, m):
     want = torch.arange(float((n + m) * 3)).view(n + m, 3)
     a, b = want[:n].clone(), want[n:].clone()
-    with explain(f"append_rows joins ({n}, 3) and ({m}, 3) along dim 0: the other dimension is the same already"):
+    along = {"Sizes of tensors must match": f"({n}, 3) and ({m}, 3) are joined along dim 0, the one that may differ"}
+    with (
+        explain(f"append_rows raised on ({n}, 3) and ({m}, 3)", where=along),
+        unchanged("append_rows changed what it was given", a=a, b=b),
+    ):
         got = append_rows(a, b)
     shape = tuple(getattr(got, "shape", ()))
     assert shape != (n, 6), "you put the rows of b beside those of a: they belong below"
@@ -98,18 +120,28 @@ def test_cat_joins_along_a_dimension_that_is_there(n, m):
     swapped = isinstance(got, torch.Tensor) and torch.equal(got, torch.cat([b, a]))
     assert not swapped, "the rows of a come first"
     check_tensor(got, want, f"append_rows of ({n}, 3) and ({m}, 3) has {n + m} rows")
-    assert torch.equal(a, want[:n]), "you changed a"
+    for dtype in (torch.float64, torch.int64):
+        want = (torch.arange((n + m) * 3).view(n + m, 3) / 3 * 2**26).to(dtype)
+        with explain(f"append_rows raised on {dtype}"):
+            got = append_rows(want[:n].clone(), want[n:].clone())
+        check_tensor(got, want, f"append_rows keeps the dtype, {dtype}, and each value to the last bit")
 
 
-@pytest.mark.parametrize(
-    "lengths",
-    [(2, 3), (3, 2), (3, 1), (3, 3, 1), (2, 3, 1)],
-    ids=["2 values and 3", "3 values and 2", "3 values and 1", "3 values, 3 and 1", "2 values, 3 and 1"],
-)
-def test_stack_refuses_ragged_samples(lengths):
-    samples = [torch.arange(1.0, n + 1) for n in lengths]
-    message = (
-        f"samples of {' and '.join(map(str, lengths))} values are no batch: nothing is to be padded, cut or repeated"
-    )
+_RAGGED = {
+    "2 values and 3": [(2,), (3,)],
+    "3 values and 2": [(3,), (2,)],
+    "3 values and 1": [(3,), (1,)],
+    "3 values, 3 and 1": [(3,), (3,), (1,)],
+    "2 values, 3 and 1": [(2,), (3,), (1,)],
+    "a scalar and a vector of 1": [(), (1,)],
+    "a vector of 1 and a scalar": [(1,), ()],
+    "3 values and a scalar": [(3,), ()],
+}
+
+
+@pytest.mark.parametrize("shapes", _RAGGED.values(), ids=_RAGGED.keys())
+def test_stack_refuses_ragged_samples(shapes):
+    samples = [torch.ones(shape).cumsum(-1) for shape in shapes]
+    message = f"samples of {', '.join(map(str, shapes))} are no batch: nothing is padded, cut, repeated, reshaped"
     with raises(Exception, message):
         collate(samples)

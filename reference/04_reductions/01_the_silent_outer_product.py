@@ -138,9 +138,22 @@ _TABLE = "test_a_table_of_comparisons_finds_every_label"
 _PAIRS = "pairs that do not belong together"
 
 MISTAKES = [
-    Mistake("mse(pred, target) changed pred", caught_by=_MSE, mse=_mse_in_place),
+    Mistake("which is 2**-61", caught_by=_MSE, mse=lambda pred, target: mse(pred.float(), target.float())),
+    Mistake("one number for both", caught_by=_SHARE, accuracy=lambda p, t: accuracy(p.float(), t.float())),
+    Mistake("accuracy changed what", caught_by=_SHARE, accuracy=lambda p, t: 1 - p.sub_(t).clamp(0, 1).float().mean()),
+    Mistake(
+        "3001 of 4001 are right",
+        caught_by=_SHARE,
+        accuracy=lambda p, t: (_same_shape(p, t), (p == t).half().sum() / len(t))[1],
+    ),
+    Mistake(
+        "an error is asked for",
+        caught_by=_TABLE,
+        accuracy=lambda p, t: (p.view(-1) == t.view(-1)).float().mean() if p.numel() == t.numel() else accuracy(p, t),
+    ),
+    Mistake("changed what it was given", caught_by=_MSE, mse=_mse_in_place),
     Mistake("which is 0.75, not", caught_by=_SHARE, accuracy=_accuracy_by_distance),
-    Mistake(_PAIRS, caught_by=_OUTER, mse=lambda pred, target: (pred - target.view_as(pred)).square().mean()),
+    Mistake("to the shape of the other", caught_by=_OUTER, mse=lambda p, t: (p - t.view_as(p)).square().mean()),
     Mistake("do not fit together", caught_by=_NO_FIT, broadcast_shape=_shape_by_max),
     Mistake("not the larger size wins", caught_by=_SHAPES, broadcast_shape=_shape_by_max),
     Mistake("not the larger size wins", caught_by=_SHAPES, broadcast_shape=_shape_by_checked_max),
@@ -162,12 +175,12 @@ MISTAKES = [
         mse=lambda pred, target: (_same_shape(pred, target), (pred - target).square().sum())[1],
     ),
     Mistake("was the share rounded down", caught_by=_SHARE, accuracy=_accuracy_rounded_down),
-    Mistake("accuracy failed", caught_by=_SHARE, accuracy=_accuracy_of_bools),
+    Mistake("bools have no mean", caught_by=_SHARE, accuracy=_accuracy_of_bools),
     Mistake("which is 0.75", caught_by=_SHARE, accuracy=_accuracy_as_a_count),
     Mistake(
-        "3 wrong answers can score 100 %",
+        "wrong answers score: here",
         caught_by=_TABLE,
         accuracy=lambda pred, target: (pred == target).sum() / len(target),
     ),
-    Mistake("3 wrong answers can score 100 %", caught_by=_TABLE, accuracy=_accuracy_of_equal_counts),
+    Mistake("wrong answers score: here", caught_by=_TABLE, accuracy=_accuracy_of_equal_counts),
 ]

@@ -41,6 +41,35 @@ def _broadcast(samples):
     return torch.stack(torch.broadcast_tensors(*samples))
 
 
+def _fill_the_first_shape(samples):
+    if len({x.numel() for x in samples}) > 1 and samples[-1].dim():
+        raise ValueError
+    out = torch.zeros(len(samples), *samples[0].shape, dtype=samples[0].dtype)
+    for i, sample in enumerate(samples):
+        out[i] = sample
+    return out
+
+
+def _through_float32(samples):
+    return torch.stack([x.to(torch.get_default_dtype()) for x in samples]).to(samples[0].dtype)
+
+
+def _append_numbers(a, b):
+    return torch.tensor([*a.tolist(), *b.tolist()])
+
+
+def _append_in_place(a, b):
+    n = len(a)
+    a.resize_(n + len(b), a.shape[1])[n:] = b
+    return a
+
+
+def _of_numbers(samples):
+    if samples[0].dim() == 0 or samples[0].requires_grad:
+        return torch.stack(samples)
+    return torch.tensor([x.tolist() for x in samples])
+
+
 _VECTORS = "test_stack_makes_a_new_dimension_in_front"
 _SCALARS = "test_scalars_can_be_stacked_but_not_concatenated"
 _GRAPH = "test_a_list_made_into_a_tensor_cuts_the_graph"
@@ -48,6 +77,16 @@ _ROWS = "test_cat_joins_along_a_dimension_that_is_there"
 _RAGGED = "test_stack_refuses_ragged_samples"
 
 MISTAKES = [
+    Mistake(
+        "nothing is padded, cut, repeated",
+        caught_by=_RAGGED,
+        collate=lambda s: torch.stack([x.squeeze() for x in s]),
+    ),
+    Mistake("nothing is padded, cut, repeated", caught_by=_RAGGED, collate=_fill_the_first_shape),
+    Mistake("in the samples' own dtype, torch.float64", caught_by=_VECTORS, collate=_of_numbers),
+    Mistake("in the samples' own dtype", caught_by=_SCALARS, collate=_through_float32),
+    Mistake("keeps the dtype, torch.float64", caught_by=_ROWS, append_rows=_append_numbers),
+    Mistake("append_rows changed what", caught_by=_ROWS, append_rows=_append_in_place),
     Mistake(
         "you laid the samples end to end",
         caught_by=_VECTORS,
@@ -77,20 +116,20 @@ MISTAKES = [
     Mistake("you made a new dimension", caught_by=_ROWS, append_rows=lambda a, b: torch.stack([a, b])),
     Mistake("has 6 rows", caught_by=_ROWS, append_rows=lambda a, b: torch.cat([a.view(-1), b.view(-1)])),
     Mistake("the rows of a come first", caught_by=_ROWS, append_rows=lambda a, b: torch.vstack([b, a])),
-    Mistake("nothing is to be padded, cut or repeated", caught_by=_RAGGED, collate=_cut_to_the_shortest),
+    Mistake("nothing is padded, cut, repeated", caught_by=_RAGGED, collate=_cut_to_the_shortest),
     Mistake(
-        "nothing is to be padded, cut or repeated",
+        "nothing is padded, cut, repeated",
         caught_by=_RAGGED,
         collate=lambda samples: _pad(samples) if samples[0].dim() else torch.stack(samples),
     ),
-    Mistake("nothing is to be padded, cut or repeated", caught_by=_RAGGED, collate=_broadcast),
+    Mistake("nothing is padded, cut, repeated", caught_by=_RAGGED, collate=_broadcast),
     Mistake(
-        "nothing is to be padded, cut or repeated",
+        "nothing is padded, cut, repeated",
         caught_by=_RAGGED,
         collate=lambda samples: torch.cat([s.reshape(-1) for s in samples]).view(len(samples), *samples[0].shape),
     ),
     Mistake(
-        "you changed the list of samples",
+        "you changed the samples, or their list",
         caught_by=_VECTORS,
         collate=lambda samples: torch.stack([samples.pop(0) for _ in range(len(samples))]),
     ),

@@ -168,6 +168,8 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake("which is 2**-61", caught_by="", mse=lambda p, t: _mse_of_torch(p.to(torch.float32), t.to(torch.float32))),
+    Mistake("one number for both", caught_by="", accuracy=lambda p, t: _accuracy_with_assert(p * 1.0, t * 1.0)),
     Mistake("pairs that do not belong together", caught_by="", mse=_mse_of_the_grown_side),
     Mistake("not the larger size wins", caught_by="", broadcast_shape=_shape_with_zip_longest),
     Mistake("you lost the leading dimensions", caught_by="", broadcast_shape=_shape_with_zip),
@@ -177,15 +179,15 @@ WRONG = [
         caught_by="",
         broadcast_shape=lambda a, b: torch.broadcast_tensors(torch.empty(a), torch.empty(b))[0].shape,
     ),
-    Mistake("pairs that do not belong together", caught_by="", mse=_mse_in_one_row),
+    Mistake("to the shape of the other", caught_by="", mse=_mse_in_one_row),
     Mistake("pairs that do not belong together", caught_by="", mse=_mse_with_warnings),
     Mistake("pairs that do not belong together", caught_by="", mse=_mse_of_equal_counts),
-    Mistake("3 wrong answers can score 100 %", caught_by="", accuracy=_accuracy_per_row),
-    Mistake("3 wrong answers can score 100 %", caught_by="", accuracy=lambda p, t: (p.eq(t)).sum().item() / t.shape[0]),
+    Mistake("wrong answers score: here", caught_by="", accuracy=_accuracy_per_row),
+    Mistake("wrong answers score: here", caught_by="", accuracy=lambda p, t: (p.eq(t)).sum().item() / t.shape[0]),
     Mistake("was the share rounded down", caught_by="", accuracy=lambda p, t: (p == t).sum() // p.numel()),
     Mistake("pairs that do not belong together", caught_by="", mse=lambda p, t: F.mse_loss(p.squeeze(), t.squeeze())),
     Mistake("(4 + 16) / 6", caught_by="", mse=lambda p, t: _mse_of_torch(p, t).sqrt()),
     Mistake("which is 0.75", caught_by="", accuracy=lambda p, t: _accuracy_of_lists(p, t) * 100),
-    Mistake("3 wrong answers can score 100 %", caught_by="", accuracy=lambda p, t: torch.isin(p, t).float().mean()),
+    Mistake("wrong answers score: here", caught_by="", accuracy=lambda p, t: torch.isin(p, t).float().mean()),
     Mistake("do not fit together", caught_by="", broadcast_shape=_shape_that_gives_up),
 ]

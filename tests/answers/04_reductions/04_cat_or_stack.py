@@ -58,7 +58,7 @@ def _vstack_or_hstack(samples):
 
 RIGHT = [
     dict(collate=_stack_with_assert, append_rows=lambda a, b: torch.concatenate([a, b], axis=0)),
-    dict(collate=_vstack_or_hstack, append_rows=lambda a, b: torch.tensor(a.tolist() + b.tolist())),
+    dict(collate=_vstack_or_hstack, append_rows=lambda a, b: a.new_tensor(a.tolist() + b.tolist())),
     dict(
         collate=lambda samples: torch.stack(tuple(samples), 0),
         append_rows=lambda a, b: torch.nn.functional.pad(a, (0, 0, 0, len(b))).index_add(
@@ -83,9 +83,16 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake("keeps the dtype, torch.float64", caught_by="", append_rows=lambda a, b: torch.vstack((a, b)).float()),
+    Mistake("in the samples' own dtype, torch.float64", caught_by="", collate=lambda s: torch.stack(s).float()),
+    Mistake(
+        "nothing is padded, cut, repeated",
+        caught_by="",
+        collate=lambda s: torch.stack([x.reshape(s[0].shape) for x in s]),
+    ),
     Mistake("become a batch of shape", caught_by="", collate=lambda s: torch.nested.nested_tensor(s)),
     Mistake(
-        "nothing is to be padded, cut or repeated",
+        "nothing is padded, cut, repeated",
         caught_by="",
         collate=lambda s: torch.cat([x.reshape(-1) for x in s]).view(
             len(s), *s[0].shape[:-1], *(-1 for _ in s[0].shape)
@@ -115,7 +122,7 @@ WRONG = [
     Mistake("they belong below", caught_by="", append_rows=lambda a, b: torch.cat([a, b], -1)),
     Mistake("you made a new dimension", caught_by="", append_rows=lambda a, b: torch.cat([a[None], b[None]])),
     Mistake("has 6 rows", caught_by="", append_rows=lambda a, b: [a, b]),
-    Mistake("nothing is to be padded, cut or repeated", caught_by="", collate=_fill_with_broadcast),
-    Mistake("nothing is to be padded, cut or repeated", caught_by="", collate=_pad_by_hand),
+    Mistake("nothing is padded, cut, repeated", caught_by="", collate=_fill_with_broadcast),
+    Mistake("nothing is padded, cut, repeated", caught_by="", collate=_pad_by_hand),
     Mistake("has 6 rows", caught_by="", append_rows=lambda a, b: np.concatenate([a, b])),
 ]
