@@ -76,7 +76,7 @@ def _slope(f: Callable[[torch.Tensor], torch.Tensor], x0: float) -> Any:
 def test_autograd_gives_the_exact_slope_on_the_input():
     got = _slope(lambda x: (x + 2) ** 2, 5.0)
     second = _slope(lambda x: (x + 2) * (x + 2), 1.0)
-    fine, tiny = _slope(lambda x: x**2, 0.1234567), _slope(lambda x: x * x, 1e-8)
+    fine, tiny = _slope(lambda x: x**2, 0.1234567), _slope(lambda x: x * x, 1.25e-10)
     assert not _is(got, 49.0), "you returned the value of f, 49, not its slope"
     assert not _is(got, 1.0), "1 is the slope of y along y itself: ask for the gradient with respect to the input x"
     assert not 0 < abs(_number(got) - 14) < 0.2, f"{got} is near 14, not 14: no finite difference, autograd is exact"
@@ -85,7 +85,7 @@ def test_autograd_gives_the_exact_slope_on_the_input():
     assert _is(second, 6.0), f"the slope of (x + 2)*(x + 2) at 1 is 6.0, you returned {second}"
     rounded = "float32 gives seven digits, give them all"
     assert abs(_number(fine) - 0.2469134) < 1e-7, f"the slope of x**2 at 0.1234567 is 0.2469134, not {fine}: {rounded}"
-    assert abs(_number(tiny) - 2e-8) < 1e-14, f"the slope of x*x at 1e-8 is 2e-08, not {tiny}: {rounded}"
+    assert abs(_number(tiny) - 2.5e-10) < 1e-16, f"the slope of x*x at 1.25e-10 is 2.5e-10, not {tiny}: {rounded}"
     assert type(torch.autograd.Variable(torch.ones(2))) is torch.Tensor, "Variable(t) gives a plain tensor"
 
 

@@ -124,11 +124,12 @@ def test_a_jacobian_has_a_row_per_output_and_a_column_per_input(f, x, want):
 
 
 def test_a_graph_that_saved_its_result_serves_every_row():
-    x = torch.tensor([0.0, 0.5, -2.0, 1.0], dtype=torch.float64)
-    want = torch.diag(1 - torch.tanh(x) ** 2)
-    got = _run(jacobian, torch.tanh, x)
     diagonal = "tanh works on each value alone: 1 - tanh(x)**2 on the diagonal, exact, in the dtype of x"
-    check_tensor(got, want, diagonal, rtol=1e-12, atol=1e-15)
+    for values in ([1.0, 1.0, 0.5, 0.0], [0.0, 0.5, -2.0, 1.0]):
+        x = torch.tensor(values, dtype=torch.float64)
+        want = torch.diag(1 - torch.tanh(x) ** 2)
+        got = _run(jacobian, torch.tanh, x)
+        check_tensor(got, want, diagonal, rtol=1e-12, atol=1e-15)
     for v in (torch.tensor([1.0, -2.0, 0.1, 3.0], dtype=torch.float64), torch.zeros(4, dtype=torch.float64)):
         got = _run(vjp, torch.tanh, x, v)
         check_tensor(got, v * want.diagonal(), "v * (1 - tanh(x)**2), exact, in the dtype of x", rtol=1e-12)

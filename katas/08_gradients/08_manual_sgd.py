@@ -42,7 +42,7 @@ def fit_line(x: torch.Tensor, y: torch.Tensor, lr: float, steps: int) -> tuple[f
     """Fit y ≈ w·x + b by `steps` steps of gradient descent on the mean squared error. Returns (w, b), two floats.
 
     The mean, so neither the sum nor half of the mean. `x` and `y` are float32 of shape (N, 1), and stay as they are.
-    You choose where w and b start.
+    You choose where w and b start, between -100 and 100.
     """
     raise NotImplementedError("train w and b, return them as floats")
 
@@ -53,6 +53,7 @@ under_test(globals())
 
 def test_a_step_changes_the_leaf_itself():
     w = torch.tensor([1.0, 2.0], requires_grad=True)
+    memory = w.data_ptr()
     (w**2).sum().backward()
     _step([w], 0.1)
     assert w.detach().tolist() != [1.0, 2.0], (
@@ -61,6 +62,7 @@ def test_a_step_changes_the_leaf_itself():
     assert w.requires_grad, "w no longer requires grad: training ends after one step"
     assert w.is_leaf, "w is no leaf any more: the update became a part of the graph, and w.grad will stay None"
     check_tensor(w.detach(), torch.tensor([0.8, 1.6]), "w should be w - 0.1 * 2w", rtol=1e-5)
+    assert w.data_ptr() == memory, "w was given other memory: in place means to write into the memory that w has"
 
 
 def test_each_step_uses_its_own_gradient():
@@ -149,12 +151,16 @@ def test_lr_and_steps_say_how_far_it_goes(lr, steps, unused):
             "it gradient descent, and does each call start anew?"
         )
         _line(x, 7 * x - 9, 0.05, 300)
-    x = torch.tensor([[-1.0], [1.0]])  # from any start, one step of lr 0.5 lands on the line
-    w, b = _line(x, 2 * x + 3, 0.5, 1)
-    assert max(abs(w - 2), abs(b - 3)) < 1e-4, (
-        f"one step of lr 0.5 on the mean of the squared errors ends at (2, 3), yours at ({w:.3f}, {b:.3f}): is it the "
-        "mean, and not their sum, or half of it?"
-    )
+    x = torch.tensor([[-1.0], [1.0]])
+    for scale in (1e6, -1e6):  # on these two points a step of lr 0.25 goes half of the way, so three go 7/8 of it
+        w, b = _line(x, scale * (x - 2), 0.25, 3)
+        share, also = w / scale, b / (-2 * scale)
+        came = f"three steps of half the way should end at 7/8 of it, yours ended at {share:.4f}"
+        assert abs(share - 1) > 1e-3, f"{came}: that is where the sum of the squared errors leads, not their mean"
+        assert abs(share - 37 / 64) > 1e-3, f"{came}: that is where half of the mean leads"
+        assert abs(share - 15 / 16) > 1e-3, f"{came}: that is where four steps lead, steps is 3"
+        assert abs(share - 3 / 4) > 1e-3, f"{came}: that is where two steps lead, steps is 3"
+        assert max(abs(share - 7 / 8), abs(also - 7 / 8)) < 1e-3, f"{came} for w, at {also:.4f} for b"
 
 
 _RECORDED = "a leaf that requires grad can be edited in place only where autograd does not record"

@@ -188,6 +188,7 @@ MISTAKES = [
     Mistake("leaves the gradient on x, not on y", caught_by=_EXACT, gradient_at=_number_of_the_results_grad),
     Mistake("another tensor than the one whose gradient you ask for", caught_by=_EXACT, gradient_at=_another_leaf),
     Mistake("float32 gives seven digits", caught_by=_EXACT, gradient_at=_half_precision),
+    Mistake("float32 gives seven digits", caught_by=_EXACT, gradient_at=lambda f, x0: round(gradient_at(f, x0), 8)),
     Mistake("float32 gives seven digits", caught_by=_EXACT, gradient_at=_rounded_difference),
     Mistake(
         "you gave the slope of the f before",

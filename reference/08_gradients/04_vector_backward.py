@@ -221,7 +221,17 @@ _SHAPE = "test_a_jacobian_has_a_row_per_output_and_a_column_per_input"
 _SAVED = "test_a_graph_that_saved_its_result_serves_every_row"
 _UNCHANGED = "test_x_is_as_it_was_afterwards"
 
+_rows: dict = {}
+
+
+def _kept_by_shape(f, x):
+    if (f, x.shape) not in _rows:
+        _rows[f, x.shape] = jacobian(f, x)
+    return _rows[f, x.shape]
+
+
 MISTAKES = [
+    Mistake("1 - tanh(x)**2 on the diagonal, exact", caught_by=_SAVED, jacobian=_kept_by_shape),
     Mistake("backward needs a weight for each output", caught_by=_VJP, vjp=_no_weights),
     Mistake("you used weights of 1", caught_by=_VJP, vjp=_weights_of_one),
     Mistake("you used weights of 1", caught_by=_VJP, vjp=_ones),

@@ -200,6 +200,11 @@ def _cut_a_leaf(q, q_next, r):
 _AS_IT_IS = "only this run was to have no graph"
 
 MISTAKES = [
+    Mistake(
+        "the copy has the values of t",
+        caught_by=_COPY,
+        constant_copy=lambda t: t.detach().float().clone().to(t.dtype),
+    ),
     Mistake(_AS_IT_IS, caught_by=_MODE, cache_features=_in_eval_mode),
     Mistake(_AS_IT_IS, caught_by=_MODE, cache_features=_in_train_mode_again),
     Mistake(_AS_IT_IS, caught_by=_MODE, cache_features=_all_trainable_afterwards),

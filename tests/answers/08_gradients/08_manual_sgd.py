@@ -326,10 +326,28 @@ def _step_in_numpy(params, lr):
             p.grad = None
 
 
+def _fit_from_zero_to_steps(x, y, lr, steps):
+    done, w, b = 0, torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
+    while done <= steps:
+        F.mse_loss(w * x + b, y).backward()
+        _with_an_optimizer([w, b], lr)
+        done += 1
+    return w.item(), b.item()
+
+
+def _data_of_a_new_tensor(params, lr):
+    for p in params:
+        if p.grad is not None:
+            p.data = torch.sub(p.detach(), p.grad, alpha=lr)
+            p.grad.zero_()
+
+
 WRONG = [
-    Mistake("or half of it?", caught_by="", fit_line=_fit_half_the_error),
-    Mistake("or half of it?", caught_by="", fit_line=_fit_half_the_error_from_anywhere),
-    Mistake("is it the mean, and not their sum", caught_by="", fit_line=_fit_total_error),
+    Mistake("four steps lead", caught_by="", fit_line=_fit_from_zero_to_steps),
+    Mistake("w was given other memory", caught_by="", sgd_step_=_data_of_a_new_tensor),
+    Mistake("half of the mean leads", caught_by="", fit_line=_fit_half_the_error),
+    Mistake("half of the mean leads", caught_by="", fit_line=_fit_half_the_error_from_anywhere),
+    Mistake("the sum of the squared errors leads", caught_by="", fit_line=_fit_total_error),
     Mistake("as exact as float64 is", caught_by="", sgd_step_=_step_in_numpy),
     Mistake("the loss is one number", caught_by="", fit_line=_fit_unreduced),
     Mistake("a new tensor of the same name has none", caught_by="", sgd_step_=_zero_after_rebinding),
