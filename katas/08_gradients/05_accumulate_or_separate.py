@@ -51,7 +51,7 @@ def fresh_grads(loss_fn: Callable[[torch.Tensor], torch.Tensor], w: torch.Tensor
 def per_loss_grads(losses: Sequence[torch.Tensor], params: Sequence[torch.Tensor]) -> list[list[torch.Tensor]]:
     """`result[i][j]`: the gradient of `losses[i]` with respect to `params[j]`, in its shape; zeros where it is unused.
 
-    The losses share one graph. Nobody's `.grad` changes.
+    The losses share one graph. Nobody's `.grad` changes, and the gradients have no graph themselves.
     """
     raise NotImplementedError("one list per loss, in it one gradient per parameter")
 
@@ -204,7 +204,7 @@ def test_losses_on_one_graph_can_be_separated():
     for i in range(3):
         for j in range(2):
             sentence = f"result[{i}][{j}] is the gradient of losses[{i}] alone, with respect to params[{j}]"
-            check_tensor(got[i][j], want[i][j], sentence, rtol=1e-9, atol=1e-12)
+            check_tensor(got[i][j], want[i][j], sentence, rtol=1e-9, atol=1e-12, requires_grad=False)
 
 
 def test_autograd_grad_leaves_dot_grad_alone():

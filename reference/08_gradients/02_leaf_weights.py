@@ -146,11 +146,6 @@ def _of_x(x):
     return y, x.grad
 
 
-def _of_x_cleared(x):
-    x.grad = None
-    return _of_x(x)
-
-
 def _two_passes(x):
     y = x + 2
     z = (y**2).sum()
@@ -224,7 +219,6 @@ MISTAKES = [
     Mistake("draw normal ones", caught_by=_STD, make_weight=_even),
     Mistake("the second call drew the same values", caught_by=_STD, make_weight=_seeded),
     Mistake("x.grad belongs to x", caught_by=_KEPT, hidden_gradient=_of_x),
-    Mistake("you returned x.grad itself", caught_by=_KEPT, hidden_gradient=_of_x_cleared),
     Mistake("two passes through one graph", caught_by=_KEPT, hidden_gradient=_two_passes),
     Mistake("backward starts from one number", caught_by=_KEPT, hidden_gradient=_no_sum),
     Mistake("dz/dy is None: y is no leaf", caught_by=_KEPT, hidden_gradient=_not_retained),

@@ -257,7 +257,12 @@ def _zeros_without_dtype(losses, params):
     ]
 
 
+def _kept_by_create_graph(losses, params):
+    return [list(torch.autograd.grad(loss, params, create_graph=True, materialize_grads=True)) for loss in losses]
+
+
 MISTAKES = [
+    Mistake("alone, with respect to params[0]", caught_by=_SEPARATED, per_loss_grads=_kept_by_create_graph),
     Mistake("it is not in your sums", caught_by=_HISTORY, grad_history=_history_that_begins_with_none),
     Mistake("it is not in your sums", caught_by=_HISTORY, grad_history=_history_summed_up),
     Mistake("snapshot 0 of a w of float64", caught_by=_HISTORY, grad_history=_history_as_new_tensors),
