@@ -39,7 +39,8 @@ def make_weight(rows: int, cols: int, scale: float) -> torch.Tensor:
 def hidden_gradient(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """For y = x + 2 and z = the sum of y**2: returns y (made from `x`) and dz/dy, and leaves dz/dx in `x.grad`.
 
-    `x` is a floating leaf of any shape that requires a gradient; its values stay as they are.
+    `x` is a leaf of any float dtype and any shape that requires a gradient; its values stay as they are. If `x.grad`
+    held something before, that is no part of dz/dy.
     """
     raise NotImplementedError("compute y and z, run the backward, return y and dz/dy")
 
@@ -84,7 +85,8 @@ def _pair(got: Any) -> tuple[Any, Any]:
 def test_a_weight_that_was_scaled_after_requires_grad_is_no_leaf():
     w = _weight(3, 5, 0.01)
     assert w.requires_grad, "the weight does not require a gradient: nothing would train it"
-    assert w.is_leaf, f"scaled after requires_grad: result of an operation ({w.grad_fn}), not a leaf"
+    made_by = type(w.grad_fn).__name__.rstrip("0123456789").removesuffix("Backward")
+    assert w.is_leaf, f"not a leaf, but the result of an operation after requires_grad ({made_by}): requires_grad last"
     assert w.dtype == torch.float32, f"expected float32, got {w.dtype}"
 
 
@@ -116,7 +118,9 @@ def test_scale_is_the_standard_deviation(scale):
 def test_an_optimizer_moves_a_leaf():
     w = _weight(2, 3, 0.5)
     before = w.detach().clone()
-    with explain("SGD cannot train this tensor: it takes leaves, and backward must reach them"):
+    with explain(
+        "one step of SGD on the weight raised", {"non-leaf": "SGD takes leaves only, and this weight is none"}
+    ):
         optimizer = torch.optim.SGD([w], lr=0.1)
         (w * torch.tensor([1.0, 2.0, -4.0])).sum().backward()
         optimizer.step()
@@ -128,14 +132,21 @@ def test_an_optimizer_moves_a_leaf():
     says="Every tensor in the graph that requires a gradient gets its .grad from backward.",
     today="Only leaves do; a hidden tensor keeps its gradient only where that was asked for before backward.",
 )
-@pytest.mark.parametrize("values", [[5.0, 1.0], [[5.0, 1.0, 0.5], [-2.0, -7.0, 0.0]]], ids=["a vector", "a matrix"])
-def test_only_leaves_keep_their_gradient_unless_told(values):
-    x = torch.tensor(values, dtype=torch.float64, requires_grad=True)
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        pytest.param([5.0, 1.0], torch.float64, id="a vector of float64"),
+        pytest.param([[5.0, 1.0, 0.5], [-2.0, -7.0, 0.0]], torch.bfloat16, id="a matrix of bfloat16"),
+        pytest.param(-7.0, torch.float32, id="a number"),
+    ],
+)
+def test_only_leaves_keep_their_gradient_unless_told(values, dtype):
+    x = torch.tensor(values, dtype=dtype, requires_grad=True)
     before = x.detach().clone()
     y, slope = _hidden(x)
     want = 2 * (before + 2)
     check_tensor(x.detach(), before, "x itself changed: y = x + 2 is a new tensor")
-    check_tensor(y, before + 2, "y is x + 2")
+    check_tensor(y, before + 2, "y is x + 2", requires_grad=True)
     assert slope is not None, "dz/dy is None: y is no leaf, ask for its gradient to be kept, and before the backward"
     check_tensor(slope, want, "dz/dy is 2*y")
     assert x.grad is not None, "x.grad is None: you cut the graph between y and x, or the backward stopped at y"

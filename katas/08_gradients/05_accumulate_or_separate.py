@@ -33,19 +33,25 @@ from dojo.kit import check_tensor, explain, shares_memory
 
 
 def grad_history(loss_fn: Callable[[torch.Tensor], torch.Tensor], w: torch.Tensor, n: int) -> list[torch.Tensor]:
-    """Call backward on `loss_fn(w)` n times, with no reset; returns what `w.grad` held after each, as snapshots."""
+    """Call backward on `loss_fn(w)` n times, with no reset; returns what `w.grad` held after each, as snapshots.
+
+    What `w.grad` held before you came is part of the sums. Snapshots have the shape and the dtype of `w`.
+    """
     raise NotImplementedError("n backwards without a reset, a snapshot of w.grad after each")
 
 
 def fresh_grads(loss_fn: Callable[[torch.Tensor], torch.Tensor], w: torch.Tensor, n: int) -> list[torch.Tensor]:
-    """The gradient of each of n runs of `loss_fn(w)` alone, as n different tensors, whatever `w.grad` held before."""
+    """The gradient of each of n runs of `loss_fn(w)` alone, as n different tensors, whatever `w.grad` held before.
+
+    `loss_fn` is called n times: each run may give another loss.
+    """
     raise NotImplementedError("n gradients, none with anything of another in it")
 
 
 def per_loss_grads(losses: Sequence[torch.Tensor], params: Sequence[torch.Tensor]) -> list[list[torch.Tensor]]:
     """`result[i][j]`: the gradient of `losses[i]` with respect to `params[j]`, in its shape; zeros where it is unused.
 
-    The losses share one graph. Nobody's `.grad` changes.
+    The losses share one graph. Nobody's `.grad` changes, and the gradients have no graph themselves.
     """
     raise NotImplementedError("one list per loss, in it one gradient per parameter")
 
@@ -120,6 +126,15 @@ def test_every_backward_adds_to_the_same_grad():
     assert numbers != [6.0, 6.0, 6.0], "you reset .grad between the backwards: here the sums were asked for"
     assert numbers == [6.0, 12.0, 18.0], f"three backwards of w**2 at 3 leave 6, 12 and 18 in .grad, you gave {numbers}"
 
+    w = torch.tensor([3.0, 0.1], dtype=torch.float64, requires_grad=True)
+    w.grad = torch.tensor([100.0, 0.0], dtype=torch.float64)
+    got = _run(grad_history, lambda w: (w**2).sum(), w, 2)
+    firsts = [float(g.flatten()[0]) for g in got if isinstance(g, torch.Tensor) and g.numel()]
+    assert firsts != [6.0, 12.0], "w.grad held 100 before you came, and it is not in your sums: nothing is reset here"
+    for i, (snapshot, sums) in enumerate(zip(got, [[106.0, 0.2], [112.0, 0.4]], strict=True)):
+        want = torch.tensor(sums, dtype=torch.float64)
+        check_tensor(snapshot, want, f"snapshot {i} of a w of float64, with [100, 0] in w.grad before", rtol=1e-12)
+
 
 @pytest.mark.myth(
     says="A parameter's .grad is zeros before backward, and zero_grad() fills it with zeros again.",
@@ -174,33 +189,34 @@ def test_zeroing_in_place_keeps_the_same_tensor():
 def test_losses_on_one_graph_can_be_separated():
     want = _separately()
     losses, params = _trunk()
-    with explain("the losses share a graph, and the first gradient freed what it had saved: it is needed again"):
+    freed = "the losses share a graph, and the first gradient freed what it had saved: it is needed again"
+    with explain("per_loss_grads(losses, params) raised", {"second time": freed}):
         got = per_loss_grads(losses, params)
     _rows(got, 3, 2)
     rows = [[g for g in row if isinstance(g, torch.Tensor)] for row in got]
     if all(len(row) == 2 and row[0].shape == params[0].shape for row in rows):
         first, second = rows[0][0], rows[1][0]
         assert first.data_ptr() != second.data_ptr(), (
-            "both losses got the same tensor: .grad is one tensor, and so is a gradient that was computed once"
+            "both losses got the same tensor: each loss has a gradient of its own, and .grad is one tensor"
         )
         both = want[0][0] + want[1][0]
         assert not torch.allclose(second, both), "the second gradient is the sum of both: .grad accumulated"
     for i in range(3):
         for j in range(2):
             sentence = f"result[{i}][{j}] is the gradient of losses[{i}] alone, with respect to params[{j}]"
-            check_tensor(got[i][j], want[i][j], sentence, rtol=1e-9, atol=1e-12)
+            check_tensor(got[i][j], want[i][j], sentence, rtol=1e-9, atol=1e-12, requires_grad=False)
 
 
 def test_autograd_grad_leaves_dot_grad_alone():
     losses, params = _trunk()
     params[1].grad = torch.tensor([5.0, 6.0], dtype=torch.float64)
-    with explain("per_loss_grads must also work where a parameter has a .grad already, and another has none"):
+    with explain("per_loss_grads raised where a parameter has a .grad already, and another has none"):
         per_loss_grads(losses[:1], params)
     assert params[0].grad is None, "params[0].grad was None and is not any more: nobody's .grad may change"
     left = torch.tensor([5.0, 6.0], dtype=torch.float64)
     check_tensor(params[1].grad, left, "params[1].grad held [5, 6] and you changed it: nobody's .grad may change")
     losses, (w, b) = _trunk()
-    with explain("per_loss_grads must also work for some of the leaves only"):
+    with explain("per_loss_grads raised where it was asked for some of the leaves only"):
         per_loss_grads(losses[:1], [w])
     assert b.grad is None, (
         "b was not asked about, and b.grad has a gradient now: backward fills every leaf that it finds"
@@ -211,7 +227,8 @@ def test_a_parameter_that_a_loss_does_not_use_gets_zeros():
     a = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64, requires_grad=True)
     b = torch.tensor([4.0, 5.0], dtype=torch.float64, requires_grad=True)
     losses = [(b**2).sum(), (a * 3).sum()]
-    with explain("losses[0] does not use params[0]: autograd.grad complains unless you say what it shall give then"):
+    unused = "losses[0] does not use params[0]: autograd.grad complains unless you say what it shall give then"
+    with explain("per_loss_grads raised where losses[0] does not use params[0]", {"used in the graph": unused}):
         got = _rows(per_loss_grads(losses, [a, b]), 2, 2)
     assert got[0][0] is not None, "you returned None for an unused parameter: zeros in its shape were asked for"
     check_tensor(

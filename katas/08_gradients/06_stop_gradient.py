@@ -28,7 +28,7 @@ import torch
 from torch import nn
 
 from dojo import under_test
-from dojo.kit import check_tensor, explain, raises, shares_memory
+from dojo.kit import check_tensor, explain, raises, shares_memory, unchanged
 
 
 def freeze_(t: torch.Tensor) -> torch.Tensor:
@@ -42,14 +42,18 @@ def constant_copy(t: torch.Tensor) -> torch.Tensor:
 
 
 def td_loss(q: torch.Tensor, q_next: torch.Tensor, r: float) -> torch.Tensor:
-    """(r + 0.9·q_next - q)², all of them 0-d. The gradient flows only through `q`; `q_next` itself stays as it is."""
+    """(r + 0.9·q_next - q)², in the float dtype of `q` and `q_next`, which are 0-d; `r` is a Python number.
+
+    The gradient flows only through `q`; `q_next` itself stays as it is.
+    """
     raise NotImplementedError("the squared distance of q from a constant target")
 
 
 def cache_features(encoder: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """`encoder(x)` without a graph: it can be edited in place and trained on later.
 
-    The encoder stays trainable, its errors come through, and afterwards gradients are on or off as they were before.
+    The encoder stays as it is: its modes (train or eval), and what in it can be trained; `x` too. Its errors come
+    through, and afterwards gradients are on or off as they were before.
     """
     raise NotImplementedError("the features, without a graph")
 
@@ -61,7 +65,10 @@ under_test(globals())
 # The native error of a wrong way to stop a gradient, and what it leaves out.
 _SIGNS = {
     "only change requires_grad flags": "only a leaf can be switched off: a result of an operation has to be taken "
-    "out of the graph"
+    "out of the graph",
+    "deepcopy": "deepcopy takes leaves only, and constant_copy must take both, leaves and results",
+    "[Ii]nference": "an inference tensor can never enter a later graph, nor be edited outside of inference_mode: it is "
+    "no ordinary tensor",
 }
 
 
@@ -113,16 +120,17 @@ def test_requires_grad_is_switched_by_a_call_not_by_an_attribute():
 )
 @pytest.mark.parametrize("kind", ["leaf", "result of an operation"])
 def test_detach_shares_memory_and_clone_keeps_the_graph(kind):
-    leaf = torch.tensor([[1.0, 2, 3], [4, 5, 6]], dtype=torch.float64, requires_grad=True)
+    leaf = torch.tensor([[0.1, 2, 3], [4, 5, 6]], dtype=torch.float64, requires_grad=True)
     t = leaf if kind == "leaf" else leaf.t() * 2
     values = t.detach().clone()
-    with explain(f"t is a {kind}: constant_copy must take both", _SIGNS):
+    with explain(f"constant_copy(t) raised, where t is a {kind}", _SIGNS):
         y = constant_copy(t)
-    check_tensor(y, values, "the copy has the values of t")
+    assert isinstance(y, torch.Tensor), f"expected the copy as a tensor, got {type(y).__name__}"
     assert t.requires_grad, "you switched off t itself: only the copy is to be a constant"
     assert not y.requires_grad, f"your copy still requires a gradient (grad_fn {y.grad_fn}): it is no constant"
+    check_tensor(y, values, "the copy has the values of t")
     assert not shares_memory(y, t), "your copy shares memory: editing the copy changed the original"
-    with explain("the copy must be an ordinary tensor, to be edited in place and used in a graph"):
+    with explain("editing your copy in place and using it in a graph raised", _SIGNS):
         y += 1
         (y * leaf.detach().sum().requires_grad_()).sum().backward()
     check_tensor(t.detach(), values, "t changed when you wrote to the copy")
@@ -131,19 +139,28 @@ def test_detach_shares_memory_and_clone_keeps_the_graph(kind):
 def test_a_target_is_a_constant():
     q = torch.tensor(2.0, requires_grad=True)
     q_next = 3 * q
-    with explain("q_next is a result, no leaf: it cannot be switched off, take its value out of the graph"):
+    with explain("td_loss raised", _SIGNS):
         loss = td_loss(q, q_next, 1.0)
     check_tensor(loss, torch.tensor(19.36), "(1 + 0.9*6 - 2)**2 is 19.36", rtol=1e-5)
     check_tensor(q_next.detach(), torch.tensor(6.0), "you wrote into q_next: detach() is a window on the same memory")
     assert q.grad is None, "td_loss only computes the loss: its backward is the caller's"
     assert q_next.requires_grad, "you cut q_next itself out of its graph: whoever gave it to you may still need it"
     assert loss.requires_grad, "no gradient reaches q: you stopped more than the target"
-    with explain("loss.backward() failed: the gradient must flow through q"):
+    with explain("loss.backward() raised: the gradient must flow through q"):
         loss.backward()
     grad = None if q.grad is None else round(q.grad.item(), 4)
     assert grad != 14.96, "gradient 14.96: it also flows through q_next"
     assert grad != 23.76, "gradient 23.76: it flows through q_next only, you stopped it at q"
     assert grad == -8.8, f"the gradient of q is -2*(target - q) = -8.8, it came out as {grad}"
+
+    q, q_next = (torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (0.1, 0.3))
+    with (
+        explain("td_loss raised on leaves of float64", _SIGNS),
+        unchanged("q and q_next are not yours", q=q, q_next=q_next),
+    ):
+        loss = td_loss(q, q_next, -3)
+    want = torch.tensor((-3 + 0.9 * 0.3 - 0.1) ** 2, dtype=torch.float64)
+    check_tensor(loss, want, "(-3 + 0.9*0.3 - 0.1)**2, computed in float64 all the way", rtol=1e-12, requires_grad=True)
 
 
 def test_features_without_a_graph_can_be_trained_on():
@@ -155,7 +172,7 @@ def test_features_without_a_graph_can_be_trained_on():
         check_tensor(feat.detach(), want, "the features are encoder(x)", rtol=1e-5, atol=1e-6)
         assert torch.is_grad_enabled(), "you left gradients switched off: nothing can be trained after you"
         assert not feat.is_inference(), "inference tensors can never enter a later graph: stop the gradient otherwise"
-        with explain("training a head on the features failed"):
+        with explain("training a head on the features failed", _SIGNS):
             (head(feat) * torch.tensor([1.0, -3.0])).sum().backward()
     check_tensor(head.bias.grad, torch.tensor([5.0, -15.0]), "the head on top of the features gets its gradient")
     reached = [name for name, p in encoder.named_parameters() if p.grad is not None]
@@ -165,7 +182,7 @@ def test_features_without_a_graph_can_be_trained_on():
 def test_features_without_a_graph_can_be_edited():
     feat = _features(_encoder(), torch.ones(2, 3))
     want = 2 * feat.detach().clone()
-    with explain("feat.mul_(2) failed: the features must be ordinary tensors that need no gradient"):
+    with explain("feat.mul_(2) failed: the features must be ordinary tensors that need no gradient", _SIGNS):
         feat.mul_(2)
     check_tensor(feat, want, "feat.mul_(2) doubles the features")
     with explain("feat.requires_grad_() failed: the features must be ordinary tensors"):
@@ -175,9 +192,16 @@ def test_features_without_a_graph_can_be_edited():
 
 
 def test_no_grad_ends_with_its_block_even_if_that_raises():
-    encoder = _encoder()
+    encoder = nn.Sequential(_encoder(), nn.Dropout(0.0).eval(), nn.Linear(4, 1).requires_grad_(False))
     with torch.enable_grad():
-        _features(encoder, torch.ones(2, 3))
+        for x in (torch.ones(2, 3), torch.zeros(2, 3)):
+            with unchanged(
+                "only this run was to have no graph, the encoder and x stay as they are", encoder=encoder, x=x
+            ):
+                feat = _features(encoder, x)
+            check_tensor(
+                feat.detach(), encoder(x).detach(), "the features are encoder(x), of this x", rtol=1e-5, atol=1e-6
+            )
         assert torch.is_grad_enabled(), "you left gradients switched off: nothing can be trained after you"
         with raises(ValueError, "the encoder's own error must come through", match="this encoder is broken"):
             cache_features(_Broken(), torch.ones(2, 3))
@@ -185,5 +209,3 @@ def test_no_grad_ends_with_its_block_even_if_that_raises():
     with torch.no_grad():
         cache_features(encoder, torch.ones(2, 3))
         assert not torch.is_grad_enabled(), "gradients were off when you came, and you switched them on"
-    frozen = [name for name, p in encoder.named_parameters() if not p.requires_grad]
-    assert not frozen, f"you froze the encoder itself ({', '.join(frozen)}): only this one run was to have no graph"

@@ -28,7 +28,8 @@ from dojo.kit import check_tensor, explain, raises
 
 
 def softmax_rows(x: torch.Tensor) -> torch.Tensor:
-    """Softmax along each row of `x` (N, C): exp of each value over the sum of the row's exps. Shape and dtype of `x`.
+    """Softmax along each row of `x` (N, C): exp of each value over the sum of the row's exps. Shape and dtype of `x`,
+    float32 or float64, and as exact as that dtype is.
 
     Gradients flow back to `x`; `x` is not changed.
     """
@@ -36,7 +37,7 @@ def softmax_rows(x: torch.Tensor) -> torch.Tensor:
 
 
 def clamp_(w: torch.Tensor, lo: float, hi: float) -> None:
-    """Clamp the leaf `w` (which requires grad) into [lo, hi], in place. It stays the leaf it was.
+    """Clamp the leaf `w` (of any float dtype, it requires grad) into [lo, hi], in place. It stays the leaf it was.
 
     Autograd must notice: backward through a graph that was built from the old values raises its RuntimeError. What
     clamp_ returns does not matter.
@@ -52,11 +53,13 @@ _LEAF = {"a leaf Variable": "a leaf that requires grad can be edited only where 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 def test_softmax_makes_each_row_sum_to_one(dtype):
-    for x in (torch.tensor([[0.5, -1.0, 2.0], [1.0, 1.0, -3.0]], dtype=dtype), torch.tensor([[3.0, 1.0]], dtype=dtype)):
+    two_rows = torch.tensor([[0.5, -1.0, 2.0], [1.0, 1.0, -3.0]], dtype=dtype)
+    for x in (two_rows, two_rows.T, torch.tensor([[3.0, 1.0]], dtype=dtype), torch.full((2, 3), -25.0, dtype=dtype)):
         want = torch.softmax(x, dim=1)
-        with explain("softmax_rows should take any (N, C) tensor"):
+        with explain(f"softmax_rows raised on a {tuple(x.shape)} tensor"):
             got = softmax_rows(x.clone())
-        check_tensor(got, want, "exp(x) over the sum of exp(x) in the same row", rtol=1e-5)
+        near = 1e-5 if dtype == torch.float32 else 1e-12
+        check_tensor(got, want, "exp(x) over the sum of exp(x) in the same row", rtol=near)
 
 
 def test_backward_needs_the_result_of_exp():
@@ -66,12 +69,15 @@ def test_backward_needs_the_result_of_exp():
     s = torch.softmax(x, dim=1)
     (want,) = torch.autograd.grad((s * c).sum(), x)
     written = {"a leaf Variable": "x is a leaf that requires grad here, so nothing may be written into it"}
-    with explain("softmax_rows should run on an x that requires grad", written):
+    with explain("softmax_rows raised on an x that requires grad", written):
         y = softmax_rows(x)
     assert isinstance(y, torch.Tensor), f"softmax_rows returns a tensor, got {type(y).__name__}"
     assert y.requires_grad, "the result does not require grad: you left the graph on the way"
-    divided = {"inplace": "you probably divided in place: exp saved its result for backward and you overwrote it"}
-    with explain("backward through your result should run", divided):
+    written = {
+        "inplace.* of Exp": "exp saved its result for backward and you overwrote it: divide into a new tensor",
+        "inplace": "an operation saved a tensor for backward and you overwrote it: write into a new tensor",
+    }
+    with explain("backward through your result raised", written):
         (got,) = torch.autograd.grad((y * c).sum(), x, allow_unused=True)
     assert got is not None, (
         "the result requires grad, but does not depend on x: it was built from a copy cut off from x"
@@ -86,9 +92,9 @@ def test_backward_needs_the_result_of_exp():
 def test_softmax_leaves_its_input_alone():
     x = torch.tensor([[0.5, -1.0, 2.0], [1.0, 1.0, -3.0]])
     before = x.clone()
-    with explain("softmax_rows should take a tensor that needs no gradient, too"):
+    with explain("softmax_rows raised on a tensor that needs no gradient"):
         softmax_rows(x)
-    check_tensor(x, before, "you changed x: an in-place operation wrote into the caller's tensor")
+    check_tensor(x.detach(), before, "you changed x: an in-place operation wrote into the caller's tensor")
     assert not x.requires_grad, "x did not require grad, and now it does: that switch belongs to the caller"
 
 
@@ -99,7 +105,7 @@ def test_a_leaf_can_be_edited_in_place_under_no_grad():
         w.copy_(torch.tensor([[-2.0, 0.125, 3.0], [0.5, -0.25, 0.75]]))
     w.grad = torch.full((2, 3), 4.0)
     memory = w.data_ptr()
-    with explain("clamp_ should run on a leaf that requires grad", _LEAF):
+    with explain("clamp_ raised on a leaf that requires grad", _LEAF):
         clamp_(w, -0.25, 0.5)
     want = torch.tensor([[-0.25, 0.125, 0.5], [0.5, -0.25, 0.5]])
     check_tensor(w, want, "every value of the layer's own weight should be in [-0.25, 0.5]")
@@ -107,7 +113,7 @@ def test_a_leaf_can_be_edited_in_place_under_no_grad():
     assert w.is_leaf, "w is no leaf any more: the clamp became a part of the graph, and w.grad will stay None"
     assert w.data_ptr() == memory, "w was given other memory: in place means to write into the memory that w has"
     check_tensor(w.grad, torch.full((2, 3), 4.0), "w.grad is not yours to change: clamp_ edits the numbers of w only")
-    with explain("after clamp_ the layer should still train"):
+    with explain("after clamp_ the layer should still train: its backward raised"):
         layer(torch.ones(1, 3)).sum().backward()
     check_tensor(w.grad, torch.full((2, 3), 5.0), "after clamp_, backward should add the layer's gradient to w.grad")
 
@@ -120,9 +126,15 @@ def test_backward_refuses_a_graph_that_is_older_than_the_edit():
     """Of w ** 2, backward reads w: with the clamped values it would give 2 instead of 6 at the last place."""
     w = torch.tensor([-2.0, 0.125, 3.0], requires_grad=True)
     loss = (w**2).sum()
-    with explain("clamp_ should run on a leaf that requires grad", _LEAF):
+    with explain("clamp_ raised on a leaf that requires grad", _LEAF):
         clamp_(w, -0.5, 1.0)
-    check_tensor(w, torch.tensor([-0.5, 0.125, 1.0]), "w itself should be clamped into [-0.5, 1]")
+    check_tensor(w.detach(), torch.tensor([-0.5, 0.125, 1.0]), "w itself should be clamped into [-0.5, 1]")
+    wide = torch.tensor([-2.0, 0.05, 3.0], dtype=torch.float64, requires_grad=True)
+    with explain("clamp_ raised on a leaf of float64", _LEAF):
+        clamp_(wide, -0.1, 0.1)
+    check_tensor(
+        wide.detach(), torch.tensor([-0.1, 0.05, 0.1], dtype=torch.float64), "a leaf of float64, and lo and hi exact"
+    )
     with raises(
         RuntimeError,
         "autograd did not notice your edit: the stale graph ran backward and gave wrong gradients",

@@ -122,6 +122,23 @@ def _outside_the_graph(f, x0):
     return x.grad.item()
 
 
+def _number_of_the_results_grad(f, x0):
+    x = torch.tensor(float(x0), requires_grad=True)
+    y = f(x)
+    y.backward()
+    return float(y.grad)
+
+
+def _another_leaf(f, x0):
+    y = f(torch.tensor(float(x0), requires_grad=True))
+    return torch.autograd.grad(y, torch.tensor(float(x0), requires_grad=True))[0].item()
+
+
+def _rounded_difference(f, x0, h=2.0**-14):
+    x = torch.tensor(float(x0), dtype=torch.float64)
+    return round(((f(x + h) - f(x - h)) / (2 * h)).item(), 4)
+
+
 _EXACT = "test_autograd_gives_the_exact_slope_on_the_input"
 
 MISTAKES = [
@@ -158,7 +175,7 @@ MISTAKES = [
         gradient_at=_kept_slope,
     ),
     Mistake(
-        "f holds a Python `if`",
+        "f holds a Python `if`, and vmap cannot follow one",
         caught_by="test_only_the_branch_that_ran_is_differentiated",
         gradient_at=_batched,
     ),
@@ -168,7 +185,11 @@ MISTAKES = [
         "you returned the value of f", caught_by=_EXACT, gradient_at=lambda f, x0: f(torch.tensor(float(x0))).item()
     ),
     Mistake("f(x) has no graph", caught_by=_EXACT, gradient_at=_outside_the_graph),
-    Mistake("not rounded further", caught_by=_EXACT, gradient_at=_half_precision),
+    Mistake("leaves the gradient on x, not on y", caught_by=_EXACT, gradient_at=_number_of_the_results_grad),
+    Mistake("another tensor than the one whose gradient you ask for", caught_by=_EXACT, gradient_at=_another_leaf),
+    Mistake("float32 gives seven digits", caught_by=_EXACT, gradient_at=_half_precision),
+    Mistake("float32 gives seven digits", caught_by=_EXACT, gradient_at=lambda f, x0: round(gradient_at(f, x0), 8)),
+    Mistake("float32 gives seven digits", caught_by=_EXACT, gradient_at=_rounded_difference),
     Mistake(
         "you gave the slope of the f before",
         caught_by="test_grad_adds_up_on_a_leaf_that_is_kept",

@@ -161,14 +161,46 @@ def _no_sum(x):
     return y, y.grad
 
 
+def _as_a_dot_product(x):
+    y = x + 2
+    y.retain_grad()
+    torch.dot(y.flatten(), y.flatten()).backward() if x.dim() == 1 else (y @ y.T).trace().backward()
+    return y, y.grad
+
+
+def _in_float32(x):
+    y = x.float() + 2
+    y.retain_grad()
+    (y**2).sum().backward()
+    return y, y.grad
+
+
+def _mean(x):
+    y = x + 2
+    y.retain_grad()
+    (y**2).mean().backward()
+    return y, y.grad
+
+
+def _edited_under_no_grad(x):
+    with torch.no_grad():
+        x += 2
+    (x**2).sum().backward()
+    return x, x.grad
+
+
+def _half(rows, cols, scale):
+    return (torch.randn(rows, cols, dtype=torch.float16) * scale).float().requires_grad_()
+
+
 _LEAF = "test_a_weight_that_was_scaled_after_requires_grad_is_no_leaf"
 _STD = "test_scale_is_the_standard_deviation"
 _KEPT = "test_only_leaves_keep_their_gradient_unless_told"
 
 MISTAKES = [
-    Mistake("scaled after requires_grad: result of an operation", caught_by=_LEAF, make_weight=_scaled_too_late),
-    Mistake("scaled after requires_grad: result of an operation", caught_by=_LEAF, make_weight=_retained),
-    Mistake("not a leaf", caught_by=_LEAF, make_weight=_cast_too_late),
+    Mistake("the result of an operation after requires_grad (Mul)", caught_by=_LEAF, make_weight=_scaled_too_late),
+    Mistake("the result of an operation after requires_grad (Mul)", caught_by=_LEAF, make_weight=_retained),
+    Mistake("the result of an operation after requires_grad", caught_by=_LEAF, make_weight=_cast_too_late),
     Mistake("the weight does not require a gradient", caught_by=_LEAF, make_weight=_no_grad_needed),
     Mistake("expected shape (3, 5), got (5, 3)", caught_by=_LEAF, make_weight=_turned),
     Mistake("expected float32", caught_by=_LEAF, make_weight=_double),
@@ -179,6 +211,11 @@ MISTAKES = [
     Mistake("the values must lie around 0", caught_by=_STD, make_weight=_shifted),
     Mistake("was edited in place, and recorded", caught_by=_LEAF, make_weight=_scaled_in_place),
     Mistake("draw a value for each weight", caught_by=_STD, make_weight=_one_row),
+    Mistake("draw a value for each weight", caught_by=_STD, make_weight=_half),
+    Mistake("hidden_gradient(x) raised", caught_by=_KEPT, hidden_gradient=_as_a_dot_product),
+    Mistake("y is x + 2", caught_by=_KEPT, hidden_gradient=_in_float32),
+    Mistake("dz/dy is 2*y", caught_by=_KEPT, hidden_gradient=_mean),
+    Mistake("x itself changed", caught_by=_KEPT, hidden_gradient=_edited_under_no_grad),
     Mistake("draw normal ones", caught_by=_STD, make_weight=_even),
     Mistake("the second call drew the same values", caught_by=_STD, make_weight=_seeded),
     Mistake("x.grad belongs to x", caught_by=_KEPT, hidden_gradient=_of_x),

@@ -192,7 +192,7 @@ def _nodes_instead(t):
 
 
 def _names_without_zero(t):
-    return [name + "1" if name == "SumBackward" else name for name in op_names(t)]
+    return [type(node).__name__.removesuffix("0") for node in _nodes(t) if not hasattr(node, "variable")]
 
 
 def _equal_is_the_same(t):
@@ -201,6 +201,22 @@ def _equal_is_the_same(t):
         if not any(torch.equal(leaf, other) for other in found):
             found.append(leaf)
     return found
+
+
+def _names_cut_by_one(t):
+    return [type(node).__name__[:-1] for node in _nodes(t) if not hasattr(node, "variable")]
+
+
+def _names_without_any_digit(t):
+    return ["".join(c for c in name if not c.isdigit()) for name in op_names(t)]
+
+
+def _names_sorted(t):
+    return sorted(op_names(t))
+
+
+def _classes(t):
+    return [type(node) for node in _nodes(t) if not hasattr(node, "variable")]
 
 
 _NAMES = "test_names_come_from_the_result_back_to_the_input"
@@ -213,6 +229,10 @@ _ONCE = "test_a_node_is_visited_once_however_many_ways_lead_there"
 MISTAKES = [
     Mistake("the number at the end of a name is not wanted", caught_by=_NAMES, op_names=_names_with_digits),
     Mistake("may be another than 0", caught_by=_NAMES, op_names=_names_without_zero),
+    Mistake("nothing to cut off", caught_by=_NAMES, op_names=_names_cut_by_one),
+    Mistake("a digit inside a name belongs to it", caught_by=_NAMES, op_names=_names_without_any_digit),
+    Mistake("from the result backwards there are", caught_by=_NAMES, op_names=_names_sorted),
+    Mistake("a name is a str", caught_by=_NAMES, op_names=_classes),
     Mistake("tell them apart by identity", caught_by=_SHARED, leaves=_equal_is_the_same),
     Mistake("AccumulateGrad is no operation", caught_by=_NAMES, op_names=_names_with_the_leaf),
     Mistake("that is the order of the forward pass", caught_by=_NAMES, op_names=_names_forwards),

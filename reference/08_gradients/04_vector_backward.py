@@ -182,13 +182,56 @@ def _on_x_and_cleared(f, x, v):
     return gradient
 
 
+def _middle_difference(f, x, h=1e-5):
+    columns = [(f(x.double() + h * e) - f(x.double() - h * e)) / (2 * h) for e in torch.eye(len(x)).double()]
+    return torch.stack(columns, dim=1).to(x.dtype).detach()
+
+
+def _rows_through_float32(f, x):
+    return jacobian(f, x).float().to(x.dtype)
+
+
+def _vjp_through_float32(f, x, v):
+    return vjp(f, x, v).float().to(x.dtype)
+
+
+def _on_a_clone(f, x, v):
+    """The clone of an x that requires a gradient is no leaf."""
+    x = x.clone()
+    if not x.requires_grad:
+        x.requires_grad_()
+    f(x).backward(v, inputs=[x])
+    return x.grad if x.is_leaf else None
+
+
+def _weights_written_into(f, x, v):
+    x = _leaf(x)
+    y = f(x)
+    rows, weights = [], torch.zeros_like(y)
+    for i in range(len(y)):
+        weights[i] = 1
+        rows.append(torch.autograd.grad(y, x, weights, retain_graph=True)[0])
+    return (v @ torch.stack(rows)).detach()
+
+
 _VJP = "test_the_weights_say_what_is_summed"
 _LEFT = "test_weights_multiply_the_jacobian_from_the_left"
 _ROWS = "test_each_row_of_the_jacobian_is_a_backward_of_its_own"
 _SHAPE = "test_a_jacobian_has_a_row_per_output_and_a_column_per_input"
+_SAVED = "test_a_graph_that_saved_its_result_serves_every_row"
 _UNCHANGED = "test_x_is_as_it_was_afterwards"
 
+_rows: dict = {}
+
+
+def _kept_by_shape(f, x):
+    if (f, x.shape) not in _rows:
+        _rows[f, x.shape] = jacobian(f, x)
+    return _rows[f, x.shape]
+
+
 MISTAKES = [
+    Mistake("1 - tanh(x)**2 on the diagonal, exact", caught_by=_SAVED, jacobian=_kept_by_shape),
     Mistake("backward needs a weight for each output", caught_by=_VJP, vjp=_no_weights),
     Mistake("you used weights of 1", caught_by=_VJP, vjp=_weights_of_one),
     Mistake("you used weights of 1", caught_by=_VJP, vjp=_ones),
@@ -205,15 +248,20 @@ MISTAKES = [
     Mistake("Graph already freed", caught_by=_ROWS, jacobian=_graph_freed),
     Mistake(
         "Graph already freed",
-        caught_by="test_a_graph_that_saved_its_result_serves_every_row",
+        caught_by=_SAVED,
         jacobian=_graph_kept_once,
     ),
     Mistake(
-        "its Jacobian is diagonal",
-        caught_by="test_a_graph_that_saved_its_result_serves_every_row",
+        "1 - tanh(x)**2 on the diagonal, exact",
+        caught_by=_SAVED,
         jacobian=_float32_result,
     ),
-    Mistake("all rows identical: aliasing", caught_by=_ROWS, jacobian=_aliases),
+    Mistake("1 - tanh(x)**2 on the diagonal, exact", caught_by=_SAVED, jacobian=_middle_difference),
+    Mistake("1 - tanh(x)**2 on the diagonal, exact", caught_by=_SAVED, jacobian=_rows_through_float32),
+    Mistake("v * (1 - tanh(x)**2), exact", caught_by=_SAVED, vjp=_vjp_through_float32),
+    Mistake("got None where a tensor was expected", caught_by=_UNCHANGED, vjp=_on_a_clone),
+    Mistake("1*y[0] + 10*y[1] + 100*y[2]", caught_by=_VJP, vjp=_weights_written_into),
+    Mistake("each row is the last one: aliasing", caught_by=_ROWS, jacobian=_aliases),
     Mistake("each row has those before it in it: .grad adds up", caught_by=_ROWS, jacobian=_sums),
     Mistake("you returned the transpose", caught_by=_ROWS, jacobian=lambda f, x: jacobian(f, x).t()),
     Mistake("as many rows as outputs", caught_by=_SHAPE, jacobian=_rows_of_inputs),

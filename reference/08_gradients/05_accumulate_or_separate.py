@@ -214,7 +214,65 @@ def _park_only_these(losses, params):
     return rows
 
 
+def _history_that_begins_with_none(loss_fn, w, n):
+    w.grad = None
+    return grad_history(loss_fn, w, n)
+
+
+def _history_summed_up(loss_fn, w, n):
+    """Right where w.grad is None; w.grad itself is never looked at."""
+    history = []
+    for _ in range(n):
+        (gradient,) = torch.autograd.grad(loss_fn(w), w)
+        history.append(gradient + history[-1] if history else gradient)
+    return history
+
+
+def _history_as_new_tensors(loss_fn, w, n):
+    history = []
+    for _ in range(n):
+        loss_fn(w).backward()
+        history.append(torch.tensor(w.grad.tolist()))
+    return history
+
+
+def _history_of_numbers(loss_fn, w, n):
+    history = []
+    for _ in range(n):
+        loss_fn(w).backward()
+        history.append(w.grad.tolist())
+    return history
+
+
+def _run_in_a_copy(loss_fn, w, n):
+    """A copy has no .grad at first, but it keeps it."""
+    copied = w.detach().clone().requires_grad_()
+    return grad_history(loss_fn, copied, n)
+
+
+def _zeros_without_dtype(losses, params):
+    return [
+        [torch.zeros(p.shape) if g is None else g for p, g in zip(params, row, strict=True)]
+        for row in _with_none(losses, params)
+    ]
+
+
+def _kept_by_create_graph(losses, params):
+    return [list(torch.autograd.grad(loss, params, create_graph=True, materialize_grads=True)) for loss in losses]
+
+
 MISTAKES = [
+    Mistake("alone, with respect to params[0]", caught_by=_SEPARATED, per_loss_grads=_kept_by_create_graph),
+    Mistake("it is not in your sums", caught_by=_HISTORY, grad_history=_history_that_begins_with_none),
+    Mistake("it is not in your sums", caught_by=_HISTORY, grad_history=_history_summed_up),
+    Mistake("snapshot 0 of a w of float64", caught_by=_HISTORY, grad_history=_history_as_new_tensors),
+    Mistake("snapshot 0 of a w of float64", caught_by=_HISTORY, grad_history=_history_of_numbers),
+    Mistake(
+        "only the first is fresh",
+        caught_by="test_a_gradient_that_was_left_over_is_no_part_of_the_next",
+        fresh_grads=_run_in_a_copy,
+    ),
+    Mistake("zeros in its shape and dtype", caught_by=_UNUSED, per_loss_grads=_zeros_without_dtype),
     Mistake("take each snapshot right after", caught_by=_HISTORY, grad_history=_history_copied_at_the_end),
     Mistake("there is nothing to zero", caught_by=_HISTORY, grad_history=_history_zeroed),
     Mistake(

@@ -115,10 +115,11 @@ def _freeze_the_encoder(encoder, x):
 
 
 def _freeze_for_a_moment(encoder, x):
-    for p in encoder.parameters():
+    trained = [p for p in encoder.parameters() if p.requires_grad]
+    for p in trained:
         p.requires_grad_(False)
     feat = encoder(x)
-    for p in encoder.parameters():
+    for p in trained:
         p.requires_grad_(True)
     return feat
 
@@ -146,8 +147,73 @@ def _loss_and_backward(q, q_next, r):
     return loss
 
 
+def _in_eval_mode(encoder, x):
+    encoder.eval()
+    with torch.no_grad():
+        return encoder(x)
+
+
+def _in_train_mode_again(encoder, x):
+    encoder.eval()
+    feat = encoder(x).detach()
+    encoder.train()
+    return feat
+
+
+def _all_trainable_afterwards(encoder, x):
+    encoder.requires_grad_(False)
+    try:
+        return encoder(x).detach()
+    finally:
+        encoder.requires_grad_(True)
+
+
+def _switch_x_off(encoder, x):
+    return encoder(x.requires_grad_(True)).detach()
+
+
+_features: dict = {}
+
+
+def _kept_by_shape(encoder, x):
+    if (encoder, x.shape) not in _features:
+        _features[encoder, x.shape] = cache_features(encoder, x)
+    return _features[encoder, x.shape]
+
+
+def _target_as_a_new_tensor(q, q_next, r):
+    target = torch.tensor(r + 0.9 * q_next.item())
+    return (target - q) ** 2
+
+
+def _loss_in_float32(q, q_next, r):
+    return (torch.tensor(r) + 0.9 * q_next.detach().float() - q.float()) ** 2
+
+
+def _cut_a_leaf(q, q_next, r):
+    """Switches off where q_next is a leaf, and takes the value out where it is not."""
+    if not q_next.is_leaf:
+        return td_loss(q, q_next, r)
+    return td_loss(q, q_next.requires_grad_(False), r)
+
+
+_AS_IT_IS = "only this run was to have no graph"
+
 MISTAKES = [
-    Mistake("constant_copy must take both", caught_by=_COPY, constant_copy=lambda t: copy.deepcopy(t).detach()),
+    Mistake(
+        "the copy has the values of t",
+        caught_by=_COPY,
+        constant_copy=lambda t: t.detach().float().clone().to(t.dtype),
+    ),
+    Mistake(_AS_IT_IS, caught_by=_MODE, cache_features=_in_eval_mode),
+    Mistake(_AS_IT_IS, caught_by=_MODE, cache_features=_in_train_mode_again),
+    Mistake(_AS_IT_IS, caught_by=_MODE, cache_features=_all_trainable_afterwards),
+    Mistake(_AS_IT_IS, caught_by=_MODE, cache_features=_switch_x_off),
+    Mistake("of this x", caught_by=_MODE, cache_features=_kept_by_shape),
+    Mistake("computed in float64 all the way", caught_by=_TARGET, td_loss=_target_as_a_new_tensor),
+    Mistake("computed in float64 all the way", caught_by=_TARGET, td_loss=_loss_in_float32),
+    Mistake("q and q_next are not yours", caught_by=_TARGET, td_loss=_cut_a_leaf),
+    Mistake("deepcopy takes leaves only", caught_by=_COPY, constant_copy=lambda t: copy.deepcopy(t).detach()),
     Mistake("you overwrote the method; nothing was switched off", caught_by=_FREEZE, freeze_=_assign_the_method),
     Mistake("a tensor has no attribute require_grad", caught_by=_FREEZE, freeze_=_assign_a_typo),
     Mistake("t still requires a gradient", caught_by=_FREEZE, freeze_=_no_grad_around_nothing),
@@ -162,7 +228,7 @@ MISTAKES = [
     Mistake(
         "only a leaf can be switched off", caught_by=_COPY, constant_copy=lambda t: t.requires_grad_(False).clone()
     ),
-    Mistake("the copy must be an ordinary tensor", caught_by=_COPY, constant_copy=_inference_copy),
+    Mistake("it is no ordinary tensor", caught_by=_COPY, constant_copy=_inference_copy),
     Mistake(
         "gradient 14.96: it also flows through q_next",
         caught_by=_TARGET,
@@ -173,7 +239,7 @@ MISTAKES = [
         caught_by=_TARGET,
         td_loss=lambda q, q_next, r: (r + 0.9 * q_next - q.detach()) ** 2,
     ),
-    Mistake("it cannot be switched off", caught_by=_TARGET, td_loss=_switch_off_the_target),
+    Mistake("only a leaf can be switched off", caught_by=_TARGET, td_loss=_switch_off_the_target),
     Mistake(
         "you wrote into q_next",
         caught_by=_TARGET,
@@ -207,6 +273,6 @@ MISTAKES = [
         cache_features=_switch_without_finally,
     ),
     Mistake("you switched them on", caught_by=_MODE, cache_features=_switch_on_afterwards),
-    Mistake("you froze the encoder itself", caught_by=_MODE, cache_features=_freeze_the_encoder),
+    Mistake("only this run was to have no graph", caught_by=_MODE, cache_features=_freeze_the_encoder),
     Mistake("the encoder's own error must come through", caught_by=_MODE, cache_features=_swallow_the_error),
 ]

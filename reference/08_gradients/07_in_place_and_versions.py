@@ -130,6 +130,32 @@ def _only_from_above(w, lo, hi):
         w.clamp_(max=hi)
 
 
+def _through_float32(x):
+    return torch.softmax(x.float(), dim=1).to(x.dtype)
+
+
+def _with_an_eps(x):
+    e = x.exp()
+    return e / (e.sum(dim=1, keepdim=True) + 1e-8)
+
+
+def _last_dimension_of_a_square(x):
+    return torch.softmax(x, dim=0 if x.shape[0] > x.shape[1] else 1)
+
+
+def _row_sums_written_over(x):
+    e = x.exp()
+    s = e.sum(dim=1, keepdim=True)
+    y = e / s
+    s.zero_()
+    return y
+
+
+def _bounds_in_float32(w, lo, hi):
+    with torch.no_grad():
+        w.copy_(torch.minimum(torch.maximum(w, torch.tensor(lo)), torch.tensor(hi)))
+
+
 _VALUE = "test_softmax_makes_each_row_sum_to_one"
 _GRAD = "test_backward_needs_the_result_of_exp"
 _ALONE = "test_softmax_leaves_its_input_alone"
@@ -137,6 +163,11 @@ _LEAF = "test_a_leaf_can_be_edited_in_place_under_no_grad"
 _STALE = "test_backward_refuses_a_graph_that_is_older_than_the_edit"
 
 MISTAKES = [
+    Mistake("over the sum of exp(x) in the same row", caught_by=_VALUE, softmax_rows=_through_float32),
+    Mistake("over the sum of exp(x) in the same row", caught_by=_VALUE, softmax_rows=_with_an_eps),
+    Mistake("over the sum of exp(x) in the same row", caught_by=_VALUE, softmax_rows=_last_dimension_of_a_square),
+    Mistake("an operation saved a tensor for backward", caught_by=_GRAD, softmax_rows=_row_sums_written_over),
+    Mistake("and lo and hi exact", caught_by=_STALE, clamp_=_bounds_in_float32),
     Mistake("exp saved its result for backward and you overwrote it", caught_by=_GRAD, softmax_rows=_divide_in_place),
     Mistake("wrong gradient, and no error", caught_by=_GRAD, softmax_rows=_divide_data_in_place),
     Mistake("wrong gradient, and no error", caught_by=_GRAD, softmax_rows=_detach_the_sum),
@@ -149,7 +180,7 @@ MISTAKES = [
     Mistake("over the sum of exp(x) in the same row", caught_by=_VALUE, softmax_rows=_over_everything),
     Mistake("over the sum of exp(x) in the same row", caught_by=_VALUE, softmax_rows=_down_the_columns),
     Mistake("over the sum of exp(x) in the same row", caught_by=_VALUE, softmax_rows=_into_a_float32_buffer),
-    Mistake("should take any (N, C) tensor", caught_by=_VALUE, softmax_rows=_without_keepdim),
+    Mistake("softmax_rows raised on a (2, 3) tensor", caught_by=_VALUE, softmax_rows=_without_keepdim),
     Mistake("can be edited only where autograd does not record", caught_by=_LEAF, clamp_=_clamp_while_recording),
     Mistake("every value of the layer's own weight", caught_by=_LEAF, clamp_=_clamp_a_copy),
     Mistake("every value of the layer's own weight", caught_by=_LEAF, clamp_=_only_from_above),

@@ -257,6 +257,53 @@ def _fit_tensors(x, y, lr, steps):
     return torch.tensor(w), torch.tensor(b)
 
 
+def _lr_as_a_float32_tensor(params, lr):
+    lr = torch.tensor(lr)
+    return sgd_step_(params, lr)
+
+
+def _through_float32(params, lr):
+    with torch.no_grad():
+        for p in params:
+            if p.grad is not None:
+                p.copy_(p.float() - lr * p.grad.float())
+                p.grad = None
+
+
+def _fit_the_loss(x, y, lr, steps, loss_of):
+    w, b = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
+    for _ in range(steps):
+        loss_of(w * x + b - y).backward()
+        sgd_step_([w, b], lr)
+    return w.item(), b.item()
+
+
+def _fit_the_sum(x, y, lr, steps):
+    return _fit_the_loss(x, y, lr, steps, lambda error: (error**2).sum())
+
+
+def _fit_half_the_mean(x, y, lr, steps):
+    return _fit_the_loss(x, y, lr, steps, lambda error: (error**2).mean() / 2)
+
+
+def _fit_the_absolute_error(x, y, lr, steps):
+    return _fit_the_loss(x, y, lr, steps, lambda error: error.abs().mean())
+
+
+def _fit_the_root(x, y, lr, steps):
+    return _fit_the_loss(x, y, lr, steps, lambda error: (error**2).mean().sqrt())
+
+
+def _fit_with_momentum(x, y, lr, steps):
+    w, b = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.Adam([w, b], lr=lr)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        ((w * x + b - y) ** 2).mean().backward()
+        optimizer.step()
+    return w.item(), b.item()
+
+
 _LEAF = "test_a_step_changes_the_leaf_itself"
 _OWN = "test_each_step_uses_its_own_gradient"
 _NONE = "test_a_parameter_without_a_gradient_stays_as_it_is"
@@ -264,7 +311,35 @@ _GENERATOR = "test_model_parameters_is_a_generator_which_can_be_walked_once"
 _FAR = "test_lr_and_steps_say_how_far_it_goes"
 _LINE = "test_gradient_descent_by_hand_finds_the_line"
 
+_known_lines: dict = {}
+
+
+def _fit_remembered(x, y, lr, steps):
+    key = (x.shape, lr, steps)
+    if key not in _known_lines:
+        _known_lines[key] = fit_line(x, y, lr, steps)
+    return _known_lines[key]
+
+
+def _data_replaced(params, lr):
+    for p in params:
+        if p.grad is not None:
+            p.data = p.data - lr * p.grad
+            p.grad = None
+
+
 MISTAKES = [
+    Mistake("w was given other memory", caught_by=_LEAF, sgd_step_=_data_replaced),
+    Mistake("should end at 7/8 of it", caught_by=_FAR, fit_line=_fit_remembered),
+    Mistake("four steps lead", caught_by=_FAR, fit_line=lambda x, y, lr, steps: fit_line(x, y, lr, steps + 1)),
+    Mistake("two steps lead", caught_by=_FAR, fit_line=lambda x, y, lr, steps: fit_line(x, y, lr, steps - 1)),
+    Mistake("as exact as float64 is", caught_by=_OWN, sgd_step_=_lr_as_a_float32_tensor),
+    Mistake("as exact as float64 is", caught_by=_OWN, sgd_step_=_through_float32),
+    Mistake("the sum of the squared errors leads", caught_by=_FAR, fit_line=_fit_the_sum),
+    Mistake("half of the mean leads", caught_by=_FAR, fit_line=_fit_half_the_mean),
+    Mistake("should end at 7/8 of it", caught_by=_FAR, fit_line=_fit_the_root),
+    Mistake("is each step downhill, by its own gradient only", caught_by=_LINE, fit_line=_fit_the_absolute_error),
+    Mistake("should end at 7/8 of it", caught_by=_FAR, fit_line=_fit_with_momentum),
     Mistake("rebinding the loop variable makes a new tensor", caught_by=_LEAF, sgd_step_=_rebind),
     Mistake(
         "can be edited in place only where autograd does not record", caught_by=_LEAF, sgd_step_=_record_the_update
@@ -276,7 +351,7 @@ MISTAKES = [
     Mistake("clearing first leaves nothing to add", caught_by=_LEAF, sgd_step_=_clear_first),
     Mistake("backward added the second gradient to the first", caught_by=_OWN, sgd_step_=_never_clear),
     Mistake("the second backward failed", caught_by=_OWN, sgd_step_=_leave_grad_mode_off),
-    Mistake("you probably used .grad where it is None", caught_by=_NONE, sgd_step_=_old_data_idiom),
+    Mistake("and its .grad is None: skip it", caught_by=_NONE, sgd_step_=_old_data_idiom),
     Mistake("must not end the step for the rest", caught_by=_NONE, sgd_step_=_stop_at_the_first_none),
     Mistake("a parameter with .grad None must not move", caught_by=_NONE, sgd_step_=_zero_the_unused),
     Mistake("a parameter with .grad None no longer", caught_by=_NONE, sgd_step_=_freeze_the_unused),
@@ -284,12 +359,12 @@ MISTAKES = [
     Mistake("a second loop over a generator does nothing", caught_by=_GENERATOR, sgd_step_=_walk_twice),
     Mistake("it has no length and no index", caught_by=_GENERATOR, sgd_step_=_by_index),
     Mistake(
-        "you probably gave the name w to a new tensor",
+        "it is no leaf",
         caught_by=_LINE,
         fit_line=lambda x, y, lr, steps: _fit(x, y, lr, steps, _new_tensor),
     ),
     Mistake(
-        "or that does not require grad",
+        "nothing in this loss requires grad",
         caught_by=_LINE,
         fit_line=lambda x, y, lr, steps: _fit(x, y, lr, steps, _new_tensor_without_grad),
     ),
@@ -318,5 +393,6 @@ MISTAKES = [
 ]
 
 KEEP = {
-    "test_a_step_changes_the_leaf_itself": "it is the fact itself, and tells apart what the others only see fail",
+    "test_gradient_descent_by_hand_finds_the_line": "it is the training itself, and it tells apart what the next one "
+    "only sees fail",
 }

@@ -84,7 +84,25 @@ def _an_array(f, x0):
     return x.grad.numpy()
 
 
+def _hooked(f, x0):
+    seen = []
+    x = torch.tensor(float(x0)).requires_grad_()
+    x.register_hook(seen.append)
+    f(x).backward()
+    return float(seen[0])
+
+
+def _only_along_x(f, x0):
+    x = torch.nn.Parameter(torch.tensor(x0, dtype=torch.get_default_dtype()))
+    y = f(x)
+    torch.autograd.backward(y, inputs=[x], create_graph=True)
+    return x.grad.detach().cpu().numpy().item()
+
+
 RIGHT = [
+    {"gradient_at": _hooked},
+    {"gradient_at": _only_along_x},
+    {"gradient_at": lambda f, x0: torch.autograd.functional.vjp(f, torch.tensor(1.0 * x0))[1].item()},
     {"gradient_at": _dual_number},
     {"gradient_at": _grad_function},
     {"gradient_at": _variable},
@@ -103,7 +121,27 @@ def _kept_by_number(f, x0, known={}):  # noqa: B006
     return known[key]
 
 
+def _value_of_the_result(f, x0):
+    x = torch.tensor(float(x0), requires_grad=True)
+    y = f(x).clone()
+    y.backward()
+    return round(float(y.grad), 6)
+
+
+def _rewrapped(f, x0):
+    x = torch.tensor(float(x0), requires_grad=True)
+    y = torch.tensor(f(x).item(), requires_grad=True)
+    y.backward()
+    return x.grad.item()
+
+
 WRONG = [
+    Mistake("leaves the gradient on x, not on y", caught_by="", gradient_at=_value_of_the_result),
+    Mistake("leaves the gradient on x, not on y", caught_by="", gradient_at=_rewrapped),
+    Mistake(
+        "float32 gives seven digits", caught_by="", gradient_at=lambda f, x0: float(f"{_grad_function(f, x0):.4f}")
+    ),
+    Mistake("f(x) has no graph", caught_by="", gradient_at=lambda f, x0: f(torch.tensor(float(x0))).backward()),
     Mistake("you gave the slope of the f before", caught_by="", gradient_at=_kept_by_number),
     Mistake("x0 is an int here: make a floating tensor of it", caught_by="", gradient_at=_float_afterwards),
     Mistake("a Python float was asked for", caught_by="", gradient_at=_an_array),

@@ -137,7 +137,31 @@ def _copy_of_x_grad(x):
     return y, x.grad.clone()
 
 
+def _told_before_the_sum(x):
+    y = x.clone().add_(2)
+    z = y.square().sum()
+    y.retain_grad()
+    torch.autograd.backward([z])
+    return y, y.grad.clone()
+
+
+def _by_a_named_hook(x):
+    kept = {}
+
+    def keep(grad):
+        kept["y"] = grad.detach().clone()
+
+    y = 2 + x
+    y.register_hook(keep)
+    torch.sum(y * y).backward()
+    return y, kept["y"]
+
+
 RIGHT = [
+    {"make_weight": lambda rows, cols, scale: torch.normal(torch.zeros(rows, cols), scale).requires_grad_()},
+    {"make_weight": lambda *a: torch.empty(a[:2]).normal_(std=a[2]).detach().clone().requires_grad_()},
+    {"hidden_gradient": _told_before_the_sum},
+    {"hidden_gradient": _by_a_named_hook},
     {"make_weight": _turned_normal, "hidden_gradient": _through_y},
     {"make_weight": _parameter, "hidden_gradient": _hooked},
     {"make_weight": _scaled_in_place, "hidden_gradient": _two_passes},
@@ -146,13 +170,38 @@ RIGHT = [
     {"make_weight": _in_data},
 ]
 
+
+def _cast_and_back(x):
+    y = (x.double() + 2).to(x.dtype)
+    y = torch.autograd.Variable(y, requires_grad=True)
+    z = (y**2).sum()
+    z.backward()
+    return y, y.grad
+
+
 WRONG = [
+    Mistake(
+        "the result of an operation after requires_grad",
+        caught_by="",
+        make_weight=lambda r, c, s: _parameter(r * c, 1, s).view(r, c),
+    ),
+    Mistake("x.grad is None: you cut the graph", caught_by="", hidden_gradient=_cast_and_back),
+    Mistake(
+        "expected float32",
+        caught_by="",
+        make_weight=lambda r, c, s: _parameter(r, c, s).detach().half().requires_grad_(),
+    ),
+    Mistake(
+        "scale once, by scale",
+        caught_by="",
+        make_weight=lambda r, c, s: _parameter(r, c, s).data.mul(s).requires_grad_(),
+    ),
     Mistake("draw a value for each weight", caught_by="", make_weight=_expanded),
     Mistake("draw normal ones", caught_by="", make_weight=_uniform_of_that_std),
     Mistake("the second call drew the same values", caught_by="", make_weight=_seeded_globally),
     Mistake("x.grad belongs to x", caught_by="", hidden_gradient=_copy_of_x_grad),
-    Mistake("scaled after requires_grad: result of an operation", caught_by="", make_weight=_divided_too_late),
-    Mistake("scaled after requires_grad: result of an operation", caught_by="", make_weight=_moved_too_late),
+    Mistake("the result of an operation after requires_grad (Mul)", caught_by="", make_weight=_divided_too_late),
+    Mistake("the result of an operation after requires_grad (Mul)", caught_by="", make_weight=_moved_too_late),
     Mistake("scale is the std, not the variance", caught_by="", make_weight=_var),
     Mistake("the standard deviation of the values must be scale", caught_by="", make_weight=_symmetric_uniform),
     Mistake("the weight does not require a gradient", caught_by="", make_weight=_forgotten),

@@ -16,7 +16,7 @@ def _names_by_stack(t):
             continue
         seen.add(node)
         if "AccumulateGrad" not in node.name():
-            names.append(re.sub(r"\d+", "", node.name()))
+            names.append(re.sub(r"\d+$", "", node.name()))
         todo.extend(below for below, _ in reversed(node.next_functions))
     return names
 
@@ -111,13 +111,47 @@ def _names_by_name(t):
     return [re.sub(r"\d", "", n.name()) for n in _edge_walk(t) if n.name() != "AccumulateGrad"]
 
 
+def _depth_first(t, wanted):
+    """Pre-order with a stack of iterators; a dict keeps the nodes alive."""
+    seen, todo = {}, [iter([(t.grad_fn, 0)])]
+    while todo:
+        node, _ = next(todo[-1], (todo, 0))
+        if node is todo:
+            todo.pop()
+        elif node is not None and id(node) not in seen:
+            seen[id(node)] = node
+            todo.append(iter(node.next_functions))
+    return [node for node in seen.values() if (type(node).__name__ == "AccumulateGrad") == wanted]
+
+
+def _names_cut_at_backward(t):
+    return [type(node).__name__.rpartition("Backward")[0] + "Backward" for node in _depth_first(t, False)]
+
+
+def _leaves_depth_first(t):
+    return [t] * t.requires_grad if t.grad_fn is None else [node.variable for node in _depth_first(t, True)]
+
+
 RIGHT = [
+    {"op_names": _names_cut_at_backward, "leaves": _leaves_depth_first},
     {"op_names": _names_by_stack, "leaves": _leaves_by_stack},
     {"op_names": _names_by_edge, "leaves": _leaves_by_edge},
     {"op_names": _names_level_by_level},
 ]
 
 WRONG = [
+    Mistake(
+        "a digit inside a name belongs to it",
+        caught_by="",
+        op_names=lambda t: [name.translate(str.maketrans("", "", "0123456789")) for name in _names_by_edge(t)],
+    ),
+    Mistake(
+        "nothing to cut off",
+        caught_by="",
+        op_names=lambda t: [type(n).__name__[:-1] for n in _edge_walk(t) if type(n).__name__ != "AccumulateGrad"],
+    ),
+    Mistake("from the result backwards there are", caught_by="", op_names=lambda t: sorted(_names_by_edge(t))),
+    Mistake("from the result backwards there are", caught_by="", op_names=lambda t: sorted(_names_by_edge(t), key=len)),
     Mistake(
         "tell them apart by identity",
         caught_by="",

@@ -123,7 +123,33 @@ def _grads_of_x(f, x):
     return rows
 
 
+def _by_a_hook(f, x, v):
+    kept = []
+    leaf = x.detach().clone().requires_grad_()
+    leaf.register_hook(kept.append)
+    torch.autograd.backward([f(leaf)], [v])
+    return kept[0]
+
+
+def _dot(f, x, v):
+    with torch.enable_grad():
+        leaf = torch.nn.Parameter(x.detach())
+        (gradient,) = torch.autograd.grad(f(leaf).dot(v), [leaf])
+    return gradient
+
+
+def _one_output_at_a_time(f, x):
+    rows = []
+    for i in range(f(x).numel()):
+        leaf = x.detach().clone().requires_grad_()
+        f(leaf)[i].backward()
+        rows.append(leaf.grad[None])
+    return torch.cat(rows)
+
+
 RIGHT = [
+    {"vjp": _by_a_hook, "jacobian": _one_output_at_a_time},
+    {"vjp": _dot, "jacobian": lambda f, x: torch.func.jacfwd(f)(x.detach())},
     {"jacobian": lambda f, x: torch.stack([_backward_on_a_copy(f, x, e) for e in torch.eye(len(f(x)), dtype=x.dtype)])},
     {"vjp": _backward_on_a_copy, "jacobian": _rows_by_backward},
     {"vjp": _weighted_sum, "jacobian": _a_graph_per_row},
@@ -144,6 +170,16 @@ def _clears_x(f, x, v):
 
 
 WRONG = [
+    Mistake(
+        "1 - tanh(x)**2 on the diagonal, exact",
+        caught_by="",
+        jacobian=lambda f, x: torch.tensor(_columns(f, x).tolist()).to(x.dtype),
+    ),
+    Mistake(
+        "each row is the last one: aliasing",
+        caught_by="",
+        jacobian=lambda f, x: _columns(f, x)[-1:].expand(len(f(x)), -1),
+    ),
     Mistake("it is not yours", caught_by="", vjp=_clears_x),
     Mistake("you returned two things", caught_by="", vjp=lambda f, x, v: (f(x.detach()), _functional_vjp(f, x, v))),
     Mistake("you used weights of 1", caught_by="", vjp=_ones_in_grad),
@@ -151,7 +187,7 @@ WRONG = [
     Mistake("v belongs into the backward", caught_by="", vjp=_scaled_grad),
     Mistake("and you switched it", caught_by="", vjp=_grad_of_x),
     Mistake("Graph already freed", caught_by="", jacobian=_second_row_fails),
-    Mistake("all rows identical: aliasing", caught_by="", jacobian=_one_grad_tensor),
+    Mistake("each row is the last one: aliasing", caught_by="", jacobian=_one_grad_tensor),
     Mistake("each row has those before it in it: .grad adds up", caught_by="", jacobian=_accumulated),
     Mistake("you returned the transpose", caught_by="", jacobian=_columns_stacked_as_rows),
     Mistake("a backward down to x leaves its traces there", caught_by="", jacobian=_grads_of_x),

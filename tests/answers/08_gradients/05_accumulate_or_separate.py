@@ -163,14 +163,40 @@ def _numpy_views(loss_fn, w, n):
 
 
 def _rows_of_one_buffer(loss_fn, w, n):
-    buffer = torch.empty(n, *w.shape)
+    buffer = torch.empty(n, *w.shape, dtype=w.dtype)
     for i in range(n):
         loss_fn(w).backward()
         buffer[i] = w.grad
     return list(buffer)
 
 
+def _history_with_a_running_sum(loss_fn, w, n):
+    for _ in range(n):
+        (gradient,) = torch.autograd.grad(loss_fn(w), w)
+        w.grad = gradient if w.grad is None else w.grad + gradient
+        yield w.grad
+
+
+def _fresh_from_copies(loss_fn, w, n):
+    copies = [w.detach().clone().requires_grad_() for _ in range(n)]
+    for one in copies:
+        loss_fn(one).backward()
+    return [one.grad for one in copies]
+
+
+def _weighted(losses, params):
+    rows = []
+    for i in range(len(losses)):
+        weights = [torch.ones_like(loss) if j == i else torch.zeros_like(loss) for j, loss in enumerate(losses)]
+        grads = torch.autograd.grad(losses, params, weights, retain_graph=True, materialize_grads=True)
+        rows.append([*grads])
+    return rows
+
+
 RIGHT = [
+    {"grad_history": lambda loss_fn, w, n: list(_history_with_a_running_sum(loss_fn, w, n))},
+    {"fresh_grads": _fresh_from_copies},
+    {"per_loss_grads": _weighted},
     {"grad_history": _rows_of_one_buffer},
     {"grad_history": lambda loss_fn, w, n: [(loss_fn(w).backward(), w.grad + 0)[1] for _ in range(n)]},
     {"per_loss_grads": _all_in_one_batch},
@@ -203,7 +229,25 @@ def _park_grads_of(losses, params):
     return rows
 
 
+def _zero_grad_before(loss_fn, w, n):
+    torch.optim.SGD([w], lr=0.1).zero_grad()
+    return [(loss_fn(w).backward(), w.grad.clone())[1] for _ in range(n)]
+
+
 WRONG = [
+    Mistake(
+        "it is not in your sums",
+        caught_by="",
+        grad_history=lambda loss_fn, w, n: [
+            torch.autograd.grad(loss_fn(w) * (i + 1), w)[0].to(w.dtype).clone() for i in range(n)
+        ],
+    ),
+    Mistake("it is not in your sums", caught_by="", grad_history=_zero_grad_before),
+    Mistake(
+        "snapshot 0 of a w of float64",
+        caught_by="",
+        grad_history=lambda loss_fn, w, n: [(loss_fn(w).backward(), w.grad.float() + 0)[1] for _ in range(n)],
+    ),
     Mistake("run it n times", caught_by="", fresh_grads=_repeated),
     Mistake("b was not asked about", caught_by="", per_loss_grads=_park_grads_of),
     Mistake("you stored .grad itself", caught_by="", grad_history=_numpy_views),

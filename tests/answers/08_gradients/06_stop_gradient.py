@@ -117,7 +117,24 @@ def _a_mode_as_block(encoder, x):
     return feat
 
 
+def _target_by_copy(q, q_next, r):
+    target = torch.empty_like(q_next, requires_grad=False).copy_(q_next.detach()).mul_(0.9).add_(r)
+    return (q - target).square()
+
+
+def _features_of_detached_weights(encoder, x):
+    weights = {name: p.detach() for name, p in encoder.named_parameters()}
+    return torch.func.functional_call(encoder, weights, (x.detach(),))
+
+
+def _copy_with_numpy_array(t):
+    return torch.asarray(t.detach(), copy=True)
+
+
 RIGHT = [
+    {"td_loss": _target_by_copy, "cache_features": _features_of_detached_weights},
+    {"constant_copy": _copy_with_numpy_array, "td_loss": lambda q, n, r: torch.pow(q - (n.detach() * 0.9 + r), 2)},
+    {"constant_copy": lambda t: t.new_empty(t.shape).copy_(t.data)},
     {"constant_copy": lambda t: torch.zeros_like(t).add_(t.detach()), "cache_features": _a_mode_as_block},
     {
         "freeze_": _freeze_by_flag,
@@ -148,7 +165,30 @@ RIGHT = [
     },
 ]
 
+
+def _eval_and_no_grad(encoder, x):
+    with torch.no_grad():
+        encoder.train(False)
+        return encoder(x)
+
+
+def _frozen_for_a_moment(encoder, x):
+    for p in encoder.parameters():
+        p.requires_grad = False
+    feat = encoder(x).detach().clone()
+    for p in encoder.parameters():
+        p.requires_grad = True
+    return feat
+
+
 WRONG = [
+    Mistake("only this run was to have no graph", caught_by="", cache_features=_eval_and_no_grad),
+    Mistake("only this run was to have no graph", caught_by="", cache_features=_frozen_for_a_moment),
+    Mistake(
+        "computed in float64 all the way",
+        caught_by="",
+        td_loss=lambda q, q_next, r: torch.nn.functional.mse_loss(q, torch.tensor(0.9 * float(q_next) + r).to(q.dtype)),
+    ),
     Mistake(
         "your copy shares memory: editing the copy changed the original",
         caught_by="",
@@ -173,7 +213,7 @@ WRONG = [
         constant_copy=_copy_through_numpy,
     ),
     Mistake("your copy still requires a gradient", caught_by="", constant_copy=lambda t: t * 1),
-    Mistake("constant_copy must take both", caught_by="", constant_copy=_deep_copy),
+    Mistake("deepcopy takes leaves only", caught_by="", constant_copy=_deep_copy),
     Mistake("gradient 14.96: it also flows through q_next", caught_by="", td_loss=_target_in_a_variable),
     Mistake(
         "gradient 14.96: it also flows through q_next",
@@ -184,5 +224,5 @@ WRONG = [
     Mistake("inference tensors can never enter a later graph", caught_by="", cache_features=_decorated_inference),
     Mistake("the encoder raised, and gradients stayed switched off", caught_by="", cache_features=_no_finally),
     Mistake("the features still hang on a graph", caught_by="", cache_features=_eval_only),
-    Mistake("you froze the encoder itself", caught_by="", cache_features=_freeze_with_module),
+    Mistake("only this run was to have no graph", caught_by="", cache_features=_freeze_with_module),
 ]

@@ -56,7 +56,7 @@ def _grad_switched_off_and_on(w, lo, hi):
 
 def _minimum_of_maximum(w, lo, hi):
     with torch.no_grad():
-        w.copy_(torch.minimum(torch.maximum(w, torch.tensor(lo)), torch.tensor(hi)))
+        w.copy_(torch.minimum(torch.maximum(w, torch.full_like(w, lo)), torch.full_like(w, hi)))
 
 
 def _under_inference_mode(w, lo, hi):
@@ -71,7 +71,29 @@ def _edit_a_copy_of_exp(x):
     return e
 
 
+def _through_logs(x):
+    return (x - x.exp().sum(dim=1, keepdim=True).log()).exp()
+
+
+def _sums_by_matmul(x):
+    e = torch.exp(x)
+    return e * (e @ torch.ones(x.shape[1], 1, dtype=x.dtype)).reciprocal()
+
+
+def _where(w, lo, hi):
+    with torch.no_grad():
+        w.masked_fill_(w < lo, lo).masked_fill_(w > hi, hi)
+
+
+@torch.no_grad()
+def _index_put(w, lo, hi):
+    w[...] = w.clip(lo, hi)
+
+
 RIGHT = [
+    {"softmax_rows": _through_logs, "clamp_": _where},
+    {"softmax_rows": _sums_by_matmul, "clamp_": _index_put},
+    {"softmax_rows": torch.nn.Softmax(dim=-1)},
     {"softmax_rows": _edit_a_copy_of_exp, "clamp_": _under_inference_mode},
     {"softmax_rows": lambda x: (x.exp().T / x.exp().sum(dim=1)).T, "clamp_": _minimum_of_maximum},
     {"softmax_rows": _exp_of_log_softmax, "clamp_": _one_by_one},
@@ -155,7 +177,23 @@ def _bounds_swapped(w, lo, hi):
         w.clamp_(hi, lo)
 
 
+def _in_a_float32_loop(x):
+    return torch.tensor([[0.0] * x.shape[1]] * x.shape[0]).copy_(torch.softmax(x, 1)).to(x.dtype)
+
+
+def _limits_as_tensors(w, lo, hi):
+    with torch.no_grad():
+        w.clamp_(torch.tensor(lo), torch.tensor(hi))
+
+
 WRONG = [
+    Mistake("over the sum of exp(x) in the same row", caught_by="", softmax_rows=_in_a_float32_loop),
+    Mistake(
+        "over the sum of exp(x) in the same row",
+        caught_by="",
+        softmax_rows=lambda x: x.exp() / x.exp().sum(1, keepdim=True).clamp_min(1e-9),
+    ),
+    Mistake("and lo and hi exact", caught_by="", clamp_=_limits_as_tensors),
     Mistake("exp saved its result for backward and you overwrote it", caught_by="", softmax_rows=_times_the_inverse),
     Mistake("every value of the layer's own weight", caught_by="", clamp_=_bounds_swapped),
     Mistake("exp saved its result for backward and you overwrote it", caught_by="", softmax_rows=_div_),

@@ -148,12 +148,40 @@ def _fit_half_the_error_from_anywhere(x, y, lr, steps):
     return [w.item(), b.item()]
 
 
+def _fit_by_norm(x, y, lr, steps):
+    line = torch.nn.Parameter(torch.rand(2))
+    for _ in range(steps):
+        (gradient,) = torch.autograd.grad((line[0] * x + line[1] - y).square().mean(), line)
+        with torch.no_grad():
+            line.copy_(line - gradient * lr)
+    w, b = line.detach().double().numpy()
+    return w, b
+
+
+def _fit_with_sgd(x, y, lr, steps):
+    model = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        torch.nn.MSELoss()(model(x), y).backward()
+        optimizer.step()
+    return model.weight.item(), model.bias.item()
+
+
+def _addcmul(params, lr):
+    with torch.no_grad():
+        for p in filter(lambda p: p.grad is not None, params):
+            p.add_(p.grad, alpha=-lr)
+            p.grad -= p.grad
+
+
 RIGHT = [
-    {"sgd_step_": _inside_inference_mode, "fit_line": _fit_half_the_error_from_anywhere},
+    {"sgd_step_": _addcmul, "fit_line": _fit_by_norm},
+    {"fit_line": _fit_with_sgd},
+    {"sgd_step_": _inside_inference_mode},
     {"sgd_step_": _switch_off_and_on},
     {"sgd_step_": _one_vector_of_all},
     {"sgd_step_": _with_an_optimizer, "fit_line": _fit_in_python},
-    {"fit_line": _fit_half_the_error},
     {"fit_line": _fit_one_vector},
     {"sgd_step_": _through_data, "fit_line": _fit_with_linear},
     {"sgd_step_": _all_at_once, "fit_line": _fit_with_autograd_grad},
@@ -283,7 +311,44 @@ def _fit_unreduced(x, y, lr, steps):
     return model.weight.item(), model.bias.item()
 
 
+def _fit_total_error(x, y, lr, steps):
+    model = torch.nn.Linear(1, 1)
+    for _ in range(steps):
+        F.mse_loss(model(x), y, reduction="sum").backward()
+        _with_an_optimizer(model.parameters(), lr)
+    return model.weight.item(), model.bias.item()
+
+
+def _step_in_numpy(params, lr):
+    for p in params:
+        if p.grad is not None:
+            p.data = torch.tensor((p.detach().numpy() - lr * p.grad.numpy()).astype("float32")).to(p.dtype)
+            p.grad = None
+
+
+def _fit_from_zero_to_steps(x, y, lr, steps):
+    done, w, b = 0, torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
+    while done <= steps:
+        F.mse_loss(w * x + b, y).backward()
+        _with_an_optimizer([w, b], lr)
+        done += 1
+    return w.item(), b.item()
+
+
+def _data_of_a_new_tensor(params, lr):
+    for p in params:
+        if p.grad is not None:
+            p.data = torch.sub(p.detach(), p.grad, alpha=lr)
+            p.grad.zero_()
+
+
 WRONG = [
+    Mistake("four steps lead", caught_by="", fit_line=_fit_from_zero_to_steps),
+    Mistake("w was given other memory", caught_by="", sgd_step_=_data_of_a_new_tensor),
+    Mistake("half of the mean leads", caught_by="", fit_line=_fit_half_the_error),
+    Mistake("half of the mean leads", caught_by="", fit_line=_fit_half_the_error_from_anywhere),
+    Mistake("the sum of the squared errors leads", caught_by="", fit_line=_fit_total_error),
+    Mistake("as exact as float64 is", caught_by="", sgd_step_=_step_in_numpy),
     Mistake("the loss is one number", caught_by="", fit_line=_fit_unreduced),
     Mistake("a new tensor of the same name has none", caught_by="", sgd_step_=_zero_after_rebinding),
     Mistake("is it gradient descent", caught_by="", fit_line=_fit_from_the_last_call),
@@ -294,10 +359,10 @@ WRONG = [
     Mistake("can be edited in place only where autograd does not record", caught_by="", sgd_step_=_sub_without_no_grad),
     Mistake("w should be w - 0.1 * 2w", caught_by="", sgd_step_=_data_assigned_back_to_front),
     Mistake("backward added the second gradient to the first", caught_by="", sgd_step_=_keep),
-    Mistake("you probably used .grad where it is None", caught_by="", sgd_step_=_zero_all),
+    Mistake("and its .grad is None: skip it", caught_by="", sgd_step_=_zero_all),
     Mistake("must not end the step for the rest", caught_by="", sgd_step_=_return_at_none),
     Mistake("a second loop over a generator does nothing", caught_by="", sgd_step_=_two_comprehensions),
     Mistake("a flat line at the mean of y", caught_by="", fit_line=_fit_one_dimensional_prediction),
-    Mistake("or that does not require grad", caught_by="", fit_line=_fit_detached),
+    Mistake("nothing in this loss requires grad", caught_by="", fit_line=_fit_detached),
     Mistake("w and b should be floats", caught_by="", fit_line=_fit_parameters),
 ]
