@@ -38,6 +38,17 @@ _MATVEC = "test_each_matrix_meets_its_own_vector"
 _MATRIX = "test_a_batch_of_vectors_is_taken_for_a_matrix_if_the_sizes_agree"
 
 MISTAKES = [
+    Mistake(
+        "the scores are computed in float64",
+        caught_by=_SCORES,
+        scores=lambda q, k: (torch.einsum("bhtd,bhsd->bhts", q.float(), k.float()) / _root(q)).to(q.dtype),
+    ),
+    Mistake(
+        "as exact as the dtype",
+        caught_by=_MATVEC,
+        batch_matvec=lambda A, v: (A.float() @ v.float()[..., None])[..., 0].to(A.dtype),
+    ),
+    Mistake("you changed A or v in place", caught_by=_MATVEC, batch_matvec=lambda A, v: A.mul_(v[:, None]).sum(-1)),
     Mistake("D of q has to meet D of k", caught_by=_SCORES, scores=lambda q, k: q @ k / _root(q)),
     Mistake("D of q met S of k", caught_by=_EQUAL, scores=lambda q, k: q @ k / _root(q)),
     Mistake(
