@@ -20,13 +20,11 @@ Path: first_day
 https://docs.pytorch.org/docs/stable/generated/torch.squeeze.html
 """
 
-import numbers
-
 import pytest
 import torch
 
 from dojo import under_test
-from dojo.kit import check_tensor, explain, raises
+from dojo.kit import check_tensor, explain, raises, unchanged
 
 
 def n_values(x: torch.Tensor) -> int:
@@ -40,7 +38,7 @@ def batch_size(x: torch.Tensor) -> int:
 
 
 def drop_channel(x: torch.Tensor) -> torch.Tensor:
-    """Grey images (B, 1, H, W) -> (B, H, W), for any B, H and W; `x` itself stays as it is.
+    """Grey images (B, 1, H, W) -> (B, H, W), with the values and dtype of `x`, which stays as it is. B, H, W may be 1.
 
     ValueError or RuntimeError if `x` has more than one channel.
     """
@@ -61,14 +59,14 @@ def _check_count(got: object, want: int, sentence: str) -> None:
         raise AssertionError(f"you returned a shape, {got!r}: one number was asked for")
     if isinstance(got, torch.Tensor):
         raise AssertionError(f"you returned a tensor, {got!r}: a Python int was asked for")
-    if not isinstance(got, numbers.Integral):
-        raise AssertionError(f"expected an int, got {got!r}")
+    if type(got) is not int:
+        raise AssertionError(f"expected a Python int, got {got!r}, of type {type(got).__name__}")
     if got != want:
         raise AssertionError(f"{sentence}: expected {want}, got {got}")
 
 
 def _are_ints(*got: object) -> bool:
-    return all(isinstance(n, numbers.Integral) for n in got)
+    return all(isinstance(n, int) for n in got)
 
 
 def _images(*shape: int) -> torch.Tensor:
@@ -80,7 +78,7 @@ def _images(*shape: int) -> torch.Tensor:
     today="x.size() is the shape, x.size without brackets is a method, and NumPy's x.size is the number of values.",
 )
 def test_a_shape_is_not_a_count():
-    with explain("a tensor has any number of dimensions, here 2 and then 3"):
+    with explain("n_values raised on a tensor of shape (2, 3) or (4, 2, 3)"):
         two, three = n_values(torch.zeros(2, 3)), n_values(torch.zeros(4, 2, 3))
         window = n_values(torch.zeros(7, 2, 3)[:4])
     likely = {(2, 4): "len(x) is only its dimension 0", (2, 3): "that counts dimensions", (5, 9): "that is the sum"}
@@ -95,52 +93,60 @@ def test_a_shape_is_not_a_count():
 @pytest.mark.parametrize(("shape", "want"), [((), 1), ((0, 3), 0)], ids=["no dimension", "no value"])
 def test_a_tensor_may_have_no_dimension_or_no_value(shape, want):
     """torch.tensor(7.0) has no dimension and one value: len() refuses it. A batch of 0 samples is a tensor too."""
-    with explain(f"count the values of a tensor of shape {shape} too: len(x) and x.shape[0] need a dimension"):
+    where = {"0-d tensor|index out of range": f"shape {shape} is one to count too: it has no dimension 0"}
+    with explain(f"n_values raised on a tensor of shape {shape}", where):
         n = n_values(torch.zeros(shape))
     _check_count(n, want, f"a tensor of shape {shape} holds {want} value{'s' * (want != 1)}")
 
 
 @pytest.mark.parametrize(
-    "shape", [(5, 2, 3), (1, 7), (6,)], ids=["a batch of 5", "one row of 7 values", "a batch of 6 numbers"]
+    "shape",
+    [(5, 2, 3), (1, 7), (6,), (0, 4)],
+    ids=["a batch of 5", "one row of 7 values", "a batch of 6 numbers", "an empty batch"],
 )
 def test_dimension_0_is_the_batch(shape):
-    with explain(f"a batch of shape {shape} has a dimension 0, and maybe no other"):
+    with explain(f"batch_size raised on a tensor of shape {shape}"):
         n = batch_size(torch.zeros(shape))
     _check_count(n, shape[0], f"the batch size of {shape} is its dimension 0")
 
 
-def test_a_dimension_of_size_1_can_go_without_moving_a_value():
-    x = _images(4, 1, 2, 3).double()
+@pytest.mark.parametrize("dtype", [torch.float64, torch.uint8], ids=["float64", "uint8"])
+def test_a_dimension_of_size_1_can_go_without_moving_a_value(dtype):
+    x = (_images(4, 1, 2, 3).double() * 10 / 3).to(dtype)
     want = x.clone()[:, 0]
-    with explain("a batch of grey images is what drop_channel is for"):
+    with (
+        explain("drop_channel raised on a tensor of shape (4, 1, 2, 3)"),
+        unchanged("drop_channel must leave x itself as it is", x=x),
+    ):
         out = drop_channel(x)
     check_tensor(out, want, "4 grey images of 2 x 3 come out as (4, 2, 3), with the same values and dtype")
-    assert x.shape == (4, 1, 2, 3), "you changed the shape of x itself: squeeze_() works in place, leave x as it was"
 
 
 def test_a_batch_of_one_image_is_still_a_batch():
     x = _images(1, 1, 2, 3)
     want = x.clone()[:, 0]
-    with explain("B may be 1"):
+    with explain("drop_channel raised on a batch of one image, of shape (1, 1, 2, 3)"):
         out = drop_channel(x)
     lost = isinstance(out, torch.Tensor) and out.shape == (2, 3)
-    assert not lost, "your squeeze ate the batch dimension: squeeze() drops every 1, also the batch of one image"
+    assert not lost, "the batch dimension is gone too: one image is still a batch, and squeeze() drops every 1 it finds"
     check_tensor(out, want, "1 grey image of 2 x 3 comes out as (1, 2, 3)")
 
 
 def test_an_image_of_one_pixel_keeps_its_rows_and_columns():
     x = _images(2, 1, 1, 1)
     want = x.clone()[:, 0]
-    with explain("H and W may be 1"):
+    with explain("drop_channel raised on images of one pixel, of shape (2, 1, 1, 1)"):
         out = drop_channel(x)
     lost = isinstance(out, torch.Tensor) and out.dim() < 3
-    assert not lost, "your squeeze ate rows or columns too: only the channel dimension may go"
+    assert not lost, "rows or columns are gone too: only the channel dimension may go"
     check_tensor(out, want, "2 grey images of 1 x 1 come out as (2, 1, 1)")
 
 
-@pytest.mark.parametrize("channels", [3, 2], ids=["3 channels", "2 channels"])
-def test_squeeze_does_nothing_to_a_dimension_of_size_3(channels):
-    x = _images(4, channels, 5, 6)
+@pytest.mark.parametrize(
+    "shape", [(4, 3, 5, 6), (4, 2, 5, 6), (1, 3, 1, 6)], ids=["3 channels", "2 channels", "3 channels of one row"]
+)
+def test_squeeze_does_nothing_to_a_dimension_of_size_3(shape):
+    x, channels = _images(*shape), shape[1]
     said = f"{channels} channels cannot be dropped: raise ValueError or RuntimeError, don't return something"
     with raises((ValueError, RuntimeError), _what_came(x) + said):
         drop_channel(x.clone())
@@ -148,7 +154,7 @@ def test_squeeze_does_nothing_to_a_dimension_of_size_3(channels):
 
 def _what_came(x: torch.Tensor) -> str:
     """What drop_channel does to images in colour, as a first line for the message."""
-    c = x.shape[1]
+    b, c = x.shape[:2]
     try:
         out = drop_channel(x.clone())
     except AssertionError:
@@ -163,6 +169,6 @@ def _what_came(x: torch.Tensor) -> str:
         return f"{c} channels are still there, squeeze(1) on a size-{c} dim does nothing: raise ValueError instead\n"
     if out.tolist() == x[:, 0].tolist():
         return "you kept one colour and lost the others, without a word: raise ValueError instead\n"
-    if out.shape[:1] == (4 * c,):
-        return f"B was 4, you returned {tuple(out.shape)}: {c} channels became images: raise ValueError instead\n"
+    if out.shape[:1] == (b * c,):
+        return f"B was {b}, you returned {tuple(out.shape)}: {c} channels became images: raise ValueError instead\n"
     return ""

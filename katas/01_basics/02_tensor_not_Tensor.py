@@ -25,7 +25,7 @@ import torch
 from torch import nn
 
 from dojo import under_test
-from dojo.kit import check_tensor, explain
+from dojo.kit import check_tensor, explain, unchanged
 
 
 def scalar(v: float) -> torch.Tensor:
@@ -34,17 +34,25 @@ def scalar(v: float) -> torch.Tensor:
 
 
 def features(rows: Sequence[Sequence[float]] | np.ndarray) -> torch.Tensor:
-    """A table of numbers as a float32 tensor of the same shape; `rows` is a list of lists or an array of any dtype."""
+    """A table of numbers as a float32 tensor of the same shape; `rows`, which stays as it is, is a list of lists or an
+    array of any integer, floating or bool dtype.
+    """
     raise NotImplementedError("make a float32 tensor out of rows")
 
 
 def labels(ids: Sequence[int] | np.ndarray) -> torch.Tensor:
-    """Class numbers as an int64 tensor, exactly; `ids` is a list of ints or an array of any integer dtype."""
+    """Class numbers, of which some may be negative, as an int64 tensor, exactly.
+
+    `ids` is a list of ints or an array of any integer dtype, and stays as it is.
+    """
     raise NotImplementedError("make an int64 tensor out of ids")
 
 
 def predict(model: nn.Module, array: np.ndarray) -> torch.Tensor:
-    """What `model` says to `array`, computed in the dtype of the model's parameters; the model stays as it is."""
+    """What `model` says to `array`, in the dtype of the model's parameters; `model` and `array` stay as they are.
+
+    `model` is any module that has parameters, all of one dtype; `array` may be of any integer or floating dtype.
+    """
     raise NotImplementedError("give the array to the model in the model's dtype")
 
 
@@ -57,7 +65,7 @@ under_test(globals())
     today="torch.Tensor is an old constructor that reads a lone int as a size; torch.tensor makes a tensor of data.",
 )
 def test_a_number_is_not_a_size():
-    with explain("3 is a value: a tensor can be made of one plain number"):
+    with explain("scalar raised on the number 3"):
         out = scalar(3)
     assert _shape(out) != (3,), "3 was read as a size: torch.Tensor(3) is 3 numbers that nobody has set"
     assert _shape(out) != (1,), "your tensor has one dimension (of size 1): a scalar has none, its shape is ()"
@@ -66,17 +74,21 @@ def test_a_number_is_not_a_size():
 
 
 def test_a_fraction_stays_a_fraction():
-    with explain("2.5 is a value like 3, not a size"):
-        out = scalar(2.5)
-    check_tensor(out, torch.tensor(2.5), "scalar(2.5) is the number 2.5 in float32")
+    with explain("scalar raised on the number -0.1", where={"data must be a sequence": "-0.1 is a value, not a size"}):
+        out = scalar(-0.1)
+    check_tensor(out, torch.tensor(-0.1), "scalar(-0.1) is the number -0.1 in float32")
 
 
-@pytest.mark.parametrize("rows", ["list of ints", "list of floats", "float64 array", "int64 array", "float32 array"])
+@pytest.mark.parametrize(
+    "rows",
+    ["list of ints", "list of floats", "float64 array", "int64 array", "float32 array", "uint8 array", "bool array"],
+)
 def test_features_are_float32_whatever_comes_in(rows):
-    numbers = [[1, 2, 3], [4, 5, 6]] if "int" in rows else [[0.1, 0.2, 0.3], [4.5, 5.5, -6.5]]
+    numbers = [[1, 2, 3], [4, 5, 6]] if "int" in rows or "bool" in rows else [[0.1, 0.2, 0.3], [4.5, 5.5, -6.5]]
     data = numbers if "list" in rows else np.array(numbers, dtype=rows.split()[0])
-    want = torch.tensor(numbers, dtype=torch.float32)
-    with explain(f"features takes this too: {rows}"):
+    want = torch.tensor(numbers, dtype=torch.float32) if rows != "bool array" else torch.ones(2, 3)
+    where = {r"got list\)": "a list of lists is a table too: from_numpy takes nothing but arrays"}
+    with explain(f"features raised on a table, {rows}", where), unchanged("features must not change rows", rows=data):
         out = features(data)
     said = "the same table, as a float32 tensor"
     if isinstance(out, torch.Tensor) and out.dtype != torch.float32:
@@ -86,7 +98,11 @@ def test_features_are_float32_whatever_comes_in(rows):
 
 def test_a_class_number_must_not_pass_through_a_float():
     """float32 counts exactly up to 2**24 = 16777216, float64 up to 2**53."""
-    with explain("labels takes a list of ints, as large as int64 can hold"):
+    where = {
+        r"got list\)": "a list of ints is asked for too: from_numpy takes nothing but arrays",
+        "without overflow": "2**53 + 1 has room in int64, not in what you made of it",
+    }
+    with explain("labels raised on the list [16777217, 3, 2**53 + 1]", where):
         out = labels([16777217, 3, 2**53 + 1])
     came = out.tolist() if isinstance(out, torch.Tensor) and out.shape == (3,) else [None, None, None]
     assert came[0] != 16777216, "16777217 became 16777216: your ids passed through float32"
@@ -98,33 +114,46 @@ def test_a_class_number_must_not_pass_through_a_float():
     check_tensor(out, want, said)
 
 
-@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8"], ids=str)
-def test_labels_are_int64_whatever_comes_in(dtype):
-    want = torch.tensor([7, 0, 200], dtype=torch.int64)
-    with explain(f"labels takes an array of {dtype} too"):
-        out = labels(np.array([7, 0, 200], dtype=dtype))
-    check_tensor(out, want, f"labels of an array of {dtype} are a tensor of int64, as losses want")
+@pytest.mark.parametrize(
+    ("dtype", "ids"),
+    [("int32", [7, 0, -100]), ("int64", [2**53 + 1, 0, -100]), ("uint8", [7, 0, 200]), ("uint16", [7, 0, 40000])],
+    ids=["int32", "int64", "uint8", "uint16"],
+)
+def test_labels_are_int64_whatever_comes_in(dtype, ids):
+    """-100 is a label too: torch's losses leave it out."""
+    array = np.array(ids, dtype=dtype)
+    with explain(f"labels raised on an array of {dtype}"), unchanged("labels must not change ids", ids=array):
+        out = labels(array)
+    want = torch.tensor(ids, dtype=torch.int64)
+    check_tensor(out, want, f"labels of an array of {dtype}, {ids}, are the same numbers as int64, as losses want")
 
 
-def test_numpy_counts_in_float64_and_a_layer_in_float32():
-    model, array, want = _linear(torch.float32)
-    with explain("NumPy's floats are float64, this model's are float32: give it the data in its own dtype"):
+@pytest.mark.parametrize("given", ["float64", "int64"])
+def test_numpy_counts_in_float64_and_a_layer_in_float32(given):
+    model, array, want = _linear(torch.float32, whole=given == "int64")
+    array = array.astype(given)
+    where = {"same dtype|must be Tensor": f"the array is {given}, this model is float32: give it a tensor of its dtype"}
+    with explain(f"predict raised on a float32 layer and a {given} array", where), _theirs(model, array):
         out = predict(model, array)
-    kept = all(p.dtype == torch.float32 for p in model.parameters())
-    assert kept, "you changed the model to the data's dtype: change the data, the model is not yours"
-    check_tensor(out, want, "the answer of a float32 model to a float64 array", rtol=1e-5)
+    check_tensor(out, want, f"the answer of a float32 model to a {given} array", rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=["float64", "bfloat16"])
 def test_data_follows_the_dtype_of_the_model(dtype):
-    model, array, want = _linear(dtype)
-    with explain(f"this model's parameters are {dtype}: not every model is float32, ask this one for its dtype"):
+    layer, array, want = _linear(dtype)
+    model = nn.Sequential(layer)
+    where = {
+        "same dtype": f"this model's parameters are {dtype}: not every model is float32, ask this one for its dtype",
+        "has no attribute": "the model is an nn.Sequential: any model has parameters(), not any a .weight",
+    }
+    with explain(f"predict raised on an nn.Sequential in {dtype}", where), _theirs(model, array):
         out = predict(model, array)
-    kept = all(p.dtype == dtype for p in model.parameters())
-    assert kept, "you changed the model to a dtype of your choice: change the data, the model is not yours"
-    if dtype == torch.float64 and isinstance(out, torch.Tensor) and out.shape == want.shape and out.dtype == dtype:
-        worst = (out - want).abs().max().item()
-        assert not 1e-12 < worst < 1e-5, f"off by {worst:.0e}: the float64 array passed through float32 on its way"
+    if dtype == torch.float64 and isinstance(out, torch.Tensor):
+        with torch.no_grad():
+            rounded = model(torch.tensor(array).float().double())
+        assert not out.equal(rounded), (
+            "your answer is the one to float32 numbers: the float64 array passed through float32"
+        )
     check_tensor(out, want, f"the answer of a {dtype} model", rtol=3e-2 if dtype == torch.bfloat16 else 1e-12)
 
 
@@ -132,10 +161,17 @@ def _shape(out: object) -> tuple[int, ...] | None:
     return tuple(out.shape) if isinstance(out, torch.Tensor) else None
 
 
-def _linear(dtype: torch.dtype) -> tuple[nn.Linear, np.ndarray, torch.Tensor]:
-    """A layer of known weights, a float64 array, and the layer's answer to it."""
+def _theirs(model: nn.Module, array: np.ndarray) -> unchanged:
+    return unchanged(
+        "predict must leave the model and the array as they are, they are not yours", model=model, array=array
+    )
+
+
+def _linear(dtype: torch.dtype, whole: bool = False) -> tuple[nn.Linear, np.ndarray, torch.Tensor]:
+    """A layer of known weights, a float64 array, maybe of whole numbers, and the layer's answer to it."""
     weight, bias = np.array([[1.0, 2.0, 0.5], [0.25, 8.0, 1.0]]), np.array([1.0, 2.0])
     array = np.array([[0.1, 0.2, 0.3], [1.1, 1.2, 1.3], [2.1, 2.2, 2.3], [3.0, 0.7, 0.9]])
+    array = np.round(array) if whole else array
     model = nn.Linear(3, 2).to(dtype)
     with torch.no_grad():
         model.weight.copy_(torch.tensor(weight))

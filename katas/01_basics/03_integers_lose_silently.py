@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from dojo import under_test
-from dojo.kit import check_tensor, explain, raises
+from dojo.kit import check_tensor, explain, raises, unchanged
 
 
 def abs_diff(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -29,7 +29,7 @@ def abs_diff(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def brighten(img: torch.Tensor, factor: float) -> torch.Tensor:
-    """`img` (uint8) times `factor` (>= 0) as a new uint8 image: what is too bright becomes 255.
+    """`img` (uint8) times `factor` (an int or a float, >= 0) as a new uint8 image: what is too bright becomes 255.
 
     A fraction may be cut or rounded, as you like. `img` stays as it is.
     """
@@ -37,9 +37,10 @@ def brighten(img: torch.Tensor, factor: float) -> torch.Tensor:
 
 
 def put_(x: torch.Tensor, i: int, v: float) -> torch.Tensor:
-    """Write the number `v` into `x[i]` in place and return `x`, a 1-D integer tensor.
+    """Write the number `v` into `x[i]` in place and return `x`, a 1-D integer tensor whose dtype has room for `v`.
 
-    ValueError if `v` has a fraction, which `x` would lose; then `x` stays as it was.
+    `v` is an int of any size, or a float. ValueError if it has a fraction, be it small, which `x` would lose; then `x`
+    stays as it was. A float without a fraction, such as 7.0, is written.
     """
     raise NotImplementedError("write v into x[i], or refuse")
 
@@ -54,11 +55,11 @@ def _uint8(*values: int) -> torch.Tensor:
 
 def test_uint8_goes_round_below_zero():
     a, b = _uint8(10, 250, 7), _uint8(20, 5, 7)
-    with explain("two uint8 images of the same shape can be subtracted"):
+    with explain("abs_diff raised on two uint8 images of shape (3,)"):
         out = abs_diff(a.clone(), b.clone())
     numbers = out.tolist() if isinstance(out, torch.Tensor) else []
     assert numbers != [246, 245, 0], (
-        "10 - 20 went round to 246 in uint8: after that abs() comes too late, 246 is not negative"
+        "10 - 20 went round to 246 in uint8: 246 is not negative, whatever comes later is too late"
     )
     assert numbers != [0, 245, 0], "10 - 20 became 0: you cut off what was below zero, but its size was asked for"
     check_tensor(out, _uint8(10, 245, 0), "|a - b| of (10, 250, 7) and (20, 5, 7)")
@@ -68,20 +69,23 @@ def test_uint8_goes_round_below_zero():
 def test_a_difference_leaves_its_images_alone_and_has_no_order(order):
     """255 - 0 does not fit into int8 either. And an image has rows and columns, here 3 and 1."""
     a, b = _uint8(0, 255, 30).view(3, 1), _uint8(255, 0, 10).view(3, 1)
-    kept_a, kept_b = a.clone(), b.clone()
-    with explain("two uint8 images of the same shape can be subtracted"):
+    with (
+        explain("abs_diff raised on two uint8 images of shape (3, 1)"),
+        unchanged("abs_diff must not write into its images: an underscore or `-=` works in place", a=a, b=b),
+    ):
         out = abs_diff(a, b) if order == "a, b" else abs_diff(b, a)
     check_tensor(out, _uint8(255, 255, 20).view(3, 1), "|0 - 255| is 255, in either order")
-    assert a.equal(kept_a), "you wrote into one of the images: an underscore or `-=` works in place"
-    assert b.equal(kept_b), "you wrote into one of the images: an underscore or `-=` works in place"
 
 
 def test_a_product_above_255_saturates_only_if_you_say_so():
     """200 * 1.5 is 300. Cast to uint8, it goes round to 44."""
     img = _uint8(200, 100, 0)
-    with explain("1.5 is a fraction: uint8 cannot take the product in place"):
+    where = {"can't be cast": "1.5 is a fraction: uint8 cannot take the product in place"}
+    with (
+        explain("brighten raised with the factor 1.5", where),
+        unchanged("brighten gives a new image: img must stay as it is", img=img),
+    ):
         out = brighten(img, 1.5)
-    assert img.equal(_uint8(200, 100, 0)), "you wrote into img: brighten gives a new image"
     came = out.tolist() if isinstance(out, torch.Tensor) else None
     assert came != [200, 100, 0], "nothing happened: did the factor 1.5 become 1 when it met an integer?"
     wrapped = came is not None and came[1:] == [150, 0] and came[0] not in (254, 255, 300)
@@ -90,40 +94,58 @@ def test_a_product_above_255_saturates_only_if_you_say_so():
     assert out[0] == 255, f"what is too bright becomes 255, yours became {out[0]}: 255 is still in range"
 
 
-@pytest.mark.parametrize("factor", [0.5, 0.1], ids=["half", "a tenth"])
-def test_a_factor_below_one_darkens(factor):
-    img = _uint8(200, 100, 0).view(3, 1)
-    want = (_uint8(100, 50, 0) if factor == 0.5 else _uint8(20, 10, 0)).view(3, 1)
-    with explain("a factor may be a fraction"):
+@pytest.mark.parametrize(
+    ("factor", "want"),
+    [
+        (0.5, (100, 50, 1, 0)),
+        (0.1, (20, 10, 0, 0)),
+        (2, (255, 200, 2, 0)),
+        (200, (255, 255, 200, 0)),
+        (0, (0, 0, 0, 0)),
+    ],
+    ids=["half", "a tenth", "the int 2", "the int 200", "nothing"],
+)
+def test_a_factor_may_be_a_fraction_or_an_int(factor, want):
+    """uint8 times the int 2 stays uint8, and goes round; 200 * 200 = 40000 goes round in int16 as well."""
+    img = _uint8(200, 100, 1, 0).view(4, 1)
+    with explain(f"brighten raised with the factor {factor}"):
         out = brighten(img, factor)
-    black = isinstance(out, torch.Tensor) and not out.any()
+    values = out.flatten().tolist() if isinstance(out, torch.Tensor) else []
+    black = factor != 0 and not any(values or [1])
     assert not black, f"the image went black: did the factor {factor} become 0 when it met an integer?"
-    check_tensor(out, want, f"brighten((200, 100, 0), {factor}) is darker than before", atol=1)
+    product = img.flatten() * factor  # in uint8, if factor is an int
+    assert factor < 2 or values != product.tolist(), (
+        f"200 * {factor} went round in uint8: a wider dtype has room for it"
+    )
+    check_tensor(out, _uint8(*want).view(4, 1), f"brighten((200, 100, 1, 0), {factor}) saturates at 255", atol=1)
 
 
+@pytest.mark.parametrize("v", [7, 7.0], ids=["the int 7", "the float 7.0"])
 @pytest.mark.parametrize("dtype", [torch.int64, torch.uint8], ids=["int64", "uint8"])
-def test_put_writes_into_the_tensor_itself(dtype):
+def test_put_writes_into_the_tensor_itself(dtype, v):
     x = torch.tensor([5, 6, 8], dtype=dtype)
     seen_by_others = x[1:]
-    with explain("7 fits into an integer tensor: put_ writes it"):
-        out = put_(x, 1, 7)
+    where = {"ValueError": f"{v} was refused, but it has no fraction: x can hold it"}
+    with explain(f"put_ raised on the number {v}", where):
+        out = put_(x, 1, v)
     assert out is x, "put_ returns x itself: the underscore promises that x is changed in place"
     assert x.dtype == dtype, "x changed its dtype: a tensor keeps it for life, you made x look at other memory"
-    check_tensor(x, torch.tensor([5, 7, 8], dtype=dtype), "put_(x, 1, 7) writes 7 into x[1] and leaves the rest")
+    check_tensor(x, torch.tensor([5, 7, 8], dtype=dtype), f"put_(x, 1, {v}) writes 7 into x[1] and leaves the rest")
     assert seen_by_others[0] == 7, "x looks at other memory now: its other views do not see the 7"
 
 
 def test_a_large_number_arrives_whole():
     x = torch.tensor([5, 6, 8])
-    with explain("16777217 is an int64 like any other"):
+    with explain("put_ raised on 16777217 or on 2**53 + 1"):
+        put_(x, 1, 2**53 + 1)
         put_(x, 2, 16777217)
-    said = "put_(x, 2, 16777217) writes it into x[2] and leaves the rest"
-    if x[2] == 16777216:
-        said = "16777217 is a whole number: it did not survive a detour through float32"
-    check_tensor(x, torch.tensor([5, 6, 16777217]), said)
+    came = x.tolist()
+    assert came[2] != 16777216, "16777217 became 16777216: it did not survive a detour through float32"
+    assert came[1] != 2**53, "2**53 + 1 became 2**53: it did not survive a detour through a Python float, or float64"
+    check_tensor(x, torch.tensor([5, 2**53 + 1, 16777217]), "put_ writes 2**53 + 1 into x[1] and 16777217 into x[2]")
 
 
-@pytest.mark.parametrize("v", [1.9, -0.5], ids=["almost 2", "minus a half"])
+@pytest.mark.parametrize("v", [1.9, -0.5, 2.000000001], ids=["almost 2", "minus a half", "hardly more than 2"])
 def test_assignment_truncates_without_a_word(v):
     x = torch.tensor([5, 6, 8])
     with raises(ValueError, _what_came(v)):

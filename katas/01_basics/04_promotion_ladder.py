@@ -26,13 +26,14 @@ import pytest
 import torch
 
 from dojo import under_test
-from dojo.kit import check_tensor, explain
+from dojo.kit import check_tensor, explain, unchanged
 
 
 def standardise(x: torch.Tensor, mean: float | torch.Tensor, std: float | torch.Tensor) -> torch.Tensor:
     """(x - mean) / std, in the dtype of `x` if `x` is floating point and in the default dtype if `x` is integer.
 
-    `mean` and `std` are numbers or tensors of any floating dtype that broadcast against `x`. `x` stays as it is.
+    `mean` and `std`, each by itself, are a number (an int or a float) or a tensor of any floating dtype that broadcasts
+    to the shape of `x`. All three stay as they are. What float64 is given counts with all its digits.
     """
     raise NotImplementedError("standardise x without promoting it")
 
@@ -40,7 +41,8 @@ def standardise(x: torch.Tensor, mean: float | torch.Tensor, std: float | torch.
 def average(x: torch.Tensor) -> torch.Tensor:
     """The mean over all values of `x` as a tensor of shape (), for integer, bool and floating `x`.
 
-    A float64 `x` has a float64 mean; for integers and bools any floating dtype will do.
+    A float64 `x` has a float64 mean; for all others any floating dtype will do. The mean is right even
+    where the sum is beyond the range of the dtype of `x`. `x` stays as it is.
     """
     raise NotImplementedError("average x, whatever its dtype")
 
@@ -58,30 +60,41 @@ def test_a_vector_of_float64_promotes_a_float32_batch(elements):
     x = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     mean, std = (s[:elements] for s in _stats(torch.float64))
     want = torch.tensor([[0.0, 2.0, 1.25], [1.5, 14.0, 2.0]] if elements == 3 else [[0.0, 0.5, 1.0], [1.5, 2.0, 2.5]])
-    with explain("the statistics may be float64 tensors"):
+    with (
+        explain(f"standardise raised on a float32 batch and float64 statistics of shape ({elements},)"),
+        unchanged(
+            "standardise gives back a new tensor: x, mean and std must stay as they are", x=x, mean=mean, std=std
+        ),
+    ):
         out = standardise(x, mean, std)
     promoted = isinstance(out, torch.Tensor) and out.dtype == torch.float64
     assert not promoted, "your float32 batch became float64: 1-D float64 statistics promote it, even with one element"
     check_tensor(out, want, "(x - mean) / std of a float32 batch", atol=1e-6)
-    assert x.tolist() == [[1, 2, 3], [4, 5, 6]], "you changed x itself: give back a new tensor"
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
 def test_half_precision_stays_half_precision(dtype):
     x = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], dtype=dtype)
     want = torch.tensor([[0.0, 2.0, 1.25], [1.5, 14.0, 2.0]], dtype=dtype)
-    with explain("x may be half precision"):
+    with explain(f"standardise raised on x in {dtype} and float32 statistics"):
         out = standardise(x, *_stats(torch.float32))
     check_tensor(
         out, want, f"x came in {dtype} and must leave in it, whatever dtype the statistics have", rtol=1e-2, atol=1e-2
     )
 
 
-@pytest.mark.parametrize("kind", ["Python numbers", "0-dim float64 tensors"], ids=["Python numbers", "float64 scalars"])
+@pytest.mark.parametrize(
+    "kind",
+    ["Python numbers", "0-dim float64 tensors", "a vector and a number"],
+    ids=["Python numbers", "float64 scalars", "a vector and a number"],
+)
 def test_numbers_and_0_dim_tensors_have_a_category_but_no_width(kind):
     x = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     mean, std = (1.5, 0.5) if kind == "Python numbers" else torch.tensor([1.5, 0.5], dtype=torch.float64).unbind()
-    with explain(f"mean and std may be {kind}"):
+    if kind == "a vector and a number":
+        mean, std = torch.tensor([1.5, 1.5, 1.5]).double(), 0.5
+    where = {"AttributeError": f"mean and std may be numbers too, here {kind}: a number has no method of a tensor"}
+    with explain(f"standardise raised on a float32 batch and {kind}", where):
         out = standardise(x, mean, std)
     want = torch.tensor([[-1.0, 1.0, 3.0], [5.0, 7.0, 9.0]])
     check_tensor(out, want, f"a float32 batch and {kind} give float32", atol=1e-6)
@@ -89,7 +102,7 @@ def test_numbers_and_0_dim_tensors_have_a_category_but_no_width(kind):
 
 def test_float64_keeps_all_its_digits():
     x = torch.tensor([[1.0, 1.0 + 1e-10, 3.0]], dtype=torch.float64)
-    with explain("x may be float64"):
+    with explain("standardise raised on a float64 batch and float64 statistics"):
         out = standardise(x.clone(), *_stats(torch.float64))
         exact = standardise(x.clone(), *torch.tensor([[1.0, 1.0, 1.0 + 1e-10], [2.0, 2.0, 2.0]], dtype=torch.float64))
     want = torch.tensor([[0.0, -2.0 + 4e-10, 1.25]], dtype=torch.float64)
@@ -117,7 +130,7 @@ def test_integers_become_the_default_dtype(default, kind):
     }
     mean, std = stats[kind]
     right, cut = ([0.0, 0.5, 0.0], [0.0, 0.6, 0.0]) if "vector" in kind else ([0.25, 1.25, 1.75], [0.5, 1.5, 2.0])
-    with _default_dtype(default), explain("x may hold integers"):
+    with _default_dtype(default), explain(f"standardise raised on x in {x.dtype} and {kind}"):
         out = standardise(x, mean, std)
     numbers = out.tolist() if isinstance(out, torch.Tensor) else None
     whole = isinstance(out, torch.Tensor) and not out.is_floating_point()
@@ -131,16 +144,22 @@ def test_integers_become_the_default_dtype(default, kind):
 def test_integers_and_bools_have_no_mean_in_their_own_dtype(dtype):
     x = torch.tensor([[1, 0, 1], [1, 1, 0]] if dtype == torch.bool else [[1, 2, 250], [4, 5, 6]]).to(dtype)
     want = 4 / 6 if dtype == torch.bool else 268 / 6
-    with explain(f"the mean of a {dtype} tensor has a fraction, and mean() does not guess in which dtype you want it"):
+    where = {
+        "could not infer output dtype|must be either a floating point or complex": (
+            f"the mean of a {dtype} tensor has a fraction, and mean() does not guess in which dtype you want it"
+        )
+    }
+    with explain(f"average raised on a {dtype} tensor", where), unchanged("x must stay as it is", x=x):
         out = average(x)
     value = _value(out)
     assert value != want // 1, f"the mean of {x.tolist()} is {want:.4f}, not {value}: the fraction was cut off"
     assert value == pytest.approx(want, rel=1e-3), f"the mean of all values of {x.tolist()} is {want:.4f}, got {value}"
 
 
-def test_the_mean_of_float64_is_float64():
+def test_the_mean_of_floats_loses_neither_digits_nor_range():
+    """300 values of 400 add up to 120000, but the largest float16 is 65504. Their mean is 400."""
     x = torch.tensor([[1.5, 1.5, 1.5 + 1e-9], [1.5, 1.5, 1.5 + 5e-9]], dtype=torch.float64)
-    with explain("x may be float64"):
+    with explain("average raised on a float64 tensor"):
         out = average(x)
     assert not isinstance(out, torch.Tensor) or out.dtype == torch.float64, (
         f"float64 was lost: you gave back {out.dtype}"
@@ -148,12 +167,17 @@ def test_the_mean_of_float64_is_float64():
     value = _value(out)
     assert value != 1.5, "the mean is 1.500000001, you gave 1.5: it went through float32 and lost its last digits"
     assert value == pytest.approx(1.5 + 1e-9, rel=1e-13), f"the mean of x is 1.500000001, got {value!r}"
+    with explain("average raised on 300 values in float16"):
+        value = _value(average(torch.full((3, 100), 400.0, dtype=torch.float16)))
+    assert value != float("inf"), "the mean of 300 times 400 in float16 became inf: their sum is beyond its range"
+    assert value == 400, f"the mean of 300 times 400 in float16 is 400, got {value}"
 
 
 def _value(out: object) -> float:
-    assert isinstance(out, (torch.Tensor, float)), f"expected a tensor of shape (), got {out!r}"
-    assert isinstance(out, float) or out.shape == (), f"the mean over all values has shape (), got {tuple(out.shape)}"
-    return float(out)
+    assert isinstance(out, torch.Tensor), f"expected a tensor of shape (), got {out!r}, of type {type(out).__name__}"
+    assert out.shape == (), f"the mean over all values has shape (), got {tuple(out.shape)}"
+    assert not out.requires_grad, "the mean requires a gradient, x does not"
+    return out.item()
 
 
 @contextlib.contextmanager

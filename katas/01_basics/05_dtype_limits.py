@@ -65,13 +65,15 @@ under_test(globals())
 )
 def test_every_dtype_has_a_most_negative_number(dtype, want):
     with explain(f"{dtype} is a floating dtype: torch.finfo knows it, torch.iinfo is for integers"):
-        value = _number(mask_value(dtype))
+        got = mask_value(dtype)
+    value = _number(got)
     assert not math.isnan(value), f"expected the most negative finite {dtype}, got NaN"
     assert not math.isinf(value), f"{value} is not finite: a row that is all -inf becomes NaN in a softmax"
     assert value < 0, f"{value} is not negative: the most negative number of {dtype} was asked for"
     assert value < -1, f"{value} is nearly 0: finfo.tiny and finfo.eps are small positive numbers, not large ones"
     assert value >= want, f"{value} is beyond the range of {dtype}, which ends at {want}"
     assert value == want, f"{value} is not the most negative {dtype}: its range ends at {want}"
+    assert isinstance(got, float), f"the number is right, but a Python float was asked for, got {type(got).__name__}"
 
 
 @pytest.mark.parametrize(
@@ -129,6 +131,10 @@ def test_masked_means_exactly_zero(low):
         assert leak == 0, f"the kept scores are near {low}, and a masked one got {leak}: it must get exactly 0"
         assert not out.isnan().any(), f"scores near {low} gave NaN: exp of them is 0, let softmax shift them first"
     check_tensor(out, torch.tensor([[p, 1 - p, 0.0, 0.0]]), f"two kept scores near {low}, 1 apart", atol=1e-3)
+    with explain("masked_softmax raised on the scores 0, 0 and 1000"):
+        out = masked_softmax(torch.tensor([[0.0, 0.0, 1000.0]]), torch.tensor([[True, True, False]]))
+    said = "two kept scores of 0 share the weight, however large the masked one is, here 1000"
+    check_tensor(out, torch.tensor([[0.5, 0.5, 0.0]]), said, atol=1e-3)
 
 
 def test_a_row_without_a_score_is_zero_not_nan():

@@ -9,6 +9,7 @@ Why: `len(x)` is the size of dimension 0, `x.numel()` the product of all dimensi
 Name the dimension, and check its size: `squeeze(1)` accepts an RGB image and gives it back unchanged.
 """
 
+import numpy as np
 import torch
 
 from dojo import Mistake
@@ -74,14 +75,35 @@ def _returns_the_error(x):
     return x.squeeze(1) if x.shape[1] == 1 else ValueError("not grey")
 
 
+def _swaps_the_data(x):
+    _one_or_error(x)
+    x.data = x.data.squeeze(1)
+    return x
+
+
+def _sum_of_one(x):
+    _one_or_error(x)
+    return x.sum(dim=1)
+
+
+def _where_the_1_is(x):
+    return x.squeeze(list(x.shape).index(1))
+
+
+def _any_1(x):
+    if 1 not in x.shape:
+        raise ValueError("not one channel")
+    return x.squeeze(1)
+
+
 def _only_rgb_is_wrong(x):
     if x.shape[1] == 3:
         raise ValueError("RGB")
     return x.squeeze(1)
 
 
-_BATCH = "your squeeze ate the batch dimension"
-_PIXEL = "your squeeze ate rows or columns too"
+_BATCH = "the batch dimension is gone too"
+_PIXEL = "rows or columns are gone too"
 _NOTHING = "squeeze(1) on a size-3 dim does nothing"
 _COUNT = "test_a_shape_is_not_a_count"
 _RGB = "test_squeeze_does_nothing_to_a_dimension_of_size_3"
@@ -103,7 +125,7 @@ MISTAKES = [
         n_values=lambda x: x.numel() if x.dim() < 2 else x.shape[0] * x.shape[1],
     ),
     Mistake(
-        "len(x) and x.shape[0] need a dimension",
+        "it has no dimension 0",
         caught_by=_EMPTY,
         n_values=lambda x: len(x) * (x[0].numel() if len(x) else 0),
     ),
@@ -125,7 +147,7 @@ MISTAKES = [
         caught_by="test_an_image_of_one_pixel_keeps_its_rows_and_columns",
         drop_channel=_keep_only_the_batch,
     ),
-    Mistake("you changed the shape of x itself", caught_by=_PLAIN, drop_channel=_in_place),
+    Mistake("must leave x itself as it is", caught_by=_PLAIN, drop_channel=_in_place),
     Mistake("come out as (4, 2, 3)", caught_by=_PLAIN, drop_channel=_last_dimension),
     Mistake("the same values and dtype", caught_by=_PLAIN, drop_channel=_into_a_new_tensor),
     Mistake(_NOTHING, caught_by=_RGB, drop_channel=lambda x: x.squeeze(1)),
@@ -133,6 +155,16 @@ MISTAKES = [
     Mistake("an assert is no check for callers", caught_by=_RGB, drop_channel=_assert_one),
     Mistake("you kept one colour", caught_by=_RGB, drop_channel=lambda x: x[:, 0]),
     Mistake("channels became images", caught_by=_RGB, drop_channel=lambda x: x.reshape(-1, *x.shape[2:])),
+    Mistake("of type int64", caught_by=_COUNT, n_values=lambda x: np.prod(x.shape)),
+    Mistake(
+        "is its dimension 0",
+        caught_by="test_dimension_0_is_the_batch",
+        batch_size=lambda x: x.shape[0] if x.numel() else 1,
+    ),
+    Mistake("must leave x itself as it is", caught_by=_PLAIN, drop_channel=_swaps_the_data),
+    Mistake("expected torch.uint8", caught_by=_PLAIN, drop_channel=_sum_of_one),
+    Mistake("3 channels cannot be dropped", caught_by=_RGB, drop_channel=_where_the_1_is),
+    Mistake(_NOTHING, caught_by=_RGB, drop_channel=_any_1),
     Mistake("you returned an error", caught_by=_RGB, drop_channel=_returns_the_error),
     Mistake("3 channels cannot be dropped", caught_by=_RGB, drop_channel=lambda x: x.mean(1)),
 ]

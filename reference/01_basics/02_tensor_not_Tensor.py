@@ -37,7 +37,27 @@ def predict(model: nn.Module, array: np.ndarray) -> torch.Tensor:
 
 def _float_or_double(model, array):
     x = torch.from_numpy(array)
-    return model(x if model.weight.dtype == torch.float64 else x.float())
+    return model(x if next(model.parameters()).dtype == torch.float64 else x.float())
+
+
+def _only_floats_are_cast(model, array):
+    x = torch.from_numpy(array)
+    return model(x.to(next(model.parameters()).dtype) if x.is_floating_point() else x)
+
+
+def _leaves_it_in_eval_mode(model, array):
+    return predict(model.eval(), array)
+
+
+def _freezes_it(model, array):
+    for p in model.parameters():
+        p.requires_grad = False
+    return predict(model, array)
+
+
+def _ids_from_zero(ids):
+    ids = torch.as_tensor(ids, dtype=torch.int64)
+    return ids.clamp(min=0)
 
 
 def _through_float32(model, array):
@@ -57,7 +77,7 @@ MISTAKES = [
     Mistake("an int stays int64 unless you say otherwise", caught_by=_SCALAR, scalar=lambda v: torch.tensor(v)),
     Mistake("the number 3 as a tensor", caught_by=_SCALAR, scalar=lambda v: float(v)),
     Mistake(
-        "scalar(2.5) is the number 2.5",
+        "scalar(-0.1) is the number -0.1",
         caught_by="test_a_fraction_stays_a_fraction",
         scalar=lambda v: torch.LongTensor([int(v)])[0].float(),
     ),
@@ -72,7 +92,7 @@ MISTAKES = [
         features=lambda rows: torch.cat([torch.Tensor(row) for row in rows]),
     ),
     Mistake(
-        "features takes this too: list of ints",
+        "a list of lists is a table too",
         caught_by=_FEATURES,
         features=lambda rows: torch.from_numpy(rows).float(),
     ),
@@ -80,19 +100,19 @@ MISTAKES = [
     Mistake("passed through float64", caught_by=_EXACT, labels=lambda ids: torch.DoubleTensor(ids).long()),
     Mistake("exactly as they came in", caught_by=_EXACT, labels=lambda ids: torch.tensor(ids).int().long()),
     Mistake("as losses want", caught_by=_INT64, labels=lambda ids: torch.tensor(ids)),
-    Mistake("labels takes a list of ints", caught_by=_EXACT, labels=lambda ids: torch.from_numpy(ids).long()),
+    Mistake("a list of ints is asked for too", caught_by=_EXACT, labels=lambda ids: torch.from_numpy(ids).long()),
     Mistake(
-        "as large as int64 can hold",
+        "has room in int64",
         caught_by=_EXACT,
         labels=lambda ids: torch.tensor(ids, dtype=torch.int32).long(),
     ),
     Mistake(
-        "give it the data in its own dtype",
+        "give it a tensor of its dtype",
         caught_by=_F32,
         predict=lambda model, array: model(torch.from_numpy(array)),
     ),
     Mistake(
-        "you changed the model to the data's dtype",
+        "leave the model and the array as they are",
         caught_by=_F32,
         predict=lambda model, array: model.double()(torch.from_numpy(array)),
     ),
@@ -102,12 +122,19 @@ MISTAKES = [
         predict=lambda model, array: model(torch.from_numpy(array).float()),
     ),
     Mistake(
-        "you changed the model to a dtype of your choice",
+        "leave the model and the array as they are",
         caught_by=_FOLLOW,
         predict=lambda model, array: model.float()(torch.from_numpy(array).float()),
     ),
+    Mistake("leave the model and the array as they are", caught_by=_F32, predict=_leaves_it_in_eval_mode),
+    Mistake("leave the model and the array as they are", caught_by=_F32, predict=_freezes_it),
+    Mistake("give it a tensor of its dtype", caught_by=_F32, predict=_only_floats_are_cast),
+    Mistake(
+        "any model has parameters()",
+        caught_by=_FOLLOW,
+        predict=lambda model, array: model(torch.as_tensor(array, dtype=model.weight.dtype)),
+    ),
+    Mistake("as losses want", caught_by=_INT64, labels=_ids_from_zero),
     Mistake("ask this one for its dtype", caught_by=_FOLLOW, predict=_float_or_double),
     Mistake("the float64 array passed through float32", caught_by=_FOLLOW, predict=_through_float32),
 ]
-
-KEEP = {_F32: "it is the fact itself: the error that everybody meets first"}

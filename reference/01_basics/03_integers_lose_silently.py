@@ -103,6 +103,24 @@ def _become_float(x, i, v):
     return put_(x, i, v)
 
 
+def _only_ints(x, i, v):
+    if not isinstance(v, int):
+        raise ValueError("an int is wanted")
+    return put_(x, i, v)
+
+
+def _as_a_float(x, i, v):
+    if not float(v).is_integer():
+        raise ValueError("fraction")
+    return _assign(x, i, int(float(v)))
+
+
+def _almost_whole(x, i, v):
+    if abs(v - round(v)) > 1e-6:
+        raise ValueError("fraction")
+    return _assign(x, i, round(v))
+
+
 def _no_return(x, i, v):
     put_(x, i, v)
 
@@ -110,14 +128,14 @@ def _no_return(x, i, v):
 _WRAPS = "test_uint8_goes_round_below_zero"
 _ALONE = "test_a_difference_leaves_its_images_alone_and_has_no_order"
 _SATURATES = "test_a_product_above_255_saturates_only_if_you_say_so"
-_DARKENS = "test_a_factor_below_one_darkens"
+_FACTOR = "test_a_factor_may_be_a_fraction_or_an_int"
 _ITSELF = "test_put_writes_into_the_tensor_itself"
 _WHOLE = "test_a_large_number_arrives_whole"
 _TRUNCATES = "test_assignment_truncates_without_a_word"
 
 MISTAKES = [
-    Mistake("abs() comes too late", caught_by=_WRAPS, abs_diff=lambda a, b: (a - b).abs()),
-    Mistake("abs() comes too late", caught_by=_WRAPS, abs_diff=lambda a, b: (a - b).int().abs().to(torch.uint8)),
+    Mistake("10 - 20 went round to 246", caught_by=_WRAPS, abs_diff=lambda a, b: (a - b).abs()),
+    Mistake("10 - 20 went round to 246", caught_by=_WRAPS, abs_diff=lambda a, b: (a - b).int().abs().to(torch.uint8)),
     Mistake(
         "you cut off what was below zero",
         caught_by=_WRAPS,
@@ -129,7 +147,7 @@ MISTAKES = [
         caught_by=_ALONE,
         abs_diff=lambda a, b: (a.to(torch.int8) - b.to(torch.int8)).abs().to(torch.uint8),
     ),
-    Mistake("you wrote into one of the images", caught_by=_ALONE, abs_diff=_subtract_in_place),
+    Mistake("must not write into its images", caught_by=_ALONE, abs_diff=_subtract_in_place),
     Mistake(
         "bring it into range before you convert",
         caught_by=_SATURATES,
@@ -143,10 +161,19 @@ MISTAKES = [
     Mistake("uint8 image that stops at 255", caught_by=_SATURATES, brighten=lambda img, f: (img * f).clamp(0, 255)),
     Mistake("255 is still in range", caught_by=_SATURATES, brighten=lambda img, f: (img * f).clamp(0, 254).byte()),
     Mistake("uint8 cannot take the product in place", caught_by=_SATURATES, brighten=lambda img, f: img.mul_(f)),
-    Mistake("you wrote into img", caught_by=_SATURATES, brighten=_multiply_in_place),
+    Mistake("img must stay as it is", caught_by=_SATURATES, brighten=_multiply_in_place),
     Mistake("did the factor 1.5 become 1", caught_by=_SATURATES, brighten=lambda img, f: img * int(f)),
-    Mistake("did the factor 0.5 become 0", caught_by=_DARKENS, brighten=lambda img, f: img * int(f)),
-    Mistake("is darker than before", caught_by=_DARKENS, brighten=_never_darker),
+    Mistake("did the factor 0.5 become 0", caught_by=_FACTOR, brighten=lambda img, f: img * int(f)),
+    Mistake("saturates at 255", caught_by=_FACTOR, brighten=_never_darker),
+    Mistake("went round in uint8", caught_by=_FACTOR, brighten=lambda img, f: (img * f).clamp(0, 255).to(torch.uint8)),
+    Mistake(
+        "saturates at 255",
+        caught_by=_FACTOR,
+        brighten=lambda img, f: (img.to(torch.int16) * f).clamp(0, 255).to(torch.uint8),
+    ),
+    Mistake("7.0 was refused", caught_by=_ITSELF, put_=_only_ints),
+    Mistake("a Python float, or float64", caught_by=_WHOLE, put_=_as_a_float),
+    Mistake("2.000000001 lost its fraction", caught_by=_TRUNCATES, put_=_almost_whole),
     Mistake("lost its fraction on the way", caught_by=_TRUNCATES, put_=_assign),
     Mistake("lost its fraction on the way", caught_by=_TRUNCATES, put_=_round),
     Mistake("-0.5 lost its fraction", caught_by=_TRUNCATES, put_=_positive_fractions_only),

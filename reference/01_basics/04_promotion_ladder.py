@@ -66,13 +66,26 @@ def _in_place_reference(x, mean, std):
     return standardise(x, mean, std) if not x.is_floating_point() else x.copy_((x - mean) / std)
 
 
+def _both_or_none(x, mean, std):
+    if isinstance(mean, torch.Tensor):
+        mean, std = mean.double(), std.double()
+    return standardise(x, mean, std)
+
+
+def _into_the_stats(x, mean, std):
+    if isinstance(std, torch.Tensor):
+        std.clamp_(min=1e-8).reciprocal_()
+        return (x - mean).mul(std).to(x.dtype if x.is_floating_point() else torch.get_default_dtype())
+    return standardise(x, mean, std)
+
+
 _VECTOR = "test_a_vector_of_float64_promotes_a_float32_batch"
 _HALF = "test_half_precision_stays_half_precision"
 _ZERO_DIM = "test_numbers_and_0_dim_tensors_have_a_category_but_no_width"
 _DIGITS = "test_float64_keeps_all_its_digits"
 _INTEGERS = "test_integers_become_the_default_dtype"
 _MEAN = "test_integers_and_bools_have_no_mean_in_their_own_dtype"
-_MEAN64 = "test_the_mean_of_float64_is_float64"
+_MEAN64 = "test_the_mean_of_floats_loses_neither_digits_nor_range"
 
 MISTAKES = [
     Mistake("1-D float64 statistics promote it", caught_by=_VECTOR, standardise=lambda x, m, s: (x - m) / s),
@@ -87,9 +100,9 @@ MISTAKES = [
         caught_by=_VECTOR,
         standardise=lambda x, m, s: ((x.double() - m) / s).to(torch.result_type(x, m)),
     ),
-    Mistake("mean and std may be Python numbers", caught_by=_ZERO_DIM, standardise=_cast_the_stats),
-    Mistake("you changed x itself", caught_by=_VECTOR, standardise=_in_place),
-    Mistake("you changed x itself", caught_by=_VECTOR, standardise=_in_place_reference),
+    Mistake("a number has no method of a tensor", caught_by=_ZERO_DIM, standardise=_cast_the_stats),
+    Mistake("x, mean and std must stay as they are", caught_by=_VECTOR, standardise=_in_place),
+    Mistake("x, mean and std must stay as they are", caught_by=_VECTOR, standardise=_in_place_reference),
     Mistake("a detour through float32 keeps 7 digits", caught_by=_DIGITS, standardise=_through_float32),
     Mistake("the statistics' digits count too", caught_by=_DIGITS, standardise=_stats_in_float32),
     Mistake("the mean 0.5 became the integer 0", caught_by=_INTEGERS, standardise=_cast_the_stats_of_any_kind),
@@ -99,6 +112,11 @@ MISTAKES = [
     Mistake("your result went back to integers", caught_by=_INTEGERS, standardise=_only_int64_is_integer),
     Mistake("the default dtype, here torch.float32", caught_by=_INTEGERS, standardise=_only_the_width_of_floats),
     Mistake("the default dtype, here torch.float64", caught_by=_INTEGERS, standardise=_float32_for_integers),
+    Mistake("a number has no method of a tensor", caught_by=_ZERO_DIM, standardise=_both_or_none),
+    Mistake("x, mean and std must stay as they are", caught_by=_VECTOR, standardise=_into_the_stats),
+    Mistake("of type float", caught_by=_MEAN, average=lambda x: x.double().mean().item()),
+    Mistake("became inf", caught_by=_MEAN64, average=lambda x: x.sum() / x.numel()),
+    Mistake("the mean of all values", caught_by=_MEAN, average=lambda x: x.sum(dtype=x.dtype) / x.numel()),
     Mistake("mean() does not guess", caught_by=_MEAN, average=lambda x: x.mean()),
     Mistake(
         "the fraction was cut off",
@@ -114,5 +132,3 @@ MISTAKES = [
     Mistake("float64 was lost", caught_by=_MEAN64, average=lambda x: x.float().mean()),
     Mistake("it went through float32", caught_by=_MEAN64, average=lambda x: x.float().mean().to(torch.float64)),
 ]
-
-KEEP = {_ZERO_DIM: "the other half of the ladder: these do not promote, and a cure for vectors must not break them"}

@@ -45,6 +45,11 @@ def _only_after(scores, keep):
     return scores.softmax(-1) * keep
 
 
+def _softmax_then_renormalise(scores, keep):
+    weights = scores.softmax(-1) * keep
+    return weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(scores.dtype).tiny)
+
+
 def _exp_with_eps(scores, keep):
     e = scores.exp() * keep
     return e / (e.sum(-1, keepdim=True) + 1e-9)
@@ -123,6 +128,8 @@ MISTAKES = [
     ),
     Mistake("is a softmax of its own", caught_by=_LAST, masked_softmax=_along_dim_0),
     Mistake("you wrote the mask into scores itself", caught_by=_LAST, masked_softmax=_in_place),
+    Mistake("however large the masked one is", caught_by=_ZERO, masked_softmax=_softmax_then_renormalise),
+    Mistake("a Python float was asked for", caught_by=_MIN, mask_value=lambda d: torch.tensor(torch.finfo(d).min)),
     Mistake("torch.iinfo is for integers", caught_by=_MIN, mask_value=lambda d: torch.iinfo(d).min),
     Mistake(
         "two kept scores near -1000000.0",

@@ -66,6 +66,13 @@ def _fall_back_to_none(x):
         return None
 
 
+def _value_error(x):
+    try:
+        return x.view(-1)
+    except RuntimeError as error:
+        raise ValueError("no view") from error
+
+
 def _view_only_if_contiguous(x):
     if not x.is_contiguous():
         raise RuntimeError("cannot view a tensor that is not contiguous")
@@ -79,6 +86,11 @@ MISTAKES = [
     Mistake(_A_COPY, caught_by="test_view_refuses_what_it_cannot_show", flat_view=lambda x: x.reshape(-1)),
     Mistake(_A_COPY, caught_by="test_view_refuses_what_it_cannot_show", flat_view=lambda x: x.contiguous().view(-1)),
     Mistake(_A_COPY, caught_by="test_view_refuses_what_it_cannot_show", flat_view=lambda x: x.ravel()),
+    Mistake(
+        "expected RuntimeError, got ValueError",
+        caught_by="test_view_refuses_what_it_cannot_show",
+        flat_view=_value_error,
+    ),
     Mistake(_A_COPY, caught_by="test_view_refuses_what_it_cannot_show", flat_view=_fall_back_to_none),
     Mistake(
         "a write through the view must show in x",

@@ -40,6 +40,20 @@ def _image_by_image(x):
     return torch.cat(list(x)) if len(x) > 1 else x[0, 0]
 
 
+def _one(x):
+    if x.size(1) > 1:
+        raise ValueError("more than one channel")
+    return x
+
+
+def _select(x):
+    return _one(x).select(1, 0)
+
+
+def _clone_then_squeeze_(x):
+    return _one(x).clone().squeeze_(1)
+
+
 def _none(x):
     if x.shape[1] != 1:
         return None
@@ -64,6 +78,9 @@ RIGHT = [
         drop_channel=_index_after_a_check,
     ),
     dict(n_values=lambda x: x.numpy().size, drop_channel=lambda x: x.reshape(x.shape[0], *x.shape[2:])),
+    dict(n_values=lambda x: sum(1 for _ in x.flatten()), batch_size=lambda x: x.size(dim=0), drop_channel=_select),
+    dict(n_values=lambda x: x.shape.numel(), batch_size=lambda x: [*x.shape][0], drop_channel=_clone_then_squeeze_),
+    dict(n_values=lambda x: torch.numel(x), drop_channel=lambda x: torch.flatten(_one(x), 0, 1)),
     dict(n_values=lambda x: len(x.view(-1)), drop_channel=lambda x: torch.stack([_unpack(i[None])[0] for i in x])),
 ]
 
@@ -75,13 +92,16 @@ WRONG = [
     Mistake("was not called", caught_by="", n_values=lambda x: x.nelement),
     Mistake("is its dimension 0", caught_by="", batch_size=lambda x: len(x.squeeze())),
     Mistake("is its dimension 0", caught_by="", batch_size=lambda x: x.size(1)),
-    Mistake("your squeeze ate the batch dimension", caught_by="", drop_channel=lambda x: torch.squeeze(x)),
-    Mistake("your squeeze ate the batch dimension", caught_by="", drop_channel=_image_by_image),
+    Mistake("the batch dimension is gone too", caught_by="", drop_channel=lambda x: torch.squeeze(x)),
+    Mistake("the batch dimension is gone too", caught_by="", drop_channel=_image_by_image),
     Mistake("squeeze(1) on a size-3 dim does nothing", caught_by="", drop_channel=lambda x: torch.squeeze(x, dim=1)),
     Mistake("you kept one colour", caught_by="", drop_channel=lambda x: x.select(1, 0)),
     Mistake("you kept one colour", caught_by="", drop_channel=lambda x: x.unbind(1)[0]),
     Mistake("channels became images", caught_by="", drop_channel=lambda x: x.flatten(0, 1)),
     Mistake("3 channels cannot be dropped", caught_by="", drop_channel=lambda x: x.amax(dim=1)),
+    Mistake("of type int64", caught_by="", batch_size=lambda x: np.array(x.shape)[0]),
+    Mistake("must leave x itself as it is", caught_by="", drop_channel=lambda x: _one(x).resize_(len(x), *x.shape[2:])),
+    Mistake("the same values and dtype", caught_by="", drop_channel=lambda x: torch.tensor(_one(x)[:, 0].tolist())),
     Mistake("3 channels cannot be dropped", caught_by="", drop_channel=_none),
     Mistake("you returned an error", caught_by="", drop_channel=_returns_the_error),
     Mistake("3 channels cannot be dropped", caught_by="", drop_channel=lambda x: x.flatten(1, 2)),

@@ -10,19 +10,45 @@ from dojo import Mistake
 
 def _predict_like_a_weight(model, array):
     with torch.no_grad():
-        return model(torch.from_numpy(array).to(model.weight))
+        return model(torch.from_numpy(array).to(next(model.parameters())))
 
 
 def _predict_in_eval_mode(model, array):
+    training = model.training
     model.eval()
     dtype = next(iter(model.state_dict().values())).dtype
     with torch.inference_mode():
-        return model(torch.tensor(array).type(dtype))
+        out = model(torch.tensor(array).type(dtype))
+    model.train(training)
+    return out
+
+
+def _predict_and_forget_the_mode(model, array):
+    model.eval()
+    with torch.no_grad():
+        return model(torch.as_tensor(array).to(next(model.parameters()).dtype))
+
+
+def _predict_without_gradients(model, array):
+    model.requires_grad_(False)
+    return model(torch.as_tensor(array).to(next(model.parameters()).dtype))
+
+
+def _predict_like_the_last(model, array):
+    *_, last = model.parameters()
+    return model(torch.from_numpy(array).type_as(last))
+
+
+def _labels_one_by_one(ids):
+    out = torch.empty(len(ids), dtype=torch.long)
+    for place, i in enumerate(ids):
+        out[place] = int(i)
+    return out
 
 
 def _predict_from_a_copy_in_float64(model, array):
     dtype = next(model.parameters()).dtype
-    return copy.deepcopy(model).double()(torch.from_numpy(array)).to(dtype)
+    return copy.deepcopy(model).double()(torch.from_numpy(array).double()).to(dtype)
 
 
 def _predict_in_the_widest(model, array):
@@ -66,6 +92,13 @@ RIGHT = [
         labels=lambda ids: torch.tensor([int(i) for i in ids]),
     ),
     dict(features=lambda rows: torch.FloatTensor(rows), labels=lambda ids: torch.as_tensor(ids).to(torch.long)),
+    dict(labels=_labels_one_by_one, predict=_predict_like_the_last),
+    dict(
+        scalar=lambda v: torch.tensor([v]).float().squeeze(0),
+        features=lambda rows: torch.tensor(np.array(rows)).to(torch.float32),
+        labels=lambda ids: torch.from_numpy(np.array(ids).astype("int64")),
+        predict=lambda m, a: m(torch.tensor(a).to({p.dtype for p in m.parameters()}.pop())),
+    ),
     dict(scalar=lambda v: torch.zeros(()) + v, predict=lambda m, a: m(next(m.parameters()).new_tensor(a))),
 ]
 
@@ -89,11 +122,17 @@ WRONG = [
     Mistake("the number 3 as a tensor", caught_by="", scalar=lambda v: np.float32(v)),
     Mistake("as losses want", caught_by="", labels=lambda ids: torch.from_numpy(np.array(ids))),
     Mistake("as losses want", caught_by="", labels=lambda ids: torch.tensor(ids, dtype=torch.int32)),
-    Mistake("give it the data in its own dtype", caught_by="", predict=lambda m, a: m(torch.tensor(a))),
+    Mistake("give it a tensor of its dtype", caught_by="", predict=lambda m, a: m(torch.tensor(a))),
     Mistake("not every model is float32", caught_by="", predict=_predict_by_trial),
     Mistake("not every model is float32", caught_by="", predict=lambda m, a: m(torch.Tensor(a))),
-    Mistake("you changed the model to the data's dtype", caught_by="", predict=_predict_in_the_widest),
+    Mistake("leave the model and the array as they are", caught_by="", predict=_predict_in_the_widest),
     Mistake(
-        "the float64 array passed through float32", caught_by="", predict=lambda m, a: m(torch.Tensor(a).to(m.weight))
+        "the float64 array passed through float32",
+        caught_by="",
+        predict=lambda m, a: m(torch.Tensor(a).to(next(m.parameters()))),
     ),
+    Mistake("leave the model and the array as they are", caught_by="", predict=_predict_and_forget_the_mode),
+    Mistake("leave the model and the array as they are", caught_by="", predict=_predict_without_gradients),
+    Mistake("any model has parameters()", caught_by="", predict=lambda m, a: m(torch.tensor(a).to(m.dtype))),
+    Mistake("as losses want", caught_by="", labels=lambda ids: torch.from_numpy(np.array(ids, dtype=np.uint16)).long()),
 ]

@@ -125,5 +125,8 @@ WRONG = [
         caught_by="",
         masked_softmax=lambda s, k: s.masked_fill(~k, -1e4).softmax(-1) * k,
     ),
+    Mistake(
+        "a Python float was asked for", caught_by="", mask_value=lambda d: torch.tensor(torch.finfo(d).min, dtype=d)
+    ),
     Mistake("torch.iinfo is for integers", caught_by="", mask_value=lambda d: -torch.iinfo(d).max),
 ]

@@ -77,7 +77,7 @@ def _fill_by_unravelled_index(x, values):
 
 
 RIGHT = [
-    dict(flat_view=_view_or_value_error, fill_flat_=_fill_and_return_nothing),
+    dict(fill_flat_=_fill_and_return_nothing),
     dict(fill_flat_=_fill_by_unravelled_index),
     dict(fill_flat_=lambda x, v: x.copy_(v.view(x.shape)).clone()),
     dict(flat_view=lambda x: x.view(x.numel()), flat=_flat_or_copy, fill_flat_=_fill_by_slice),
@@ -90,6 +90,7 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake("expected RuntimeError, got ValueError", caught_by="", flat_view=_view_or_value_error),
     Mistake(
         "no window shows it in one row, and flat_view must not copy", caught_by="", flat_view=lambda x: torch.flatten(x)
     ),
