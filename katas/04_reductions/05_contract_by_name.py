@@ -75,10 +75,10 @@ def test_attention_scores_contract_the_features(sizes):
         got, raw / d**0.5, "scores[b, h, t, s] is the dot product of q[b, h, t] and k[b, h, s] over √D", **_CLOSE
     )
     q = torch.tensor([[[[100000.25, 100000.5]]]], dtype=torch.float64)
-    k = torch.tensor([[[[100000.5, -100000.25], [1.0, 3.0]]]], dtype=torch.float64)
+    k = torch.tensor([[[[100001.5, -100001.25], [1.0, 3.0], [0.0, 2.0]]]], dtype=torch.float64)
     with explain("scores raised for float64"):
         got = scores(q, k)
-    want = torch.tensor([[[[0.0, 400001.75]]]], dtype=torch.float64) / 2**0.5
+    want = torch.tensor([[[[-0.25, 400001.75, 200001.0]]]], dtype=torch.float64) / 2**0.5
     check_tensor(got, want, "float64 in: the scores are computed in float64 (float32 rounds)", rtol=1e-6, atol=1e-6)
 
 

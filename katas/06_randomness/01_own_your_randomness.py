@@ -21,7 +21,7 @@ Path: first_day, numpy
 https://docs.pytorch.org/docs/stable/notes/randomness.html
 """
 
-import operator
+import math
 import random
 from collections.abc import Callable
 
@@ -51,7 +51,8 @@ def seed_all(seed: int) -> None:
 def split(n: int, frac: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The indices 0 to n-1, shuffled by `seed`, in two parts: the first holds `frac * n` of them, the second the rest.
 
-    Each part is a 1-D int64 tensor.
+    Where `frac * n` is no whole number, round it as you like: up or down. Each part is a 1-D int64 tensor, and new at
+    each call.
     """
     raise NotImplementedError("shuffle the indices and cut them in two")
 
@@ -100,12 +101,15 @@ def _split(n, frac, seed):
     """Both parts as lists of ints."""
     with explain(f"split({n}, {frac}, {seed}) must cut the shuffled indices in two"):
         got = split(n, frac, seed)
-    first, second = _pair(got, "split")
-    for part in (first, second):
-        assert getattr(part, "dtype", None) != torch.bool, "each part of the split is a row of indices, yours is a mask"
-        assert getattr(part, "ndim", 1) == 1, f"each part of the split is 1-D, yours has the shape {tuple(part.shape)}"
-    with explain("each part of the split is a row of indices, whole numbers"):
-        return [operator.index(i) for i in first], [operator.index(i) for i in second]
+    parts = _pair(got, "split")
+    for part in parts:
+        assert isinstance(part, torch.Tensor), f"each part of the split is a tensor, yours is a {type(part).__name__}"
+        assert part.dtype != torch.bool, "each part of the split is a row of indices, yours is a mask"
+        assert part.dtype == torch.int64, f"each part of the split is int64, as indices are, yours is {part.dtype}"
+        assert part.ndim == 1, f"each part of the split is 1-D, yours has the shape {tuple(part.shape)}"
+    first, second = (part.tolist() for part in parts)
+    parts[0].zero_()  # who gives out the same tensors again shows it at the next call
+    return first, second
 
 
 def test_the_same_seed_gives_the_same_noise():
@@ -199,6 +203,7 @@ def test_a_split_is_bound_to_its_seed():
     first = _split(20, 0.75, 1)
     torch.rand(5), np.random.rand(5), random.random()
     again, other = _split(20, 0.75, 1), _split(20, 0.75, 2)
+    assert set(again[0]) != {0}, "both calls returned the same memory: writing into one result changes the next"
     assert first == again, "the same seed gave another split: you shuffled with a generator that others move on"
     assert first != other, "seeds 1 and 2 gave the same split: the seed never reached your shuffle"
     assert set(first[0]) != set(other[0]), (
@@ -206,13 +211,20 @@ def test_a_split_is_bound_to_its_seed():
     )
 
 
-@pytest.mark.parametrize("frac", [0.75, 0.25], ids=["three quarters", "a quarter"])
-def test_a_split_holds_every_index_once(frac):
-    first, second = _split(20, frac, 1)
+@pytest.mark.parametrize(
+    ("n", "frac"),
+    [(20, 0.75), (20, 0.25), (100, 0.29), (7, 0.5), (5, 1.0)],
+    ids=["three quarters", "a quarter", "29 of 100, not exact", "half of 7", "all"],
+)
+def test_a_split_holds_every_index_once(n, frac):
+    first, second = _split(n, frac, 1)
     both = set(first) & set(second)
     assert not both, (
         f"{sorted(both)} are in both parts: cut one shuffle in two (two shuffles overlap, so do draws with replacement)"
     )
-    assert sorted(first + second) == list(range(20)), f"each of 0 to 19 comes once, yours: {sorted(first + second)}"
-    k = int(20 * frac)
-    assert len(first) == k, f"split(20, {frac}, seed) puts {k} indices into the first part, yours puts {len(first)}"
+    assert sorted(first + second) == list(range(n)), f"each of 0 to {n - 1} comes once, yours: {sorted(first + second)}"
+    low, high = math.floor(n * frac), math.ceil(n * frac)
+    k = str(low) if low == high else f"{low} or {high}"
+    assert low <= len(first) <= high, (
+        f"split({n}, {frac}, seed) puts {k} indices into the first part, yours puts {len(first)}"
+    )

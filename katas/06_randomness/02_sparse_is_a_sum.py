@@ -22,26 +22,31 @@ import pytest
 import torch
 
 from dojo import under_test
-from dojo.kit import check_tensor, explain
+from dojo.kit import check_tensor, explain, unchanged
 
 
 def adjacency(edges: torch.Tensor, n: int) -> torch.Tensor:
     """The matrix (n, n) of a directed graph, as a coalesced sparse COO tensor of floats.
 
-    `edges` is (E, 2), int64: each row [i, j] is an edge from node i to node j. Entry [i, j] is the number of such rows.
+    `edges` is (E, 2), int64, E >= 1, and stays as it is: each row [i, j] is an edge from node i to node j. Entry [i, j]
+    is the number of such rows, in any float dtype.
     """
     raise NotImplementedError("build a sparse (n, n) tensor and coalesce it")
 
 
 def n_edges(A: torch.Tensor) -> int:
-    """How many different edges has the graph of the sparse matrix `A` (perhaps not coalesced)?"""
+    """How many different edges has the graph of the sparse matrix `A` (perhaps not coalesced, perhaps without edges)?
+
+    Returns an int (a 0-dim tensor will do).
+    """
     raise NotImplementedError("count the distinct entries of A")
 
 
 def neighbour_sum(A: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Row i: the sum of the rows x[j] over all edges from i to j, each as often as A[i, j] says.
 
-    `A` is sparse, (n, n), perhaps not coalesced; `x` and the result are dense, (n, d).
+    `A` is sparse, (n, n), perhaps not coalesced; `x` and the result are dense, (n, d); all three are float32. `A` and
+    `x` stay as they are.
     """
     raise NotImplementedError("sum the rows of x over the neighbours")
 
@@ -54,7 +59,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Sparse invariant checks")
 
 _ORDER = "indices are (2, nnz), a row of sources and a row of targets; your edges are (nnz, 2)"
 _COUNTS = "entry [i, j] counts the edges from i to j"
-_REFUSE = "A may be uncoalesced: .indices() and .values() refuse to answer then"
+_REFUSE = {"uncoalesced": "A may be uncoalesced: .indices() and .values() refuse to answer then"}
 
 
 def _graph():
@@ -67,12 +72,14 @@ def _graph():
 def _adjacency(edges, n):
     """The learner's matrix, and a dense float32 copy of it."""
     edges = torch.tensor(edges)
-    before = edges.clone()
-    with explain(f"adjacency could not build the matrix ({_ORDER}; values are (nnz,))"):
+    with (
+        explain(f"adjacency raised ({_ORDER}; values are (nnz,))"),
+        unchanged("adjacency changed the edges that it was given", edges=edges),
+    ):
         A = adjacency(edges, n)
     assert isinstance(A, torch.Tensor), f"adjacency returns a sparse tensor, yours is {type(A).__name__}"
     assert A.layout == torch.sparse_coo, f"adjacency returns a sparse COO tensor, the layout of yours is {A.layout}"
-    assert torch.equal(edges, before), "adjacency changed the edges that it was given"
+    assert A.is_floating_point(), f"adjacency returns a tensor of floats, yours is {A.dtype}"
     # Nobody has checked them, and to_dense() would write outside its memory.
     for row, size in zip(A._indices().tolist(), A.shape, strict=False):
         outside = [i for i in row if not 0 <= i < size]
@@ -126,17 +133,24 @@ def test_values_need_a_coalesced_tensor():
 
 
 def test_an_entry_is_not_an_edge():
-    A = _graph()
-    with explain("n_edges takes a sparse COO tensor, coalesced already or not"):
-        n_edges(A.coalesce())
-    with explain(_REFUSE):
-        n = n_edges(A)
-    assert not isinstance(n, str), "n_edges returns an int, yours is str"
-    with explain(f"n_edges returns an int, yours is {type(n).__name__}"):
-        n = int(n)
+    n = _n_edges(_graph())
     assert n != 6, "0→1 and 2→0 stand in two entries each: you counted entries, not different edges"
     assert n != 9, "you added the values up: the weight of an edge is not a number of edges"
     assert n == 4, f"A has the edges 0→1, 0→3, 1→4 and 2→0, so 4; yours are {n}"
+    n = _n_edges(_graph().coalesce())
+    assert n == 4, f"coalesced, A has the edges 0→1, 0→3, 1→4 and 2→0 still, so 4; yours are {n}"
+    n = _n_edges(torch.sparse_coo_tensor(torch.zeros(2, 0, dtype=torch.int64), torch.zeros(0), (7, 7)))
+    assert n == 0, f"a graph of 7 nodes and no edge has 0 edges; yours are {n}"
+
+
+def _n_edges(A):
+    with explain("n_edges raised", where=_REFUSE):
+        n = n_edges(A)
+    if isinstance(n, torch.Tensor):
+        assert n.numel() == 1, f"n_edges returns one number, yours is a tensor of shape {tuple(n.shape)}"
+        n = n.item()
+    assert isinstance(n, int) or hasattr(n, "__index__"), f"n_edges returns an int, yours is {type(n).__name__}: {n}"
+    return int(n)
 
 
 @pytest.mark.parametrize("width", [2, 7], ids=["2 columns", "as many columns as nodes"])
@@ -146,9 +160,11 @@ def test_a_sparse_matrix_sums_over_neighbours(width):
     before, zero = x.clone(), torch.zeros(width)
     want = torch.stack([2 * before[1] + before[3], 2 * before[4], 4 * before[0], *[zero] * 4])
     backwards = torch.stack([4 * before[2], 2 * before[0], zero, before[0], 2 * before[1], zero, zero])
-    with explain("neighbour_sum is a product of two matrices, (n, n) by (n, d); `*` multiplies entry by entry"):
-        neighbour_sum(A.coalesce(), x.clone())
-    with explain(_REFUSE):
+    star = "neighbour_sum is a product of two matrices, (n, n) by (n, d); `*` multiplies entry by entry"
+    with (
+        explain("neighbour_sum raised", where={"size|expand|broadcast|shape": star, **_REFUSE}),
+        unchanged("neighbour_sum changed what it was given", A=A, x=x),
+    ):
         y = neighbour_sum(A, x)
     if isinstance(y, torch.Tensor):
         assert y.layout == torch.strided, "your result is sparse: `*` (or a sparse x) keeps the layout, A @ x is dense"
@@ -156,4 +172,6 @@ def test_a_sparse_matrix_sums_over_neighbours(width):
             "you went along the edges backwards: row i of A holds the edges that leave i"
         )
     check_tensor(y, want, "row i is the sum of the rows x[j], times A[i, j] (entries that come twice count twice)")
-    assert torch.equal(x, before), "neighbour_sum changed x"
+    with explain("neighbour_sum raised for a coalesced matrix"):
+        y = neighbour_sum(A.coalesce() * 2, x)
+    check_tensor(y, 2 * want, "with another A, of twice the values, each row is twice as large")

@@ -188,11 +188,40 @@ def _split_with_replacement(n, frac, seed):
     return drawn, torch.tensor([i for i in range(n) if i not in drawn.tolist()])
 
 
+@functools.lru_cache
+def _split_from_a_cache(n, frac, seed):
+    return split(n, frac, seed)
+
+
+def _split_in_lists(n, frac, seed):
+    return tuple(part.tolist() for part in split(n, frac, seed))
+
+
+def _split_never_empty(n, frac, seed):
+    shuffled = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    cut = min(max(1, int(n * frac)), n - 1)
+    return shuffled[:cut], shuffled[cut:]
+
+
 _GLOBAL = "whoever draws next gets other numbers"
 _NOT_BOUND = "your draw is not bound to the seed"
 _ON = "draws other numbers: its global generator was not seeded"
 
 MISTAKES = [
+    Mistake(
+        "both calls returned the same memory", caught_by="test_a_split_is_bound_to_its_seed", split=_split_from_a_cache
+    ),
+    Mistake(
+        "each part of the split is a tensor", caught_by="test_a_split_holds_every_index_once", split=_split_in_lists
+    ),
+    Mistake(
+        "is int64, as indices are",
+        caught_by="test_a_split_holds_every_index_once",
+        split=lambda n, frac, seed: [part.int() for part in split(n, frac, seed)],
+    ),
+    Mistake(
+        "puts 5 indices into the first part", caught_by="test_a_split_holds_every_index_once", split=_split_never_empty
+    ),
     Mistake(
         _GLOBAL, caught_by="test_a_generator_of_your_own_leaves_the_global_ones_alone", noise=_noise_seeds_the_world
     ),

@@ -95,6 +95,26 @@ _PRODUCT = "neighbour_sum is a product of two matrices"
 
 MISTAKES = [
     Mistake(
+        "adjacency returns a tensor of floats",
+        caught_by="test_duplicate_entries_add_up",
+        adjacency=lambda edges, n: torch.sparse_coo_tensor(
+            edges.t(), torch.ones(len(edges), dtype=torch.int64), (n, n)
+        ).coalesce(),
+    ),
+    Mistake(
+        "adjacency changed the edges",
+        caught_by="test_duplicate_entries_add_up",
+        adjacency=lambda edges, n: _coo(edges.t_(), (n, n)).coalesce(),
+    ),
+    Mistake(
+        "n_edges returns an int", caught_by="test_an_entry_is_not_an_edge", n_edges=lambda A: f"{A.coalesce()._nnz()}"
+    ),
+    Mistake(
+        "has 0 edges",
+        caught_by="test_an_entry_is_not_an_edge",
+        n_edges=lambda A: max(1, A.coalesce()._nnz()),
+    ),
+    Mistake(
         "indices are (2, nnz), a row of sources and a row of targets",
         caught_by="test_duplicate_entries_add_up",
         adjacency=lambda edges, n: torch.sparse_coo_tensor(edges, torch.ones(len(edges)), (n, n)).coalesce(),

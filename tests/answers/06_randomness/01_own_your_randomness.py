@@ -64,7 +64,7 @@ def _split_by_random(n, frac, seed):
     ids = list(range(n))
     random.Random(seed).shuffle(ids)
     cut = int(n * frac)
-    return torch.tensor(ids[:cut]), torch.tensor(ids[cut:])
+    return torch.LongTensor(ids[:cut]), torch.LongTensor(ids[cut:])
 
 
 def _split_by_numpy(n, frac, seed):
@@ -78,7 +78,8 @@ def _split_by_argsort(n, frac, seed):
 
 
 def _split_subsets(n, frac, seed):
-    return torch.utils.data.random_split(range(n), [frac, 1 - frac], generator=torch.Generator().manual_seed(seed))
+    parts = torch.utils.data.random_split(range(n), [frac, 1 - frac], generator=torch.Generator().manual_seed(seed))
+    return tuple(torch.tensor(list(part), dtype=torch.int64) for part in parts)
 
 
 def _noise_puts_the_state_back(shape, seed):
@@ -189,7 +190,7 @@ def _split_drops_one(n, frac, seed):
 
 def _split_sampled_twice(n, frac, seed):
     r = random.Random(seed)
-    return r.sample(range(n), int(n * frac)), r.sample(range(n), n - int(n * frac))
+    return torch.tensor(r.sample(range(n), int(n * frac))), torch.tensor(r.sample(range(n), n - int(n * frac)))
 
 
 def _split_part_by_part(n, frac, seed):
@@ -218,6 +219,18 @@ def _split_the_rest_first(n, frac, seed):
 
 
 WRONG = [
+    Mistake(
+        "puts 15 indices into the first part",
+        caught_by="",
+        split=lambda n, frac, seed: _split_by_argsort(n, 1 - frac, seed),
+    ),
+    Mistake(
+        "each part of the split is a tensor",
+        caught_by="",
+        split=lambda n, frac, seed: torch.utils.data.random_split(
+            range(n), [frac, 1 - frac], generator=torch.Generator().manual_seed(seed)
+        ),
+    ),
     Mistake("shuffle before you cut", caught_by="", split=_split_part_by_part),
     Mistake("numpy draws other numbers: its global generator was not seeded", caught_by="", seed_all=_seed_if_any),
     Mistake("it did not start from the state that the first run started from", caught_by="", replay=_replay_numpy_only),

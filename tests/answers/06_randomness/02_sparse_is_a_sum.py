@@ -28,10 +28,6 @@ def _by_rows(edges, n):
     return torch.sparse_coo_tensor(torch.tensor([rows, cols]), [1.0] * len(rows), (n, n)).coalesce()
 
 
-def _whole_numbers(edges, n):
-    return torch.sparse_coo_tensor(edges.t(), torch.ones(len(edges), dtype=torch.int64), (n, n)).coalesce()
-
-
 def _by_index_add(A, x):
     A = A.coalesce()
     i, j = A.indices()
@@ -76,7 +72,7 @@ RIGHT = [
         "n_edges": lambda A: len(set(zip(*A._indices().tolist(), strict=True))),
         "neighbour_sum": _sum_by_loop,
     },
-    {"adjacency": _whole_numbers, "n_edges": lambda A: torch.count_nonzero(A.to_dense()), "neighbour_sum": torch.mm},
+    {"n_edges": lambda A: torch.count_nonzero(A.to_dense()), "neighbour_sum": torch.mm},
 ]
 
 
@@ -128,6 +124,11 @@ def _overwrites_the_sum(A, x):
 
 
 WRONG = [
+    Mistake(
+        "adjacency returns a tensor of floats",
+        caught_by="",
+        adjacency=lambda edges, n: torch.sparse_coo_tensor(edges.T, [1] * len(edges), (n, n)).coalesce(),
+    ),
     Mistake(
         "A has the edges 0→1, 0→3, 1→4 and 2→0", caught_by="", n_edges=lambda A: torch.unique(A._indices()).numel()
     ),
