@@ -41,17 +41,41 @@ def _seeded(logits, n):
     return Categorical(logits=logits).sample((n,))
 
 
-_ANY = "must work for any logits: a sample shape is (n,), logits= is not probs"
-_ALWAYS_1 = "always class 1: the logits were taken for probabilities"
+_ALWAYS_1 = "always class 1, which has odds of 3 to 1 only"
 
 MISTAKES = [
+    Mistake(
+        "torch refused your probabilities",
+        caught_by="test_logits_may_be_negative",
+        sample_actions=lambda logits, n: torch.multinomial(logits.exp() / logits.exp().sum(), n, replacement=True),
+    ),
+    Mistake(
+        "leave nothing for class 1",
+        caught_by="test_logits_may_be_negative",
+        sample_actions=lambda logits, n: Categorical(logits=logits.clamp(-3, 3)).sample((n,)),
+    ),
+    Mistake(
+        "with replacement",
+        caught_by="test_logits_are_not_probabilities",
+        sample_actions=lambda logits, n: torch.multinomial(logits.softmax(-1), n),
+    ),
+    Mistake(
+        "sample_actions changed the logits",
+        caught_by="test_logits_are_not_probabilities",
+        sample_actions=lambda logits, n: Categorical(logits=logits.sub_(logits.max())).sample((n,)),
+    ),
+    Mistake(
+        "don't take the log of a product",
+        caught_by="test_a_row_is_one_event",
+        log_prob=lambda mu, sigma, x: Normal(mu, sigma).log_prob(x).exp().prod(-1).log(),
+    ),
     Mistake(
         _ALWAYS_1,
         caught_by="test_logits_are_not_probabilities",
         sample_actions=lambda logits, n: Categorical(logits).sample((n,)),
     ),
     Mistake(
-        _ANY,
+        "torch refused your probabilities",
         caught_by="test_logits_may_be_negative",
         sample_actions=lambda logits, n: Categorical(logits).sample((n,)),
     ),
@@ -63,7 +87,7 @@ MISTAKES = [
         ).sample((n,)),
     ),
     Mistake(
-        _ANY,
+        "a sample shape is a tuple",
         caught_by="test_logits_are_not_probabilities",
         sample_actions=lambda logits, n: Categorical(logits=logits).sample(n),
     ),
@@ -73,7 +97,7 @@ MISTAKES = [
         sample_actions=lambda logits, n: logits.argmax().expand(n),
     ),
     Mistake(
-        "as after a sigmoid per class, or two softmaxes",
+        "a sigmoid per class or two softmaxes give",
         caught_by="test_logits_are_not_probabilities",
         sample_actions=lambda logits, n: Categorical(logits.sigmoid()).sample((n,)),
     ),
@@ -108,7 +132,7 @@ MISTAKES = [
         sample_actions=_seeded,
     ),
     Mistake(
-        "as after a sigmoid per class, or two softmaxes",
+        "a sigmoid per class or two softmaxes give",
         caught_by="test_logits_are_not_probabilities",
         sample_actions=lambda logits, n: Categorical(logits=logits.softmax(-1)).sample((n,)),
     ),
@@ -163,7 +187,7 @@ MISTAKES = [
         log_prob=lambda mu, sigma, x: Normal(0.0, 1.0).log_prob((x - mu) / sigma).sum(-1),
     ),
     Mistake(
-        "and classes have no rsample",
+        "Categorical has sample, and no rsample",
         caught_by="test_logits_are_not_probabilities",
         sample_actions=lambda logits, n: Categorical(logits=logits).rsample((n,)),
     ),
@@ -178,7 +202,7 @@ MISTAKES = [
         reparam=lambda mu, sigma: Normal(mu, sigma).sample(),
     ),
     Mistake(
-        "torch.normal has a backward, but it is 0",
+        "a gradient of 0 reaches mu, expected 1",
         caught_by="test_the_gradient_passes_through_a_sample",
         reparam=lambda mu, sigma: torch.normal(mu, sigma),
     ),

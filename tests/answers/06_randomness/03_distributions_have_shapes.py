@@ -121,6 +121,18 @@ def _leaf(mu, sigma):
 
 WRONG = [
     Mistake(
+        "don't take the log of a product",
+        caught_by="",
+        log_prob=lambda mu, sigma, x: torch.stack(
+            [D.Normal(mu, sigma).log_prob(row).exp().cumprod(0)[-1].log() for row in x]
+        ),
+    ),
+    Mistake(
+        "torch refused your probabilities",
+        caught_by="",
+        sample_actions=lambda logits, n: D.Categorical(logits.exp()).sample((n,)),
+    ),
+    Mistake(
         "two calls drew the same 4000 classes",
         caught_by="",
         sample_actions=lambda logits, n: torch.arange(len(logits)).repeat_interleave((logits.softmax(0) * n).long()),
@@ -135,27 +147,27 @@ WRONG = [
         sample_actions=lambda logits, n: D.Categorical(logits=logits.exp()).sample((n,)),
     ),
     Mistake(
-        "always class 1: the logits were taken for probabilities",
+        "always class 1, which has odds of 3 to 1 only",
         caught_by="",
         sample_actions=lambda logits, n: D.Categorical(probs=logits.clamp(min=0)).sample((n,)),
     ),
     Mistake(
-        "must work for any logits: a sample shape is (n,), logits= is not probs",
+        "torch refused your probabilities",
         caught_by="",
         sample_actions=lambda logits, n: torch.multinomial(logits, n, replacement=True),
     ),
     Mistake(
-        "must work for any logits: a sample shape is (n,), logits= is not probs",
+        "with replacement",
         caught_by="",
         sample_actions=lambda logits, n: torch.multinomial(logits.softmax(0), n),
     ),
     Mistake(
-        "always class 1: the logits were taken for probabilities",
+        "always class 1, which has odds of 3 to 1 only",
         caught_by="",
         sample_actions=lambda logits, n: torch.full((n,), int(logits.softmax(0).argmax())),
     ),
     Mistake(
-        "as after a sigmoid per class, or two softmaxes",
+        "a sigmoid per class or two softmaxes give",
         caught_by="",
         sample_actions=lambda logits, n: torch.multinomial(torch.sigmoid(logits), n, replacement=True),
     ),
@@ -186,7 +198,7 @@ WRONG = [
         log_prob=lambda mu, sigma, x: D.Independent(D.Normal(mu, sigma), 1).log_prob(x).unsqueeze(1),
     ),
     Mistake(
-        "and classes have no rsample",
+        "Categorical has sample, and no rsample",
         caught_by="",
         sample_actions=lambda logits, n: D.Categorical(logits=logits).rsample((n,)),
     ),
