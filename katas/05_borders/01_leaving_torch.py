@@ -27,24 +27,31 @@ import pytest
 import torch
 
 from dojo import under_test
-from dojo.kit import explain
+from dojo.kit import explain, unchanged
 
 
 def log_row(step: int, loss: torch.Tensor, preds: torch.Tensor) -> dict[str, Any]:
-    """`loss`: (), perhaps with a graph; `preds`: (B,), int or float. {"step": ..., "loss": ..., "preds": ...}.
+    """`loss`: (), perhaps with a graph; `preds`: (B,), int64 or float32. {"step": ..., "loss": ..., "preds": ...}.
 
-    Ready for json.dumps: an int, a float, a list of numbers.
+    Ready for json.dumps: an int, a float, a list of numbers, each with all its digits. `loss` and `preds` stay as they
+    are.
     """
     raise NotImplementedError("return a dict of plain Python numbers")
 
 
 def find(tensors: list[torch.Tensor], t: torch.Tensor) -> int:
-    """The index of the first tensor with the shape and the values of `t`, or -1. The shapes may be anything."""
+    """The index of the first tensor with the shape and exactly the values of `t`, or -1.
+
+    All are of one dtype, any one; the shapes may be anything.
+    """
     raise NotImplementedError("search the list by value")
 
 
 def distinct(scalars: list[torch.Tensor]) -> set[Any]:
-    """`scalars`: one or more tensors of shape () and one dtype. The set of their values, as plain numbers."""
+    """`scalars`: one or more tensors of shape () and one dtype, any one. The set of their values, as plain numbers.
+
+    The values are exact; `scalars` stays as it is.
+    """
     raise NotImplementedError("return the different values as a set")
 
 
@@ -52,19 +59,22 @@ def distinct(scalars: list[torch.Tensor]) -> set[Any]:
 under_test(globals())
 
 
-@pytest.mark.parametrize("preds", [[2, 0, 1], [0.25, -1.5], [7]], ids=["ints", "floats", "one int"])
+@pytest.mark.parametrize("preds", [[2, 0, 16777217], [0.25, -1.5], [7]], ids=["ints", "floats", "one int"])
 def test_json_knows_numbers_and_lists_no_tensors(preds):
     w = torch.tensor([1.0, 0.25], requires_grad=True)
     loss = (w * w).sum() / 2  # 0.53125
-    with explain("log_row takes a loss with a graph and a vector of predictions"):
-        row = log_row(12, loss, torch.tensor(preds))
+    given = torch.tensor(preds)
+    with (
+        explain("log_row raised for a loss with a graph and a vector of predictions"),
+        unchanged("log_row changed what it was given", loss=loss, preds=given),
+    ):
+        row = log_row(12, loss, given)
     assert isinstance(row, dict), f"log_row returns a dict, you returned {type(row).__name__}"
     assert set(row) == {"step", "loss", "preds"}, (
         f"the keys are step, loss and preds, yours are {sorted(map(str, row))}"
     )
-    assert not isinstance(row["loss"], torch.Tensor), (
-        "the loss is a tensor still: JSON refuses it, and it holds the graph"
-    )
+    graph = ", and it holds the graph" if getattr(row["loss"], "requires_grad", False) else ""
+    assert not isinstance(row["loss"], torch.Tensor), f"the loss is a tensor still: JSON refuses it{graph}"
     assert not isinstance(row["preds"], torch.Tensor), "preds are a tensor still: JSON wants a list"
     tensors = [x for x in row["preds"] if isinstance(x, torch.Tensor)] if isinstance(row["preds"], list) else []
     assert not tensors, "your list holds tensors: list(t) unrolls one dimension and stops there"
@@ -78,7 +88,7 @@ def test_json_knows_numbers_and_lists_no_tensors(preds):
 
 
 def test_a_loss_leaves_as_a_float_not_as_text():
-    with explain("log_row takes a loss without a graph too"):
+    with explain("log_row raised for a loss without a graph"):
         row = log_row(3, torch.tensor(0.53125), torch.tensor([1, 0]))
     loss = row.get("loss") if isinstance(row, dict) else None
     assert not isinstance(loss, str), f"you logged the text {loss!r}: nobody can plot that, a number is wanted"
@@ -86,11 +96,16 @@ def test_a_loss_leaves_as_a_float_not_as_text():
     assert not isinstance(loss, list), f"you logged {loss!r}: the loss is one number, not a list"
     assert isinstance(loss, float), f"the loss is a float, you logged {type(loss).__name__}"
     assert loss == 0.53125, f"the loss is 0.53125, you logged {loss!r}: all its digits belong in the log"
+    exact = 1 + 2**-40
+    with explain("log_row raised for a loss in float64"):
+        row = log_row(3, torch.tensor(exact, dtype=torch.float64), torch.tensor([1, 0]))
+    assert row["loss"] == exact, f"the loss is {exact!r}, in float64, you logged {row['loss']!r}"
 
 
 def test_in_and_index_want_one_truth_value():
     tensors = [torch.tensor([1, 2]), torch.tensor([3, 4]), torch.tensor([3, 4]), torch.tensor([3, 5])]
-    with explain("list.index and `in` ask == for one bool, and it answers with one for each element"):
+    ambiguous = {"ambiguous": "list.index and `in` ask == for one bool, and it answers with one for each element"}
+    with explain("find raised for a list of four tensors of shape (2,)", where=ambiguous):
         got = [find(tensors, torch.tensor([1, 2])), find(tensors, torch.tensor([3, 4]))]
     assert got[0] is not None, "find returns the index: yours is None"
     assert all(isinstance(i, Integral) for i in got), f"find returns an index, an int: got {got}"
@@ -98,17 +113,25 @@ def test_in_and_index_want_one_truth_value():
     assert got != [True, True], "find returns the index, not whether there is one"
     assert got != [0, 2], "of several equal tensors find returns the first"
     assert got == [0, 1], f"expected the indices 0 and 1, got {got[0]!r} and {got[1]!r}"
-    with explain("find returns -1 for a tensor that is not there, it does not raise"):
+    with explain("find raised for a tensor that is not there: it returns -1", where=ambiguous):
         absent = [find(tensors, torch.tensor([4, 3])), find(tensors, torch.tensor([1, 5])), find([], torch.tensor([1]))]
     assert absent == [-1, -1, -1], f"find returns -1 for a tensor that is not there: got {absent}"
-    with explain("find takes float tensors too"):
-        alike = find([torch.tensor([0.12341]), torch.tensor([0.12344])], torch.tensor([0.12344]))
-    assert alike == 1, f"0.12341 and 0.12344 print alike, but they are two values: expected the index 1, got {alike!r}"
+    for dtype, one, other in (
+        (torch.float32, 0.12341, 0.12344),
+        (torch.float32, 1.0, 1.0000002),
+        (torch.float64, 1.0, 1.0 + 1e-12),
+        (torch.int64, 16777216, 16777217),
+    ):
+        a, b = torch.tensor([one], dtype=dtype), torch.tensor([other], dtype=dtype)
+        with explain(f"find raised for {dtype}"):
+            alike = find([a, b], b.clone())
+        assert alike == 1, f"{dtype}: {one} and {other} are close, but not equal: expected the index 1, got {alike!r}"
 
 
 def test_comparing_different_shapes_broadcasts_or_fails():
     tensors = [torch.ones(3), torch.ones(2, 1), torch.ones(()), torch.ones(2, 3), torch.ones(1), torch.ones(1, 2, 3)]
-    with explain("the list holds tensors of other shapes, () among them: == fails where they do not broadcast"):
+    fails = {"must match": "the list holds tensors of other shapes: == fails where they do not broadcast"}
+    with explain("find raised for a list of tensors of six shapes, () among them", where=fails):
         got = [find(tensors, torch.ones(t.shape)) for t in tensors]
         absent = find(tensors, torch.ones(2))
     assert all(isinstance(i, Integral) for i in [*got, absent]), f"find returns an index, an int: got {[*got, absent]}"
@@ -117,10 +140,21 @@ def test_comparing_different_shapes_broadcasts_or_fails():
     assert absent == -1, "no tensor of shape (2,) is in the list: another shape is another tensor"
 
 
-@pytest.mark.parametrize("values", [[3, 1, 3, 3, 2, 1], [0.5, 0.25, 0.5, 0.5001220703125]], ids=["ints", "floats"])
-def test_a_set_of_tensors_goes_by_identity(values):
-    with explain("distinct makes a set of the values of tensors of shape ()"):
-        got = distinct([torch.tensor(v) for v in values])
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([3, 1, 3, 3, 2, 1], torch.int64),
+        ([16777216, 16777217], torch.int64),
+        ([0.5, 0.25, 0.5, 0.5001220703125], torch.float32),
+        ([0.1, 0.1 + 1e-12, 0.1], torch.float64),
+        ([True, False, True], torch.bool),
+    ],
+    ids=["ints", "large ints", "floats", "float64", "bools"],
+)
+def test_a_set_of_tensors_goes_by_identity(values, dtype):
+    scalars = [torch.tensor(v, dtype=dtype) for v in values]
+    with explain(f"distinct raised for {dtype}"), unchanged("distinct changed its scalars", scalars=scalars):
+        got = distinct(scalars)
     assert isinstance(got, (set, frozenset)), f"distinct returns a set, you returned {type(got).__name__}"
     tensors = [x for x in got if isinstance(x, torch.Tensor)]
     assert not (tensors and len(got) == len(values)), "your set kept equal tensors: a tensor's hash is its identity"

@@ -25,21 +25,24 @@ import pytest
 import torch
 
 from dojo import under_test
-from dojo.kit import check_tensor, explain, shares_memory
+from dojo.kit import check_tensor, explain, shares_memory, unchanged
 
 
 def centered(x: torch.Tensor) -> torch.Tensor:
-    """`x`: (N,), float. A new tensor: `x` minus the mean of its values. `x` does not change."""
+    """`x`: (N,), float32 or float64. A new tensor of its dtype: `x` minus its mean. `x` does not change."""
     raise NotImplementedError("return x minus its mean, without touching x")
 
 
 def center_(x: torch.Tensor) -> torch.Tensor:
-    """`x`: (N,), float, no grad. Subtracts the mean from `x` in place, in its own memory. Returns `x`."""
+    """`x`: (N,), float32 or float64, no grad. Subtracts the mean from `x` in place, in its own memory. Returns `x`."""
     raise NotImplementedError("subtract the mean of x from x itself and return x")
 
 
 def record(history: list[torch.Tensor], x: torch.Tensor) -> None:
-    """Append a snapshot of `x` (any shape) to `history`: a tensor that never changes again, and holds no graph."""
+    """Append a snapshot of `x` (any shape, any float or int dtype) to `history`, which keeps what is in it.
+
+    A snapshot is a tensor with the values and the dtype of `x`, that never changes again, and holds no graph.
+    """
     raise NotImplementedError("append what x is now")
 
 
@@ -54,20 +57,26 @@ under_test(globals())
 
 def test_a_minus_sign_makes_a_new_tensor_minus_equals_does_not():
     x = torch.tensor([1.0, 2.0, 4.5])
-    alias = x
-    with explain("centered takes any float tensor of shape (N,)"):
+    with (
+        explain("centered raised for a tensor of shape (3,)"),
+        unchanged("you changed the caller's x: its memory was written, whatever name you used", x=x),
+    ):
         y = centered(x)
-    assert alias.tolist() == [1.0, 2.0, 4.5], (
-        "you changed the caller's x: its memory was written, whatever name you used"
-    )
     check_tensor(y, torch.tensor([-1.5, -0.5, 2.0]), "centered(x) is x minus the mean of x, which is 2.5")
     assert not shares_memory(y, x), "the result lives in the memory of x: a later write to one changes the other"
+    exact = torch.tensor([1.0, 1 + 2**-40, 1 - 2**-40], dtype=torch.float64)
+    with explain("centered raised for a float64 tensor"):
+        y = centered(exact)
+    check_tensor(y * 2**40, torch.tensor([0.0, 1.0, -1.0]).double(), "float64 in, float64 out, and as exact", atol=1e-3)
+    with explain("centered raised for values that are all 0"):
+        y = centered(zeros := torch.zeros(2))
+    assert not shares_memory(y, zeros), "with a mean of 0 too the result is a new tensor"
 
 
 def test_an_in_place_function_changes_the_tensor_it_was_given():
     x = torch.tensor([1.0, 2.0, 6.0, 9.0])
     alias = x
-    with explain("center_ takes any float tensor without grad"):
+    with explain("center_ raised for a tensor of shape (4,)"):
         out = center_(x)
     assert alias.tolist() != [1.0, 2.0, 6.0, 9.0], "x did not change: you computed a new tensor and left x as it was"
     check_tensor(
@@ -78,16 +87,21 @@ def test_an_in_place_function_changes_the_tensor_it_was_given():
 
 def test_an_in_place_change_through_a_row_reaches_the_matrix():
     base = torch.tensor([[1.0, 2.0, 6.0], [10.0, 20.0, 60.0]])
-    with explain("center_ takes a row of a matrix, which is a view"):
+    with explain("center_ raised for a row of a matrix, which is a view"):
         center_(base[1])
     assert base[1].tolist() != [10.0, 20.0, 60.0], "the matrix did not change: you gave the row new memory of its own"
     check_tensor(base, torch.tensor([[1.0, 2.0, 6.0], [-20.0, -10.0, 30.0]]), "center_(base[1]) changes row 1 of base")
-    with explain("center_ takes a column of a matrix, a view with gaps"):
+    with explain("center_ raised for a column of a matrix, a view with gaps"):
         center_(base[:, 1])
     assert base[:, 1].tolist() != [2.0, -10.0], (
         "the matrix did not change: you wrote into a copy of the column, contiguous() makes one"
     )
     check_tensor(base, torch.tensor([[1.0, 6.0, 6.0], [-20.0, -6.0, 30.0]]), "center_(base[:, 1]) changes column 1")
+    exact = torch.tensor([1.0, 1 + 2**-40, 1 - 2**-40], dtype=torch.float64)
+    with explain("center_ raised for a float64 tensor"):
+        center_(exact)
+    want = torch.tensor([0.0, 1.0, -1.0]).double()
+    check_tensor(exact * 2**40, want, "a float64 tensor is centred as exactly as float64 is", atol=1e-3)
 
 
 @pytest.mark.myth(
@@ -99,7 +113,7 @@ def test_a_list_of_one_tensor_shows_its_last_value_everywhere():
     x = torch.zeros(2)
     for _ in range(3):
         x += 1
-        with explain("record takes any list and any tensor"):
+        with explain("record raised for a tensor of shape (2,)"):
             record(history, x)
     assert history, "the caller's list is still empty: append to it, `history = history + ...` binds a name of your own"
     assert len(history) == 3, f"three calls, three snapshots: the list has {len(history)}"
@@ -109,13 +123,23 @@ def test_a_list_of_one_tensor_shows_its_last_value_everywhere():
     assert values != [[3.0, 3.0]] * 3, f"the history shows the last value three times: your snapshots share {whose}"
     assert values == [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]], f"the snapshots are 1, 2 and 3, in this order: got {values}"
     assert x.tolist() == [3.0, 3.0], "you changed x"
+    for other in (torch.tensor([[16777217, -1]]), torch.tensor(1 + 2**-40, dtype=torch.float64)):
+        with explain(f"record raised for {other.dtype} of shape {tuple(other.shape)}"):
+            record(history, other)
+        check_tensor(history[-1], other, f"a snapshot of {other.dtype} has the shape, the dtype and the values")
+    kept = [h.tolist() for h in history[:3]]
+    assert kept == values, f"what was in the history stays as it is: {values} became {kept}"
 
 
 def test_clone_keeps_the_graph():
     w = torch.tensor([1.0, -2.0], requires_grad=True)
     y = w * 3
     history: list[torch.Tensor] = []
-    with explain("record takes tensors with a graph: deepcopy refuses them, and numpy() too"):
+    graph = {"deepcopy protocol": "deepcopy refuses a tensor with a graph", r"call numpy\(\)": "numpy() knows no graph"}
+    with (
+        explain("record raised for a tensor with a graph", where=graph),
+        unchanged("record only looks at x, and changed it", y=y, w=w),
+    ):
         record(history, y)
         record(history, w)
     assert len(history) == 2, "two calls, two snapshots in the caller's list"
@@ -131,7 +155,7 @@ def test_clone_keeps_the_graph():
 
 @pytest.mark.parametrize(("n", "k"), [(3, 2), (1, 4)], ids=["3 buffers", "one buffer"])
 def test_a_multiplied_list_holds_one_tensor(n, k):
-    with explain("make_buffers takes any two sizes"):
+    with explain(f"make_buffers({n}, {k}) raised"):
         buffers = make_buffers(n, k)
     assert not isinstance(buffers, torch.Tensor), f"make_buffers({n}, {k}) is a list of {n} tensors, not one tensor"
     with explain(f"make_buffers({n}, {k}) is a list of {n} tensors"):
@@ -139,7 +163,9 @@ def test_a_multiplied_list_holds_one_tensor(n, k):
     assert len(buffers) == n, f"make_buffers({n}, {k}) is a list of {n} tensors, got {len(buffers)}"
     for buffer in buffers:
         check_tensor(buffer, torch.zeros(k), f"each buffer is a float32 tensor of {k} zeros", requires_grad=False)
-    with explain("a buffer must be writable: in an expanded tensor many places are one"):
+    with explain(
+        "a buffer cannot be written into", where={"single memory location": "in an expanded tensor many places are one"}
+    ):
         buffers[0][1] = 5.0
     want = [0.0] * k
     assert all(b.tolist() == want for b in buffers[1:]), (
@@ -149,6 +175,6 @@ def test_a_multiplied_list_holds_one_tensor(n, k):
     assert buffers[0].tolist() == want, (
         "a write to one place of a buffer shows in its other places: they are one memory"
     )
-    with explain("make_buffers can be called again"):
+    with explain(f"make_buffers({n}, {k}) raised at its second call"):
         again = [b.tolist() for b in make_buffers(n, k)]
     assert again == [[0.0] * k] * n, "a second call handed out the first call's buffers again: make new ones each time"

@@ -74,6 +74,28 @@ _SHAPES = "test_comparing_different_shapes_broadcasts_or_fails"
 _SET = "test_a_set_of_tensors_goes_by_identity"
 
 MISTAKES = [
+    Mistake(
+        "are close, but not equal",
+        caught_by=_INDEX,
+        find=lambda ts, t: next((i for i, x in enumerate(ts) if x.shape == t.shape and torch.allclose(x, t)), -1),
+    ),
+    Mistake(
+        "are close, but not equal",
+        caught_by=_INDEX,
+        find=lambda ts, t: next((i for i, x in enumerate(ts) if torch.equal(x.float(), t.float())), -1),
+    ),
+    Mistake(
+        "numbers are wanted, in their order",
+        caught_by=_JSON,
+        log_row=lambda step, loss, preds: dict(step=step, loss=loss.item(), preds=preds.half().tolist()),
+    ),
+    Mistake(
+        "in float64, you logged",
+        caught_by="test_a_loss_leaves_as_a_float_not_as_text",
+        log_row=lambda step, loss, preds: dict(step=step, loss=loss.float().item(), preds=preds.tolist()),
+    ),
+    Mistake("expected {16777216, 16777217}", caught_by=_SET, distinct=lambda s: {float(x.float()) for x in s}),
+    Mistake("distinct changed its scalars", caught_by=_SET, distinct=lambda s: {s.pop().item() for _ in range(len(s))}),
     Mistake("the loss is a tensor still", caught_by=_JSON, log_row=lambda s, loss, p: _row(s, loss, p.tolist())),
     Mistake(
         "the loss is a tensor still", caught_by=_JSON, log_row=lambda s, loss, p: _row(s, loss.detach(), p.tolist())
@@ -83,7 +105,7 @@ MISTAKES = [
     Mistake("numpy's numbers and arrays", caught_by=_JSON, log_row=lambda s, loss, p: _row(s, loss.item(), p.numpy())),
     Mistake("numpy's numbers", caught_by=_JSON, log_row=lambda s, loss, p: _row(s, loss.detach().numpy(), p.tolist())),
     Mistake("numbers are wanted", caught_by=_JSON, log_row=lambda s, loss, p: _row(s, loss.item(), str(p))),
-    Mistake("it has lost its graph", caught_by=_JSON, log_row=_row_and_no_graph),
+    Mistake("loss is not as it was: requires_grad", caught_by=_JSON, log_row=_row_and_no_graph),
     Mistake("you logged the text", caught_by=_FLOAT, log_row=lambda s, loss, p: _row(s, f"{loss:.4f}", p.tolist())),
     Mistake("are gone", caught_by=_FLOAT, log_row=lambda s, loss, p: _row(s, int(loss), p.tolist())),
     Mistake("all its digits", caught_by=_FLOAT, log_row=lambda s, loss, p: _row(s, round(loss.item(), 2), p.tolist())),
@@ -93,7 +115,7 @@ MISTAKES = [
     Mistake("compare values, not objects", caught_by=_INDEX, find=lambda ts, t: _find(ts, t, lambda a, b: a is b)),
     Mistake("find returns the first", caught_by=_INDEX, find=_find_last),
     Mistake("not whether there is one", caught_by=_INDEX, find=lambda ts, t: any(torch.equal(t, o) for o in ts)),
-    Mistake("it does not raise", caught_by=_INDEX, find=_find_or_raise),
+    Mistake("find raised for a tensor that is not there", caught_by=_INDEX, find=_find_or_raise),
     Mistake("find returns -1", caught_by=_INDEX, find=lambda ts, t: _find(ts, t, torch.equal, absent=None)),
     Mistake(
         "find returns -1 for a tensor that is not there: got",
@@ -113,9 +135,9 @@ MISTAKES = [
     Mistake("your set holds tensors", caught_by=_SET, distinct=lambda scalars: set(torch.stack(scalars).unique())),
     Mistake("distinct returns a set", caught_by=_SET, distinct=lambda scalars: torch.stack(scalars).unique().tolist()),
     Mistake("expected {", caught_by=_SET, distinct=lambda scalars: {int(s) for s in scalars}),
-    Mistake("of the values of tensors", caught_by=_SET, distinct=lambda scalars: {s.tolist()[0] for s in scalars}),
+    Mistake("distinct raised for", caught_by=_SET, distinct=lambda scalars: {s.tolist()[0] for s in scalars}),
     Mistake(
-        "print alike, but they are two values",
+        "are close, but not equal",
         caught_by=_INDEX,
         find=lambda ts, t: next((i for i, x in enumerate(ts) if str(x) == str(t)), -1),
     ),

@@ -88,7 +88,18 @@ _GRAPH = "test_a_tensor_leaves_without_its_graph_and_its_device"
 _BFLOAT = "test_numpy_has_no_bfloat16"
 _IN_PLACE = "test_plus_equals_an_array_is_not_in_place"
 
+
+def _export_floats_as_float32(t):
+    return (t.float() if t.is_floating_point() else t).detach().cpu().numpy()
+
+
 MISTAKES = [
+    Mistake("export of torch.float64", caught_by=_GRAPH, export=_export_floats_as_float32),
+    Mistake("export of torch.int64", caught_by=_GRAPH, export=lambda t: t.float().numpy(force=True)),
+    Mistake("expected shape (0, 3), got (0,)", caught_by=_GRAPH, export=lambda t: np.array(t.tolist())),
+    Mistake(
+        "and 1 + 1 / 3 is", caught_by=_IN_PLACE, add_array_=lambda t, a: t.add_(torch.from_numpy(a.astype(np.float32)))
+    ),
     Mistake("in its own dtype", caught_by=_IN_PLACE, add_array_=_swap_memory_and_dtype),
     Mistake("you copied: a write to the array must show", caught_by=_ONE_MEMORY, wrap=lambda a: torch.tensor(a)),
     Mistake(
@@ -125,7 +136,7 @@ MISTAKES = [
         own=lambda a: torch.from_numpy(a[:, ::-1].copy()).flip(0) if min(a.strides) < 0 else torch.from_numpy(a.copy()),
     ),
     Mistake("leave both behind", caught_by=_GRAPH, export=lambda t: t.float().numpy()),
-    Mistake("it no longer requires grad", caught_by=_GRAPH, export=_export_and_stop_training),
+    Mistake("w is not as it was: requires_grad", caught_by=_GRAPH, export=_export_and_stop_training),
     Mistake("expected a numpy.ndarray", caught_by=_GRAPH, export=lambda t: t.detach().cpu().tolist()),
     Mistake("give it a dtype that it has", caught_by=_BFLOAT, export=lambda t: t.detach().numpy()),
     Mistake("give it a dtype that it has", caught_by=_BFLOAT, export=lambda t: t.numpy(force=True)),
@@ -134,7 +145,7 @@ MISTAKES = [
     Mistake("you changed the tensor: after export it is", caught_by=_BFLOAT, export=_export_by_data),
     Mistake("the sum went to a new tensor, not to t", caught_by=_IN_PLACE, add_array_=_plus_equals),
     Mistake("the sum went to a new tensor, not to t", caught_by=_IN_PLACE, add_array_=_plus),
-    Mistake("bring the array over first", caught_by=_IN_PLACE, add_array_=lambda t, a: t.add_(a)),
+    Mistake("bring a over", caught_by=_IN_PLACE, add_array_=lambda t, a: t.add_(a)),
     Mistake("you gave t new memory", caught_by=_IN_PLACE, add_array_=_swap_memory),
     Mistake("add_array_ returns t itself", caught_by=_IN_PLACE, add_array_=_add_and_return_nothing),
     Mistake(

@@ -91,6 +91,23 @@ _GRAPH = "test_clone_keeps_the_graph"
 _BUFFERS = "test_a_multiplied_list_holds_one_tensor"
 
 MISTAKES = [
+    Mistake("float64 in, float64 out", caught_by=_PURE, centered=lambda x: (x.float() - x.float().mean()).to(x.dtype)),
+    Mistake("with a mean of 0 too", caught_by=_PURE, centered=lambda x: x - x.mean() if x.mean() else x),
+    Mistake(
+        "a float64 tensor is centred as exactly",
+        caught_by=_ROW,
+        center_=lambda x: x.copy_(x.float() - x.float().mean()),
+    ),
+    Mistake(
+        "a snapshot of torch.int64",
+        caught_by=_HISTORY,
+        record=lambda history, x: history.append(torch.tensor(x.tolist(), dtype=torch.float32)),
+    ),
+    Mistake(
+        "a snapshot of torch.float64",
+        caught_by=_HISTORY,
+        record=lambda history, x: history.append(torch.tensor(x.tolist())),
+    ),
     Mistake("you changed the caller's x", caught_by=_PURE, centered=_minus_equals),
     Mistake("you changed the caller's x", caught_by=_PURE, centered=lambda x: _minus_equals(x[:])),
     Mistake("you changed the caller's x", caught_by=_PURE, centered=lambda x: _minus_equals(x.detach())),
@@ -117,8 +134,12 @@ MISTAKES = [
         caught_by=_GRAPH,
         record=lambda history, x: history.append(x.detach().clone().requires_grad_(x.requires_grad)),
     ),
-    Mistake("deepcopy refuses them", caught_by=_GRAPH, record=lambda history, x: history.append(copy.deepcopy(x))),
-    Mistake("you cut x itself off", caught_by=_GRAPH, record=_record_and_detach_x),
+    Mistake(
+        "deepcopy refuses a tensor with a graph",
+        caught_by=_GRAPH,
+        record=lambda history, x: history.append(copy.deepcopy(x)),
+    ),
+    Mistake("record only looks at x, and changed it", caught_by=_GRAPH, record=_record_and_detach_x),
     Mistake("shows in the others", caught_by=_BUFFERS, make_buffers=lambda n, k: [torch.zeros(k)] * n),
     Mistake("shows in the others", caught_by=_BUFFERS, make_buffers=lambda n, k: list(torch.zeros(k).expand(n, k))),
     Mistake(

@@ -89,6 +89,23 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake(
+        "are close, but not equal",
+        caught_by="",
+        find=lambda ts, t: next(
+            (i for i, x in enumerate(ts) if x.shape == t.shape and bool(torch.isclose(x, t, rtol=1e-7).all())), -1
+        ),
+    ),
+    Mistake("expected {16777216, 16777217}", caught_by="", distinct=lambda s: set(torch.stack(s).float().tolist())),
+    Mistake(
+        "numbers are wanted, in their order",
+        caught_by="",
+        log_row=lambda step, loss, preds: {
+            "step": step,
+            "loss": float(loss),
+            "preds": [float(p.float()) for p in preds],
+        },
+    ),
     Mistake("not whether there is one", caught_by="", find=lambda ts, t: [torch.equal(x, t) for x in ts]),
     Mistake(
         "list.index and `in` ask",
@@ -144,7 +161,11 @@ WRONG = [
         caught_by="",
         find=lambda ts, t: [id(x) for x in ts].index(id(t)) if id(t) in map(id, ts) else -1,
     ),
-    Mistake("it does not raise", caught_by="", find=lambda ts, t: [torch.equal(x, t) for x in ts].index(True)),
+    Mistake(
+        "find raised for a tensor that is not there",
+        caught_by="",
+        find=lambda ts, t: [torch.equal(x, t) for x in ts].index(True),
+    ),
     Mistake(
         "find returns -1",
         caught_by="",

@@ -6,6 +6,10 @@ import torch
 from dojo import Mistake
 
 
+def _no_bfloat16(t):
+    return t.to(torch.float32) if t.dtype == torch.bfloat16 else t
+
+
 def _add_through_numpy(t, a):
     t.numpy()[...] += a
     return t
@@ -86,13 +90,13 @@ RIGHT = [
     {
         "wrap": torch.as_tensor,
         "own": lambda a: torch.tensor(a.copy()),
-        "export": lambda t: t.detach().float().cpu().numpy(),
+        "export": lambda t: (t.float() if t.dtype == torch.bfloat16 else t).detach().cpu().numpy(),
         "add_array_": _add_through_numpy,
     },
     {
         "wrap": torch.from_dlpack,
         "own": lambda a: torch.from_numpy(np.array(a)),
-        "export": lambda t: np.array(t.tolist()),
+        "export": lambda t: np.array(t.tolist()).reshape(t.shape),
         "add_array_": _add_by_copy,
     },
     {
@@ -104,7 +108,11 @@ RIGHT = [
     {
         "wrap": lambda a: torch.from_numpy(a).view(a.shape),
         "own": lambda a: torch.tensor(a.tolist(), dtype=torch.from_numpy(np.empty(0, a.dtype)).dtype),
-        "export": lambda t: t.to(torch.float32).numpy(force=True).copy(),
+        "export": lambda t: (
+            t.to(torch.promote_types(t.dtype, torch.float32)).numpy(force=True).copy()
+            if t.is_floating_point()
+            else t.numpy(force=True)
+        ),
         "add_array_": _add_into_a_slice,
     },
     {"own": lambda a: torch.from_numpy(a + np.zeros(1, a.dtype)), "add_array_": _add_with_out},
@@ -113,6 +121,8 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake("export of torch.int64", caught_by="", export=lambda t: t.to(torch.float32).numpy(force=True).copy()),
+    Mistake("and 1 + 1 / 3 is", caught_by="", add_array_=lambda t, a: t.add_(torch.Tensor(a.astype("f4")))),
     Mistake(
         "you copied: a write to the array must show",
         caught_by="",

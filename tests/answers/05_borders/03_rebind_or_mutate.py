@@ -44,7 +44,7 @@ def _record_without_grad(history, x):
 
 
 def _record_by_numbers(history, x):
-    history.append(torch.tensor(x.tolist()))
+    history.append(torch.tensor(x.tolist(), dtype=x.dtype))
 
 
 def _buffers_in_a_loop(n, k):
