@@ -92,20 +92,20 @@ def _is_number(x: torch.Tensor) -> bool:
     return x.dim() == 0 and x.device.type == "cpu"
 
 
-def forge_gpu_checkpoint(state: Any, file: str | Path | io.BytesIO) -> None:
-    """Save `state` (on the CPU) so that every storage claims to come from cuda:0.
+def forge_gpu_checkpoint(state: Any, file: str | Path | io.BytesIO, device: str = "cuda:0") -> None:
+    """Save `state` (on the CPU) so that every storage claims to come from `device`.
 
     torch.load then behaves as it does with a checkpoint from a GPU machine. A BytesIO is left rewound, ready to load.
     Checked: at least one tag was written.
     """
-    with mock.patch("torch.serialization.location_tag", return_value="cuda:0"):
+    with mock.patch("torch.serialization.location_tag", return_value=device):
         torch.save(state, file)
     with zipfile.ZipFile(file) as archive:
         pickles = [archive.read(name) for name in archive.namelist() if name.endswith("data.pkl")]
     if isinstance(file, io.BytesIO):
         file.seek(0)
-    if not any(b"cuda:0" in text for text in pickles):
-        raise AssertionError("the forged checkpoint holds no cuda:0 tag: this torch saves tags in another way")
+    if not any(device.encode() in text for text in pickles):
+        raise AssertionError(f"the forged checkpoint holds no {device} tag: this torch saves tags in another way")
 
 
 @contextlib.contextmanager

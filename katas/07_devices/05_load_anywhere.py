@@ -34,13 +34,17 @@ from dojo.kit import check_tensor, explain, forge_gpu_checkpoint, pretend_machin
 def load_into(model: nn.Module, file: Path) -> None:
     """Load a saved state_dict (path `file`, written on any device) into the parameters and buffers that `model` has.
 
-    They stay the same objects, on their device. Raises if the keys in the file are not those of the model.
+    They stay the same objects, on their device, and the model stays in its mode. Raises if the keys in the file are not
+    those of the model.
     """
     raise NotImplementedError("load the file, whatever machine wrote it, into the model")
 
 
 def save_weights(model: nn.Module, file: Path) -> None:
-    """Save the model's state_dict to the path `file`: plain CPU tensors without gradients or oversized storages."""
+    """Save the model's state_dict to the path `file`: plain CPU tensors without gradients or oversized storages.
+
+    The model stays as it is and where it is, also while it is saved.
+    """
     raise NotImplementedError("save a state_dict that every machine can load")
 
 
@@ -99,14 +103,15 @@ def _check_state(model, want, says):
         check_tensor(value, want[key], f"{key}: {says}")
 
 
-def test_a_checkpoint_from_a_gpu_loads_where_there_is_none(tmp_path):
-    """The file says cuda:0 for every tensor, and the machine says that it has no GPU."""
+@pytest.mark.parametrize("gpu", ["cuda:0", "cuda:1"], ids=["the first GPU", "the second GPU"])
+def test_a_checkpoint_from_a_gpu_loads_where_there_is_none(gpu, tmp_path):
+    """The file says cuda:0, or cuda:1, for every tensor, and the machine says that it has no GPU."""
     want = _copy(_net().state_dict())
-    forge_gpu_checkpoint(want, tmp_path / "gpu.pt")
+    forge_gpu_checkpoint(want, tmp_path / "gpu.pt", gpu)
     model = _net()
     model[1].reset_running_stats()
     there = {"Attempting to deserialize": "the file comes from a GPU machine: tell torch.load where tensors go here"}
-    with pretend_machine(cuda=False), explain("load_into failed on the state_dict of such a model", there):
+    with pretend_machine(cuda=False), explain(f"load_into failed on a state_dict from {gpu}", there):
         load_into(model, tmp_path / "gpu.pt")
     _check_state(model, want, "load_into brings the values in the file into the model")
 
@@ -126,6 +131,7 @@ def test_an_optimizer_made_before_still_moves_the_loaded_weights(tmp_path):
         same = after is tensors[name]
         assert same, f"you replaced the buffer {name} by another tensor: load into the one that the model has"
     assert all(p.requires_grad for p in model.parameters()), "the loaded parameters no longer require a gradient"
+    assert model.training, "load_into left the model in eval mode: whoever called it goes on training"
 
 
 @pytest.mark.parametrize("keys", ["one missing", "one too many", "one of another name"])
@@ -146,7 +152,17 @@ def test_a_saved_file_is_a_plain_state_dict(tmp_path):
     model = _net()
     model[0].weight.grad = torch.ones(4, 3)
     want, before = _copy(model.state_dict()), _tensors_of(model)
-    saved, _ = _saved_by(model, tmp_path / "w.pt")
+    moved = []
+
+    def apply(module, *args, _real=nn.Module._apply, **kwargs):
+        moved.append(module)
+        return _real(module, *args, **kwargs)
+
+    with mock.patch.object(nn.Module, "_apply", apply):
+        saved, _ = _saved_by(model, tmp_path / "w.pt")
+    assert not any(m is model for m in moved), (
+        "save_weights moved or converted the model itself (as model.cpu() does): only what is saved goes to the CPU"
+    )
     for key, value in want.items():
         check_tensor(saved[key], value, f"{key}: the file holds the model's values, and no graph", requires_grad=False)
     _check_state(model, want, "save_weights changed the model: it stays as it is, the file gets copies")

@@ -14,7 +14,8 @@ The way back is not `.to("cpu")`: "Cannot copy out of meta tensor; no data!" `Mo
 what is in it is garbage until something initialises it.
 
 What is asked: all three leave the default device as it was. The first two must never make a real tensor; the third
-gives a model that is ready for training, with its layers initialised as they do it themselves.
+gives a model that is ready for training, with its layers initialised as they do it themselves, and makes real tensors
+nowhere but on the device asked for: on the way there, a large model must not go through the CPU.
 
 About 20 minutes. Before it: which_device, what_to_moves.
 
@@ -44,7 +45,10 @@ def output_shape(build: Callable[[], nn.Module], input_shape: tuple[int, ...]) -
 
 
 def materialise(build: Callable[[], nn.Module], device: torch.device | str) -> nn.Module:
-    """The model `build()`, made of torch.nn layers, with real, initialised parameters and buffers on `device`."""
+    """The model `build()`, made of torch.nn layers, with real, initialised parameters and buffers on `device`.
+
+    Made there, not made elsewhere and then moved (a blueprint on meta may come first).
+    """
     raise NotImplementedError("make the model for real")
 
 
@@ -186,10 +190,15 @@ def test_memory_is_not_yet_a_model():
         f"the layer did not initialise its biases\ntheir standard deviation is {spread:.3g}, not 0.08"
     )
     others: set[str] = set()
+    seen: dict[str, set[str]] = {"built": set(), "input": set()}
     with contextlib.suppress(Exception):  # who refuses meta, because nothing is real there, looked at `device` too
         others = {x.device.type for x in materialise(_layers, "meta").state_dict().values()} - {"meta"}
+    with contextlib.suppress(Exception):
+        materialise(lambda: _Spy(seen), "meta")
     _default_is_cpu()
     assert not others, f"materialise(build, 'meta') gave a model on {sorted(others)}: it did not use `device`"
+    elsewhere = sorted(seen["built"] - {"meta"})
+    assert not elsewhere, f"materialise(build, 'meta') made the model on {elsewhere} first, and moved it then"
 
 
 def test_every_layer_must_be_initialised_not_only_linear_ones():

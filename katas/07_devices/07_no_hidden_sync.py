@@ -26,16 +26,22 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from dojo import under_test
-from dojo.kit import check_tensor, explain
+from dojo.kit import check_tensor, explain, unchanged
 
 
 def mean_loss(losses: list[torch.Tensor]) -> torch.Tensor:
-    """The mean of 0-dim losses (at least one), each with a graph, as a 0-dim tensor for the log: without a graph."""
+    """The mean of 0-dim losses (at least one), each with a graph, as a 0-dim tensor for the log: without a graph.
+
+    In the dtype of the losses, float32 or float64.
+    """
     raise NotImplementedError("average the losses")
 
 
 def clip_norm(g: torch.Tensor, max: float) -> torch.Tensor:
-    """`g` (any shape), scaled down to the 2-norm `max` if its own, over all values, is above that. No new NaN."""
+    """`g` (any shape), scaled down to the 2-norm `max` if its own, over all values, is above that. No new NaN.
+
+    `g` is float32 or float64, of finite values, and keeps its dtype; `max` is a positive float or int.
+    """
     raise NotImplementedError("scale g by a factor of at most 1")
 
 
@@ -45,7 +51,10 @@ def n_correct(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def zero_negative(x: torch.Tensor) -> torch.Tensor:
-    """The values of `x` (any shape) with 0 in place of the negative ones, in a new tensor of the same dtype."""
+    """The values of `x` (any shape) with 0 in place of the negative ones, in a new tensor of the same dtype.
+
+    Any float or int dtype. All other values stay exactly as they are: NaN and inf too, and -inf is negative.
+    """
     raise NotImplementedError("replace what is below 0")
 
 
@@ -94,6 +103,11 @@ def test_a_mean_of_losses_is_a_tensor():
     check_tensor(
         _mean(_losses()[1:2]).detach(), torch.tensor(2.5), "the mean of one loss, 2.5, is that loss", atol=1e-6
     )
+    exact = torch.tensor([1.0, 1 + 2**-39], dtype=torch.float64, requires_grad=True)
+    got = _mean([x * 1 for x in exact]).detach()
+    check_tensor(
+        got, torch.tensor(1 + 2**-40, dtype=torch.float64), "the mean of float64 losses is float64", atol=1e-15
+    )
 
 
 def test_a_loss_for_the_log_keeps_no_graph():
@@ -123,10 +137,13 @@ def _clip(g, max):
 def test_a_norm_is_clipped_by_a_factor_not_by_a_branch():
     g = torch.tensor([[3.0, 0.0, -6.0], [0.0, 2.0, 0.0]])  # norm 7; as a matrix, its largest singular value is 6.7
     before = g.clone()
-    got = _clip(g, 3.5)
-    check_tensor(g, before, "clip_norm changed its argument: the result is a new tensor")
+    with unchanged("clip_norm changed its argument: the result is a new tensor", g=g):
+        got = _clip(g, 3.5)
     check_tensor(got, before / 2, "a norm of 7, over all values, is scaled down to 3.5 by one factor", rtol=1e-4)
-    check_tensor(_clip(g, 10.0), before, "a norm of 7 is below the maximum of 10: the values stay", rtol=1e-4)
+    check_tensor(_clip(g, 10), before, "a norm of 7 is below the maximum of 10: the values stay", rtol=1e-4)
+    got = _clip(g.double(), 3.5)
+    check_tensor(got, before.double() / 2, "a float64 gradient stays one", rtol=1e-4)
+    check_tensor(_clip(torch.tensor(-8.0), 2.0), torch.tensor(-2.0), "one value, -8, has the norm 8", rtol=1e-4)
     got = _clip(g / 100, 0.035)
     check_tensor(got, before / 200, "a norm of 0.07 is scaled down to 0.035: a maximum below 1 is one too", rtol=1e-3)
     check_tensor(_clip(torch.zeros(4), 1.0), torch.zeros(4), "a gradient of zeros stays zero: 0/0 is NaN")
@@ -141,17 +158,22 @@ def test_a_comparison_stays_on_the_device_until_if_asks_for_it():
 def test_a_count_needs_no_selection(device):
     logits = torch.tensor([[0.1, 0.9, 0.0], [2.0, 1.0, 0.5], [0.0, 2.2, 2.3], [5.0, 6.0, 1.0], [1.0, 0.0, 9.0]])
     y = torch.tensor([1, 0, 1, 1, 2])
-    with explain("the maximum of a row, along the classes, is compared with its y"):
+    along = {"size of tensor|must match": "the maximum of a row, along the classes, is compared with its y"}
+    with explain("n_correct failed on logits of shape (5, 3)", along):
         if device == "meta":
             got = _without_values(lambda: n_correct(logits.to("meta"), y.to("meta")))
         else:
-            got = n_correct(logits, y)
+            with unchanged("n_correct changed what it was given", logits=logits, y=y):
+                got = n_correct(logits, y)
     assert not isinstance(got, numbers.Number), "you return a number: to get it, Python waits for the GPU"
     assert isinstance(got, torch.Tensor), f"n_correct returns a tensor, not {type(got).__name__}"
     assert got.shape == (), f"one count for the batch: a 0-dim tensor, not shape {tuple(got.shape)}"
     assert got.device.type == device, f"the count belongs on the device of the logits, it is on {got.device}"
-    right = device == "meta" or got.item() == 4
-    assert right, f"4 of the 5 rows have their maximum at y; you counted {got}"
+    if device == "cpu":
+        assert got.item() == 4, f"4 of the 5 rows have their maximum at y; you counted {got}"
+        near = torch.tensor([[-1.0, -1 + 1e-12], [-300.0, -float("inf")]], dtype=torch.float64)
+        got = n_correct(near, torch.tensor([1, 0]))
+        assert got == 2, f"float64: -1 + 1e-12 is above -1, and -300 above -inf, so 2 hits; you counted {got}"
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
@@ -162,8 +184,18 @@ def test_a_mask_needs_no_indexing(device):
         got = _without_values(lambda: zero_negative(x.to("meta")))
         check_tensor(got, want.to("meta"), "the result is where x is")
     else:
-        before = x.clone()
-        with explain("zero_negative failed on a float64 tensor of shape (2, 3)"):
+        new = "zero_negative changed its argument: the result is a new tensor"
+        with explain("zero_negative failed on a float64 tensor of shape (2, 3)"), unchanged(new, x=x):
             got = zero_negative(x)
         check_tensor(got, want, "negative values become 0, the others stay")
-        check_tensor(x, before, "zero_negative changed its argument: the result is a new tensor")
+        inf, nan = float("inf"), float("nan")
+        for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+            x = torch.tensor([-inf, inf, nan, -1e-3, 1 / 3, 60000.0], dtype=dtype)
+            with explain(f"zero_negative failed on {dtype}"):
+                got = zero_negative(x)
+            want = torch.tensor([0.0, inf, nan, 0.0, 1 / 3, 60000.0], dtype=dtype)
+            what = "-inf becomes 0 as all negative values do; NaN is not negative, it stays, and so does inf"
+            check_tensor(got, want, f"{dtype}: {what}")
+        with explain("zero_negative failed on int64"):
+            got = zero_negative(torch.tensor([16777217, -5, 0]))
+        check_tensor(got, torch.tensor([16777217, 0, 0]), "an int64 tensor stays one, 16777217 is not rounded")

@@ -101,6 +101,13 @@ _t4 = "test_a_saved_file_is_a_plain_state_dict"
 _t5 = "test_a_small_view_takes_its_big_storage_into_the_file"
 
 MISTAKES = [
+    Mistake(
+        _GPU_FILE,
+        caught_by=_t1,
+        load_into=lambda m, f: m.load_state_dict(torch.load(f, map_location={"cuda:0": "cpu"})),
+    ),
+    Mistake("load_into left the model in eval mode", caught_by=_t2, load_into=lambda m, f: (load_into(m, f), m.eval())),
+    Mistake("moved or converted the model itself", caught_by=_t4, save_weights=lambda m, f: save_weights(m.cpu(), f)),
     Mistake(_GPU_FILE, caught_by=_t1, load_into=lambda m, f: m.load_state_dict(torch.load(f))),
     Mistake(
         _GPU_FILE,
@@ -141,7 +148,7 @@ MISTAKES = [
         load_into=lambda m, f: (load_into(m, f), m[1].register_buffer("running_mean", m[1].running_mean.clone())),
     ),
     Mistake(
-        "load_into failed on the state_dict of such a model",
+        "load_into failed on a state_dict from",
         caught_by=_t1,
         load_into=lambda m, f: m.load_state_dict(torch.load(f, map_location="cpu")["model"]),
     ),

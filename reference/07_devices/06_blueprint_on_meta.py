@@ -116,6 +116,7 @@ _t5 = "test_memory_is_not_yet_a_model"
 _t6 = "test_every_layer_must_be_initialised_not_only_linear_ones"
 
 MISTAKES = [
+    Mistake("and moved it then", caught_by=_t5, materialise=lambda build, device: build().to(device)),
     Mistake("of 4 bytes", caught_by=_t1, param_bytes=lambda build: sum(p.numel() for p in _meta(build).parameters())),
     Mistake(
         "float16 values take 2 bytes each",

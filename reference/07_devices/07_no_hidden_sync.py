@@ -96,6 +96,22 @@ _t6 = "test_a_count_needs_no_selection"
 _t7 = "test_a_mask_needs_no_indexing"
 
 MISTAKES = [
+    Mistake("-inf becomes 0", caught_by=_t7, zero_negative=lambda x: x * (x > 0)),
+    Mistake("-inf becomes 0", caught_by=_t7, zero_negative=lambda x: (x + x.abs()) / 2),
+    Mistake("NaN is not negative", caught_by=_t7, zero_negative=lambda x: torch.where(x > 0, x, 0)),
+    Mistake("an int64 tensor stays one", caught_by=_t7, zero_negative=lambda x: torch.where(x < 0, 0.0, x)),
+    Mistake("float64: -1 + 1e-12", caught_by=_t6, n_correct=lambda logits, y: (logits.float().argmax(1) == y).sum()),
+    Mistake("n_correct changed what", caught_by=_t6, n_correct=lambda logits, y: (y.eq_(logits.argmax(1))).sum()),
+    Mistake(
+        "a float64 gradient stays one",
+        caught_by=_t4,
+        clip_norm=lambda g, max: clip_norm(g.float(), max),
+    ),
+    Mistake(
+        "the mean of float64 losses",
+        caught_by=_t1,
+        mean_loss=lambda losses: mean_loss([x.float() for x in losses]),
+    ),
     Mistake("you return a float", caught_by=_t1, mean_loss=lambda losses: sum(x.item() for x in losses) / len(losses)),
     Mistake("the mean of 1, 2.5", caught_by=_t1, mean_loss=lambda losses: sum(x.detach() for x in losses)),
     Mistake("the mean of 1, 2.5", caught_by=_t1, mean_loss=lambda losses: losses[-1].detach()),

@@ -97,7 +97,7 @@ RIGHT = [
     dict(save_weights=_save_in_a_loop, load_into=_load_where_the_model_is),
     dict(save_weights=_save_only_what_is_too_big, load_into=_load_data),
     dict(save_weights=_save_through_memory, load_into=_load_through_memory),
-    dict(load_into=lambda m, f: m.load_state_dict(torch.load(f, map_location={"cuda:0": "cpu"}))),
+    dict(load_into=lambda m, f: m.load_state_dict(torch.load(f, map_location={f"cuda:{i}": "cpu" for i in range(8)}))),
     dict(load_into=_load_with_own_words, save_weights=_save_a_copy_of_the_model),
 ]
 
@@ -156,6 +156,16 @@ def _save_arrays(model, file):
 
 
 WRONG = [
+    Mistake(
+        "tell torch.load where tensors go here",
+        caught_by="",
+        load_into=lambda m, f: m.load_state_dict(torch.load(f, map_location={"cuda:0": torch.device("cpu")})),
+    ),
+    Mistake(
+        "moved or converted the model itself",
+        caught_by="",
+        save_weights=lambda m, f: torch.save({n: v.clone() for n, v in m.to("cpu").state_dict().items()}, f),
+    ),
     Mistake("(one of another name)", caught_by="", load_into=_load_in_strict_order),
     Mistake("save_weights changed 0.weight", caught_by="", save_weights=_detach_the_parameters),
     Mistake("it takes a dict from names to tensors", caught_by="", save_weights=_save_arrays),

@@ -56,7 +56,8 @@ def _apply_reset(build, device):
 def _assign(build, device):
     with torch.device("meta"):
         model = build()
-    model.load_state_dict(build().to(device).state_dict(), assign=True)
+    with torch.device(device):
+        model.load_state_dict(build().state_dict(), assign=True)
     return model.requires_grad_()
 
 
@@ -72,14 +73,20 @@ def _empty_then_load(build, device):
     with torch.device("meta"):
         model = build()
     model.to_empty(device=device)
-    model.load_state_dict(build().state_dict())
+    with torch.device(device):
+        model.load_state_dict(build().state_dict())
     return model
 
 
 def _refuse_meta(build, device):
     if torch.device(device).type == "meta":
         raise ValueError("a real device, please")
-    return build().to(device)
+    return _there(build, device)
+
+
+def _there(build, device):
+    with torch.device(device):
+        return build()
 
 
 RIGHT = [
@@ -89,7 +96,7 @@ RIGHT = [
         materialise=_empty_then_load,
     ),
     dict(param_bytes=_set_and_restore, output_shape=_input_on_its_own, materialise=_to_empty_and_reset),
-    dict(param_bytes=_count_in_a_loop, materialise=lambda build, device: build().to(device)),
+    dict(param_bytes=_count_in_a_loop, materialise=_there),
     dict(materialise=_apply_reset),
     dict(materialise=_assign),
     dict(materialise=_refuse_meta),
@@ -178,6 +185,7 @@ def _input_from_numpy(build, input_shape):
 
 
 WRONG = [
+    Mistake("and moved it then", caught_by="", materialise=lambda build, device: build().train().to(device)),
     Mistake("it did not use `device`", caught_by="", materialise=_always_on_the_cpu),
     Mistake("a parameter that is not trained takes memory too", caught_by="", param_bytes=_trainable),
     Mistake("an input moved to meta is real before it", caught_by="", output_shape=_input_from_numpy),

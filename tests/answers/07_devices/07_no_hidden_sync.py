@@ -74,10 +74,9 @@ RIGHT = [
     dict(
         clip_norm=_clip_by_maximum,
         n_correct=lambda logits, y: torch.eq(torch.argmax(logits, -1), y).int().sum(),
-        zero_negative=lambda x: x * (x > 0),
+        zero_negative=lambda x: x.relu(),
     ),
     dict(zero_negative=lambda x: torch.maximum(x, torch.tensor(0.0, dtype=x.dtype))),
-    dict(zero_negative=lambda x: (x + x.abs()) / 2),
     dict(
         mean_loss=_running_average,
         clip_norm=lambda g, max: g.reshape(1, -1).renorm(2, 0, max).view_as(g),
@@ -147,6 +146,10 @@ def _loop_over_values(x):
 
 
 WRONG = [
+    Mistake("-inf becomes 0", caught_by="", zero_negative=lambda x: x * (x >= 0).to(x.dtype)),
+    Mistake("an int64 tensor stays one", caught_by="", zero_negative=lambda x: torch.where(x < 0, torch.zeros(1), x)),
+    Mistake("NaN is not negative", caught_by="", zero_negative=lambda x: torch.where(x >= 0, x, 0)),
+    Mistake("float64: -1 + 1e-12", caught_by="", n_correct=lambda logits, y: logits.float().argmax(-1).eq(y).sum()),
     Mistake("mean_loss changed a loss itself", caught_by="", mean_loss=_mean_into_the_first),
     Mistake("mean_loss changed the list", caught_by="", mean_loss=_detach_in_the_list),
     Mistake(
