@@ -33,7 +33,7 @@ import torch
 from torch import nn
 
 from dojo import under_test
-from dojo.kit import check_tensor, explain, tell
+from dojo.kit import check_tensor, explain, tell, unchanged
 from dojo.kit.mnist import load, skip_unless_at_hand, training_data
 from dojo.kit.training import (
     batches_noted,
@@ -66,9 +66,10 @@ def train(images: torch.Tensor, labels: torch.Tensor, epochs: int = 1) -> nn.Mod
 
 
 def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
-    """The share (0 to 1) of `images` (uint8, (N, 28, 28), any N) to which `model` gives the highest logit at `labels`.
+    """The share (0 to 1) of `images` (uint8, (N, 28, 28)) to which `model` gives the highest logit at `labels`.
 
-    Measured in eval mode, without gradients. Afterwards the model is in the mode, train or eval, in which it came.
+    Measured in eval mode, without gradients. Afterwards the model is in the mode, train or eval, in which it came, its
+    weights can be trained as before, and `images` and `labels` are as they were. N is at least 1.
     """
     raise NotImplementedError("measure the share of right answers")
 
@@ -194,11 +195,17 @@ def test_measuring_leaves_no_trace(training):
     model.part.train(not training)
     labels = torch.arange(300) % 10
     images = clock_digits(labels)
-    with explain("accuracy() did not get through; the error is below"):
+    with (
+        explain("accuracy() did not get through; the error is below"),
+        unchanged("accuracy() changed what it was given", images=images, labels=labels),
+    ):
         accuracy(model, images, labels)
     assert model.modes, "accuracy() never called the model"
     moved = model.bias.detach().any().item()
     assert not moved, "accuracy() changed the weights: measuring must not train"
+    assert model.bias.requires_grad, (
+        "accuracy() froze the weights: requires_grad is False now, nobody can train them"
+    )
     assert torch.is_grad_enabled(), "accuracy() switched gradients off for good: nobody can train after it"
     assert model.modes == {False}, "accuracy() measured a net in train mode, with dropout on: eval mode, all of it"
     assert model.grads == {False}, "accuracy() recorded a graph for backward: memory and time for nothing"

@@ -245,6 +245,16 @@ MISTAKES = [
     Mistake("came in train mode and left in eval mode", caught_by=_TRACE, accuracy=_measure(back="never")),
     Mistake("recorded a graph for backward", caught_by=_TRACE, accuracy=_measure(graph=True)),
     Mistake("switched gradients off for good", caught_by=_TRACE, accuracy=_measure(off=True)),
+    Mistake(
+        "accuracy() froze the weights",
+        caught_by=_TRACE,
+        accuracy=lambda model, images, labels: accuracy(model.requires_grad_(False), images, labels),
+    ),
+    Mistake(
+        "accuracy() changed what it was given",
+        caught_by=_TRACE,
+        accuracy=lambda model, images, labels: accuracy(model, images, labels.copy_(labels.flip(0)).flip(0)),
+    ),
     Mistake("measuring must not train", caught_by=_TRACE, accuracy=_measure(fit=True)),
     Mistake("in the order in which they were given", caught_by=_ORDER, train=_train_in_other_ways(shuffle=False)),
     Mistake("shuffle images, not batches", caught_by=_ORDER, train=_train_in_other_ways(shuffle=False, batches=True)),
