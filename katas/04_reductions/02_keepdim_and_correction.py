@@ -30,7 +30,7 @@ from dojo.kit import check_tensor, explain, unchanged
 
 
 def row_normalise(w: torch.Tensor) -> torch.Tensor:
-    """`w`: (N, M), all positive. Each row divided by its own sum, so that every row sums to 1: (N, M)."""
+    """`w`: (N, M), all positive, no sum below 1e-6. Each row divided by its own sum, so that it sums to 1: (N, M)."""
     raise NotImplementedError("divide each row by its sum")
 
 
@@ -140,7 +140,7 @@ def test_a_constant_column_is_0_over_0():
 
 @_BOTH
 def test_a_small_spread_is_a_spread(dtype):
-    columns = [[10000.0, 10001.0, 10002.0], [0.001, 0.002, 0.003], [1e-7, 2e-7, 3e-7]]
+    columns = [[1e6, 1e6 + 1, 1e6 + 2], [0.001, 0.002, 0.003], [1e-12, 2e-12, 3e-12]]
     x = torch.tensor(columns, dtype=dtype).t()
     with explain("standardise raised on a (3, 3) tensor"):
         got = standardise(x)
@@ -171,15 +171,13 @@ def _spread(got, want):
     close = [got.shape == (3, 3) and _like(c, want) for c in got.t()] if isinstance(got, torch.Tensor) else []
     if close == [False, True, True]:
         return (
-            "10000, 10001, 10002 are scaled as 0, 1, 2 are. (The mean of the squares minus the square of the mean "
-            "loses such a spread: subtract the mean first)"
+            "1000000, 1000001, 1000002 are scaled as 0, 1, 2 are. (The mean of the squares minus the square of "
+            "the mean loses such a spread: subtract the mean first)"
         )
     if close[1:2] == [True] and not close[2]:
-        return (
-            "1e-7, 2e-7, 3e-7 are scaled as 1, 2, 3 are: nothing is added to a divisor, and no deviation is too small"
-        )
+        return "1e-12, 2e-12, 3e-12 are scaled as 1, 2, 3 are: nothing is added to a divisor, none is too small"
     if close and not close[2]:
-        return "small columns are scaled as 1, 2, 3 are: an eps beside a deviation of 0.0008 or 1e-7 shrinks the result"
+        return "small columns are scaled as 1, 2, 3 are: an eps beside a deviation of 0.0008 shrinks the result"
     return "each column is scaled by its own deviation, how large its mean or how small its spread may be"
 
 

@@ -13,7 +13,8 @@ matrices, `torch.einsum("ij,jk->ik", a, b)` is `a @ b`. Write the arrow always: 
 come in alphabetical order, so `einsum("ba", x)` silently transposes x.
 
 What is asked here: `scores` are attention's raw scores, no softmax: for each place of a text a *query* is compared with
-a *key* of each place. Inputs are float32 or float64 and stay as they are; the result is computed in their dtype.
+a *key* of each place. Inputs are float32 or float64, with any strides, and stay as they are; products and sums are
+computed in their dtype, and the result has it.
 
 About 20 minutes. Before it: permute_not_reshape, the_silent_outer_product.
 Path: numpy
@@ -55,7 +56,7 @@ _CLOSE: Any = {"rtol": 1e-4, "atol": 1e-4}
 )
 def test_attention_scores_contract_the_features(sizes):
     b, h, t, s, d = sizes
-    q, k = _numbers(b, h, t, d), _numbers(b, h, s, d).flip(2)
+    q, k = _numbers(b, t, h, d).transpose(1, 2), _numbers(b, s, h, d).transpose(1, 2)  # as heads are cut out
     raw = _scores_in_loops(q, k)
     meet = {"must match|size|shape": "D of q has to meet D of k, within each head"}
     with (
@@ -105,7 +106,7 @@ def test_equal_sizes_hide_a_missing_transpose():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize("batch", [2, 1], ids=["2 matrices", "one matrix"])
 def test_each_matrix_meets_its_own_vector(batch, dtype):
-    A, v = _numbers(batch, 3, 4).to(dtype) / 3, _numbers(batch, 4).to(dtype) / 7
+    A, v = _numbers(batch, 4, 3).to(dtype).mT / 3, _numbers(4, batch).to(dtype).t() / 7
     want = _matvec_in_loops(A, v)
     meet = {"must match|size|shape": "M of A has to meet M of v, for each b"}
     with (

@@ -62,9 +62,9 @@ def test_identical_means_to_the_last_bit():
     nearly = x.clone()
     nearly[0, 0] = 1.0000001
     assert _says(identical, x, nearly) is False, "identical is exact: 1 and 1.0000001 are close, not the same"
-    a, b = torch.tensor([16777216, 5]), torch.tensor([16777217, 5])
+    a, b = torch.tensor([2**53, 5]), torch.tensor([2**53 + 1, 5])
     assert _says(identical, a, a.clone()) is True, "int tensors with the same values are identical"
-    assert _says(identical, a, b) is False, "16777216 and 16777217 differ: as float32 they would be one number"
+    assert _says(identical, a, b) is False, "2**53 and 2**53 + 1 differ: as floats they would be one number"
     for dtype in (torch.bool, torch.uint8, torch.float16, torch.bfloat16):
         a, b = torch.tensor([1, 0, 1], dtype=dtype), torch.tensor([1, 1, 1], dtype=dtype)
         assert _says(identical, a, a.clone()) is True, f"{dtype} tensors with the same values are identical"

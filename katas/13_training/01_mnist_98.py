@@ -203,9 +203,7 @@ def test_measuring_leaves_no_trace(training):
     assert model.modes, "accuracy() never called the model"
     moved = model.bias.detach().any().item()
     assert not moved, "accuracy() changed the weights: measuring must not train"
-    assert model.bias.requires_grad, (
-        "accuracy() froze the weights: requires_grad is False now, nobody can train them"
-    )
+    assert model.bias.requires_grad, "accuracy() froze the weights: requires_grad is False now, nobody can train them"
     assert torch.is_grad_enabled(), "accuracy() switched gradients off for good: nobody can train after it"
     assert model.modes == {False}, "accuracy() measured a net in train mode, with dropout on: eval mode, all of it"
     assert model.grads == {False}, "accuracy() recorded a graph for backward: memory and time for nothing"

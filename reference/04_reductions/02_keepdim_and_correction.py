@@ -163,7 +163,12 @@ MISTAKES = [
         caught_by=_CONSTANT,
         standardise=lambda x: ((x - x.mean(0)) / x.std(0, correction=0)).nan_to_num(),
     ),
-    Mistake("minus the square of the mean", caught_by=_SMALL, standardise=_one_pass),
+    Mistake(
+        "1000000, 1000001, 1000002 are scaled",
+        caught_by=_SMALL,
+        standardise=lambda x: standardise(x).masked_fill(torch.isclose(x, x[0], atol=0).all(0), 0),
+    ),
+    Mistake("loses such a spread", caught_by=_SMALL, standardise=_one_pass),
     Mistake("an eps beside a deviation", caught_by=_SMALL, standardise=_eps_under_the_root),
     Mistake("nothing is added to a divisor", caught_by=_SMALL, standardise=_eps_beside_the_root),
     Mistake("nothing is added to a divisor", caught_by=_SMALL, standardise=_small_is_constant),

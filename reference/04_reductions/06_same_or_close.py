@@ -102,6 +102,11 @@ MISTAKES = [
         identical=lambda a, b: a.dtype == b.dtype and a.shape == b.shape and torch.allclose(a, b, equal_nan=True),
     ),
     Mistake(
+        "as floats they would be one number",
+        caught_by=_EXACT,
+        identical=lambda a, b: a.dtype == b.dtype and _equal_or_nan(a.double(), b.double()),
+    ),
+    Mistake(
         "NumPy has no bfloat16",
         caught_by=_EXACT,
         identical=lambda a, b: a.dtype == b.dtype and np.array_equal(a.numpy(), b.numpy(), equal_nan=True),
@@ -119,7 +124,7 @@ MISTAKES = [
         identical=lambda a, b: a.requires_grad == b.requires_grad and identical(a, b),
     ),
     Mistake(
-        "as float32 they would be one number",
+        "as floats they would be one number",
         caught_by=_EXACT,
         identical=lambda a, b: a.dtype == b.dtype and _equal_or_nan(a.float(), b.float()),
     ),

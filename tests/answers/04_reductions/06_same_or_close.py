@@ -172,7 +172,7 @@ WRONG = [
     ),
     Mistake("identical is exact", caught_by="", identical=lambda a, b: a.dtype == b.dtype and str(a) == str(b)),
     Mistake(
-        "as float32 they would be one number",
+        "as floats they would be one number",
         caught_by="",
         identical=lambda a, b: (
             a.dtype == b.dtype
