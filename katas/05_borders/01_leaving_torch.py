@@ -59,7 +59,7 @@ def distinct(scalars: list[torch.Tensor]) -> set[Any]:
 under_test(globals())
 
 
-@pytest.mark.parametrize("preds", [[2, 0, 16777217], [0.25, -1.5], [7]], ids=["ints", "floats", "one int"])
+@pytest.mark.parametrize("preds", [[2, 0, 2**53 + 1], [0.25, -1.5], [7]], ids=["ints", "floats", "one int"])
 def test_json_knows_numbers_and_lists_no_tensors(preds):
     w = torch.tensor([1.0, 0.25], requires_grad=True)
     loss = (w * w).sum() / 2  # 0.53125
@@ -120,7 +120,7 @@ def test_in_and_index_want_one_truth_value():
         (torch.float32, 0.12341, 0.12344),
         (torch.float32, 1.0, 1.0000002),
         (torch.float64, 1.0, 1.0 + 1e-12),
-        (torch.int64, 16777216, 16777217),
+        (torch.int64, 2**53, 2**53 + 1),
     ):
         a, b = torch.tensor([one], dtype=dtype), torch.tensor([other], dtype=dtype)
         with explain(f"find raised for {dtype}"):
@@ -138,13 +138,15 @@ def test_comparing_different_shapes_broadcasts_or_fails():
     assert -1 not in got, f"each of the six is in the list, and find missed some: expected 0 to 5, got {got}"
     assert got == [0, 1, 2, 3, 4, 5], f"another shape is another tensor, == broadcasts: expected 0 to 5, got {got}"
     assert absent == -1, "no tensor of shape (2,) is in the list: another shape is another tensor"
+    empty = find([torch.ones(0), torch.ones(0, 3)], torch.ones(0, 3))
+    assert empty == 1, f"(0,) and (0, 3) are two shapes, although neither holds a value: expected 1, got {empty}"
 
 
 @pytest.mark.parametrize(
     ("values", "dtype"),
     [
         ([3, 1, 3, 3, 2, 1], torch.int64),
-        ([16777216, 16777217], torch.int64),
+        ([2**53, 2**53 + 1], torch.int64),
         ([0.5, 0.25, 0.5, 0.5001220703125], torch.float32),
         ([0.1, 0.1 + 1e-12, 0.1], torch.float64),
         ([True, False, True], torch.bool),

@@ -75,6 +75,11 @@ _SET = "test_a_set_of_tensors_goes_by_identity"
 
 MISTAKES = [
     Mistake(
+        "(0,) and (0, 3) are two shapes",
+        caught_by="test_comparing_different_shapes_broadcasts_or_fails",
+        find=lambda ts, t: next((i for i, x in enumerate(ts) if x.tolist() == t.tolist()), -1),
+    ),
+    Mistake(
         "are close, but not equal",
         caught_by=_INDEX,
         find=lambda ts, t: next((i for i, x in enumerate(ts) if x.shape == t.shape and torch.allclose(x, t)), -1),
@@ -94,7 +99,11 @@ MISTAKES = [
         caught_by="test_a_loss_leaves_as_a_float_not_as_text",
         log_row=lambda step, loss, preds: dict(step=step, loss=loss.float().item(), preds=preds.tolist()),
     ),
-    Mistake("expected {16777216, 16777217}", caught_by=_SET, distinct=lambda s: {float(x.float()) for x in s}),
+    Mistake(
+        "expected {9007199254740992, 9007199254740993}",
+        caught_by=_SET,
+        distinct=lambda s: {float(x.float()) for x in s},
+    ),
     Mistake("distinct changed its scalars", caught_by=_SET, distinct=lambda s: {s.pop().item() for _ in range(len(s))}),
     Mistake("the loss is a tensor still", caught_by=_JSON, log_row=lambda s, loss, p: _row(s, loss, p.tolist())),
     Mistake(
