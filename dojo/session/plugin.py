@@ -22,7 +22,8 @@ from dojo.session.session import SESSION, KataSession
 _MARKERS = (
     "gpu: needs a real CUDA device; not run elsewhere",
     "slow: may take longer than the gate's time budget",
-    "timeout(seconds, says=...): how long the test may take, unless --kata-timeout says otherwise",
+    "timeout(seconds): how long the test may take, unless --kata-timeout says otherwise",
+    "timeout_advice(sentence): what to say to somebody whose code took longer",
     "time_limit(seconds): the old name of timeout",
     "myth(says, today): what old tutorials say, and what this test shows instead",
 )
