@@ -275,10 +275,8 @@ def test_a_debugger_has_no_time_limit(project):
 def test_a_marker_may_know_why_code_is_slow(project):
     project.body("alpha", "while True: pass")
     project.edit("alpha", lambda text: text.replace("import torch\n", "import pytest\nimport torch\n", 1))
-    project.edit(
-        "alpha",
-        lambda text: text.replace("def test_alpha_d", '@pytest.mark.timeout(0.5)\n@pytest.mark.timeout_advice("Counting.")\ndef test_alpha_d'),
-    )
+    marks = '@pytest.mark.timeout(0.5)\n@pytest.mark.timeout_advice("Counting.")\n'
+    project.edit("alpha", lambda text: text.replace("def test_alpha_d", f"{marks}def test_alpha_d"))
     text = screen(project.run())
     assert "did not end in 0.5 s; the code was at katas/01_first/01_alpha.py:17: while True: pass" in text
     assert "Counting." in text

@@ -7,9 +7,10 @@ Python catches up. Such a line looks innocent: `float(t)`, `if t > 0:`, `max(a, 
 the device needs no waiting: `where`, `clamp`, `minimum`, `argmax`, `masked_fill`, `sum`, `norm`, `stack`, `detach` (the
 same value without its graph). Often the branch that you want to take is a number that you can multiply by.
 
-On meta tensors, which have no values, the asking fails: "Tensor.item() cannot be called on meta tensors". So what works
-on meta does not wait on a GPU, with a few blind spots: `x[mask] = v`, printing, and a list of tensors in
-`torch.tensor(..., device=...)`. On a real GPU, `torch.cuda.set_sync_debug_mode("warn")` finds those too.
+On meta tensors, which have no values, the asking fails: "Tensor.item() cannot be called on meta tensors". So what
+works on meta does not wait on a GPU, with a few blind spots: `x[mask] = v` with several values in v, printing, and a
+list of tensors in `torch.tensor(..., device=...)`. On a real GPU, `torch.cuda.set_sync_debug_mode("warn")` finds those
+too.
 
 What is asked: each result is a tensor on the device of the arguments, found without reading a value; the arguments stay
 as they are.
