@@ -24,7 +24,7 @@ import pytest
 import torch
 
 from dojo import under_test
-from dojo.kit import check_tensor, explain, raises, shares_memory
+from dojo.kit import check_tensor, explain, raises, shares_memory, unchanged
 
 
 def flat_view(x: torch.Tensor) -> torch.Tensor:
@@ -33,7 +33,7 @@ def flat_view(x: torch.Tensor) -> torch.Tensor:
 
 
 def flat(x: torch.Tensor) -> torch.Tensor:
-    """The values of `x` (any shape) as a 1-D tensor, row by row. Never fails; no copy of a contiguous `x`."""
+    """The values of `x` (any shape or dtype) as a 1-D tensor, row by row. Never fails; no copy of a contiguous `x`."""
     raise NotImplementedError("return the values of x in one row")
 
 
@@ -48,7 +48,7 @@ under_test(globals())
 
 def test_a_view_is_a_window_on_the_same_memory():
     x = torch.arange(6.0).view(2, 3)
-    with explain("a contiguous x, here (2, 3), always has a 1-D view"):
+    with explain("flat_view raised on a contiguous x of shape (2, 3), which has a 1-D view"):
         v = flat_view(x)
     check_tensor(v, torch.tensor([0.0, 1, 2, 3, 4, 5]), "flat_view(x) holds the values of x row by row")
     v[4] = 40.0
@@ -58,7 +58,7 @@ def test_a_view_is_a_window_on_the_same_memory():
 def test_a_view_needs_strides_that_fit_not_contiguous_memory():
     """A slice of rows with a gap between them cannot be flattened, but a column of it, or every second value, can."""
     x = torch.arange(12.0).view(3, 4)
-    with explain("every second value of a row is 1-D already: strides may be anything, x need not be contiguous"):
+    with explain("flat_view raised, but a view exists: strides may be anything, x need not be contiguous"):
         v = flat_view(x[1, ::2])
     check_tensor(v, torch.tensor([4.0, 6.0]), "flat_view(x[1, ::2]) holds every second value of row 1")
     assert shares_memory(v, x), "you copied x[1, ::2], but a view of it exists"
@@ -72,16 +72,24 @@ def test_a_view_needs_strides_that_fit_not_contiguous_memory():
 def test_view_refuses_what_it_cannot_show(name):
     x = torch.arange(6.0).view(2, 3)
     x = x.t() if name == "a transposed matrix" else x[:, :2]
-    with raises(RuntimeError, f"x is {name}: no window shows it in one row, and flat_view must not copy"):
+    with raises(
+        RuntimeError, f"x is {name}: no window shows it row by row. Asked is the error, not a copy or another order"
+    ):
         flat_view(x)
 
 
 def test_flat_reads_a_transposed_tensor_row_by_row():
-    x = torch.arange(6, dtype=torch.float64).view(2, 3)
-    with explain("flat never fails: where view refuses, it copies"):
+    x = torch.tensor([[0.1, 1, 2], [3, 4, 5]], dtype=torch.float64)
+    never = {"view size is not compatible": "flat never fails: where view refuses, it copies"}
+    with explain("flat raised on a transposed matrix", where=never):
         y = flat(x.t())
-    want = torch.tensor([0, 3, 1, 4, 2, 5], dtype=torch.float64)
+    want = torch.tensor([0.1, 3, 1, 4, 2, 5], dtype=torch.float64)
     check_tensor(y, want, "flat(x.t()) holds the values of x.t() as they are, along its rows, not through memory")
+    cube = torch.arange(16777217, 16777225).view(2, 2, 2)
+    with explain("flat raised on a transposed cube: x may have any shape", where=never):
+        y = flat(cube.transpose(0, 2))
+    want = torch.tensor([0, 4, 2, 6, 1, 5, 3, 7]) + 16777217
+    check_tensor(y, want, "flat holds the values of a transposed cube as they are, along its rows")
 
 
 def test_flat_is_free_where_a_view_is_possible():
@@ -104,11 +112,12 @@ def test_fill_flat_writes_into_contiguous_memory():
 def test_fill_flat_writes_into_any_strides(shape):
     base = torch.zeros(shape[::-1], dtype=torch.float64)
     x = base.mT if len(shape) == 2 else base.transpose(0, 2)
-    values = torch.arange(x.numel(), dtype=torch.float64)
-    with explain(f"fill_flat_ failed for a transposed x of shape {shape}: any shape may come, also without a 1-D view"):
-        fill_flat_(x, values)
+    values = torch.arange(x.numel(), dtype=torch.float64) + 0.1
+    no_view = {"view size is not compatible": f"a transposed x of shape {shape} has no 1-D view: write without one"}
+    with explain(f"fill_flat_ raised on a transposed x of shape {shape}: any shape may come", where=no_view):
+        with unchanged("fill_flat_ must not change `values`", values=values):
+            fill_flat_(x, values)
     assert base.any(), "your write went nowhere: nothing arrived in the memory of x. Was it a copy that you wrote into?"
-    want = torch.tensor([0, 1, 2, 3, 4, 5, 6, 7], dtype=torch.float64)[: x.numel()]
+    want = torch.tensor([0, 1, 2, 3, 4, 5, 6, 7], dtype=torch.float64)[: x.numel()] + 0.1
     mistake = f"x has the shape {shape}: the values go along its rows, not through memory"
     check_tensor(x, want.view(shape), mistake)
-    check_tensor(values, want, "fill_flat_ changed `values`")

@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from dojo import under_test
-from dojo.kit import check_tensor, explain, raises, shares_memory
+from dojo.kit import check_tensor, explain, raises, shares_memory, unchanged
 
 
 def broadcast_rows(row: torch.Tensor, n: int) -> torch.Tensor:
@@ -35,7 +35,10 @@ def editable_rows(row: torch.Tensor, n: int) -> torch.Tensor:
 
 
 def repeat_each(x: torch.Tensor, n: int) -> torch.Tensor:
-    """Each value of `x` (1-D, L values) n times in a row, 1-D with L * n values: [1, 2] and n=2 give [1, 1, 2, 2]."""
+    """Each value of `x` (1-D, L values) n times in a row, exactly, in its dtype, 1-D with L * n values.
+
+    [1, 2] and n=2 give [1, 1, 2, 2]. `x` stays as it is.
+    """
     raise NotImplementedError("return each value of x n times")
 
 
@@ -53,7 +56,7 @@ def test_expand_shows_one_row_many_times():
 
 def test_expand_follows_the_strides_of_the_row():
     table = torch.arange(6).view(3, 2)
-    with explain("row may have any strides: here it is the column of a matrix"):
+    with explain("broadcast_rows(row, 2) raised on a row that is the column of a matrix"):
         rows = broadcast_rows(table[:, 1], 2)
     want = torch.tensor([[1, 3, 5], [1, 3, 5]])
     check_tensor(rows, want, "row was the column of a matrix: its values do not lie side by side in memory")
@@ -64,7 +67,7 @@ def test_expanded_rows_cost_no_memory():
     row = torch.tensor([1.0, 2, 3])
     with explain("broadcast_rows(row, 1000) could not be computed for a row of 3 values"):
         rows = broadcast_rows(row, 1000)
-    assert isinstance(rows, torch.Tensor), f"expected a tensor, got {type(rows).__name__}"
+    check_tensor(rows, torch.tensor([[1.0, 2, 3]] * 1000), "broadcast_rows(row, 1000) is row, 1000 times")
     paid = rows.untyped_storage().nbytes()
     assert paid <= 12, f"you copied the row again and again: 12 bytes became {paid}"
     assert shares_memory(rows, row), "you copied row: the rows must lie on the memory of row itself"
@@ -74,7 +77,7 @@ def test_a_write_through_one_expanded_row_changes_them_all():
     """PyTorch refuses to write to the whole, where one memory cell would be written n times, but not to one row."""
     row = torch.tensor([1.0, 2, 3])
     want = torch.tensor([[11.0, 12, 13]] * 2)
-    with explain("broadcast_rows(row, 2) has two rows, and row 0 takes a write"):
+    with explain("broadcast_rows(row, 2), or a write into its row 0, raised"):
         rows = broadcast_rows(row, 2)
         rows[0].add_(10)
     if isinstance(rows, torch.Tensor):
@@ -86,13 +89,15 @@ def test_a_write_through_one_expanded_row_changes_them_all():
 
 
 def test_repeated_rows_are_edited_one_by_one():
-    row = torch.tensor([1.0, 2, 3], dtype=torch.float64)
+    row = torch.tensor([0.1, 2, 3], dtype=torch.float64)
     with explain("editable_rows(row, 2) could not be computed for a row of 3 values"):
-        rows = editable_rows(row, 2)
-    want = torch.tensor([[1.0, 2, 3], [1, 2, 3]], dtype=torch.float64)
+        with unchanged("editable_rows must not change row", row=row):
+            rows = editable_rows(row, 2)
+    want = torch.tensor([[0.1, 2, 3], [0.1, 2, 3]], dtype=torch.float64)
     check_tensor(rows, want, "editable_rows(row, 2) is row, row: one in each of 2 rows")
     for i in (0, 1):
-        with explain("all your rows are one row in memory: torch refuses to write to it"):
+        one = "all your rows are one row in memory: torch refuses to write to it"
+        with explain("your rows take no write", where={"single memory location": one}):
             rows[i, 0] = 50 + i
     edited = torch.tensor([[50.0, 2, 3], [51, 2, 3]], dtype=torch.float64)
     check_tensor(rows, edited, "all your rows are one row in memory: one write hit them all")
@@ -101,10 +106,10 @@ def test_repeated_rows_are_edited_one_by_one():
 
 def test_contiguous_does_not_copy_what_is_contiguous():
     """One row, expanded to one row, lies in memory as it should: there is nothing to copy."""
-    row = torch.tensor([1, 2, 3], dtype=torch.int32)
+    row = torch.tensor([1, 2, 16777217], dtype=torch.int32)
     with explain("editable_rows(row, 1) could not be computed for a row of 3 values"):
         rows = editable_rows(row, 1)
-    want = torch.tensor([[1, 2, 3]], dtype=torch.int32)
+    want = torch.tensor([[1, 2, 16777217]], dtype=torch.int32)
     check_tensor(rows, want, "editable_rows(row, 1) is row in one row, (1, 3), in the dtype of row")
     rows[0, 0] = 50
     assert row[0] == 1, "n was 1, and nothing was copied: your write to the rows changed the source"
@@ -115,14 +120,14 @@ def test_contiguous_does_not_copy_what_is_contiguous():
     today="Tensor.repeat does what np.tile does; np.repeat is torch.repeat_interleave",
 )
 def test_torch_repeat_is_not_numpy_repeat():
-    x = torch.tensor([2.0, 1], dtype=torch.float64)
-    with explain("repeat_each([2, 1], 3) could not be computed"):
+    x = torch.tensor([0.2, 0.1], dtype=torch.float64)
+    with explain("repeat_each(x, 3) could not be computed"), unchanged("repeat_each must not change x", x=x):
         out = repeat_each(x, 3)
-    whole = isinstance(out, torch.Tensor) and out.tolist() == [2, 1, 2, 1, 2, 1]
+    whole = isinstance(out, torch.Tensor) and out.tolist() == [0.2, 0.1, 0.2, 0.1, 0.2, 0.1]
     assert not whole, "you repeated x as a whole, as np.tile does; asked is each value n times in a row"
-    want = torch.tensor([2.0, 2, 2, 1, 1, 1], dtype=torch.float64)
-    check_tensor(out, want, "repeat_each([2, 1], 3) holds each value 3 times in a row, as it came")
-    with explain("repeat_each([7, 5, 6], 2) of whole numbers could not be computed"):
-        out = repeat_each(torch.tensor([7, 5, 6], dtype=torch.int32), 2)
-    want = torch.tensor([7, 7, 5, 5, 6, 6], dtype=torch.int32)
-    check_tensor(out, want, "repeat_each([7, 5, 6], 2) keeps the dtype and the order of x")
+    want = torch.tensor([0.2, 0.2, 0.2, 0.1, 0.1, 0.1], dtype=torch.float64)
+    check_tensor(out, want, "repeat_each([0.2, 0.1], 3) holds each value 3 times in a row, as it came")
+    with explain("repeat_each(x, 2) of whole numbers could not be computed"):
+        out = repeat_each(torch.tensor([16777217, 5, 6], dtype=torch.int32), 2)
+    want = torch.tensor([16777217, 16777217, 5, 5, 6, 6], dtype=torch.int32)
+    check_tensor(out, want, "repeat_each([16777217, 5, 6], 2) keeps the values, the dtype and the order of x")

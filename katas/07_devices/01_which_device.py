@@ -44,7 +44,7 @@ def on_device(x: torch.Tensor, device: str | torch.device) -> bool:
 # ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
 under_test(globals())
 
-_CALL = "pick_device raised an error: ask torch what there is, a call to the GPU itself fails where there is none"
+_NO_GPU = {"NVIDIA|CUDA": "a call to the GPU itself fails where there is none: ask torch first whether there is one"}
 
 
 def _picked_on(*, cuda, built, devices=2):
@@ -55,7 +55,7 @@ def _picked_on(*, cuda, built, devices=2):
         mock.patch("torch.cuda.get_device_name", return_value="a pretended GPU"),
         mock.patch("torch.cuda.mem_get_info", return_value=(1, 1)),
         mock.patch("torch.accelerator.current_device_index", return_value=0),
-        explain(_CALL),
+        explain("pick_device raised", _NO_GPU),
     ):
         got = pick_device()
     assert isinstance(got, torch.device), f"pick_device returns a torch.device, yours returned {got!r}"
@@ -63,7 +63,11 @@ def _picked_on(*, cuda, built, devices=2):
 
 
 def _asked(x, device):
-    with explain(f"on_device must be able to compare {x.device!r} with {device!r}"):
+    signs = {
+        "torch.device' object|expected str": "device may be a str or a torch.device, and one is not the other",
+        **_NO_GPU,
+    }
+    with explain(f"on_device raised for {x.device!r} and {device!r}", signs):
         got = on_device(x, device)
     assert isinstance(got, bool), f"on_device returns True or False, yours returned {got!r}"
     return got
@@ -106,7 +110,7 @@ def test_a_gpu_is_picked_where_there_is_one(devices):
 
 
 def test_the_picked_device_holds_a_tensor_here():
-    with explain(_CALL):
+    with explain("pick_device raised", _NO_GPU):
         device = pick_device()
     with explain(f"pick_device returned {device!r}, but no tensor can be made there on this machine"):
         x = torch.ones(2, device=device)
@@ -124,7 +128,7 @@ def test_a_device_is_not_a_string():
     assert not _asked(here, torch.device("cuda")), "a tensor on the CPU is not on 'cuda'"
 
 
-@pytest.mark.parametrize("index", [0, 1], ids=["the first GPU", "the second GPU"])
+@pytest.mark.parametrize("index", [0, 1, 10], ids=["the first GPU", "the second GPU", "GPU 10"])
 def test_a_device_without_index_means_all_of_its_kind(index):
     for device in ("cuda", torch.device("cuda")):
         assert _asked(_At(f"cuda:{index}"), device), (

@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo import under_test
-from dojo.kit import check_tensor, explain
+from dojo.kit import check_tensor, explain, unchanged
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -41,14 +41,14 @@ def per_sample_grads(model: nn.Module, loss_fn: Loss, x: torch.Tensor, y: torch.
     """The gradient of each sample's loss by each parameter: `{name: (N, *parameter.shape)}`, named as in the model.
 
     `x` is (N, D), `y` holds N targets; `loss_fn(model(x), y)` is the mean over a batch, and takes a single sample
-    without batch dimension, too. Row i is the gradient of sample i alone. The model's weights and `requires_grad` stay
-    as they were, and no gradient of yours is left in a `.grad`.
+    without batch dimension, too. Row i is the gradient of sample i alone. `x`, `y`, the model's weights, their
+    `requires_grad` and the modes of its modules stay as they were, and no gradient of yours is left in a `.grad`.
     """
     raise NotImplementedError("one gradient per sample and parameter")
 
 
 def batch_jacobian(f: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    """The Jacobian of `f` at each row of `x` (N, in); returns (N, out, in).
+    """The Jacobian of `f` at each row of `x` (N, in), which is not changed; returns (N, out, in) in the dtype of `x`.
 
     `f` maps (in,) to (out,), and a batch (N, in) to (N, out) row by row.
     """
@@ -101,6 +101,8 @@ def test_the_mean_over_the_samples_is_the_gradient_of_the_batch():
 
 def test_torch_func_leaves_the_model_alone():
     model = _mlp()
+    model[1].eval()
+    modes = [module.training for module in model.modules()]
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     objects = dict(model.named_parameters())
     objects["0.weight"].grad = torch.full((6, 3), 2.0)
@@ -114,26 +116,26 @@ def test_torch_func_leaves_the_model_alone():
     assert not frozen, f"{frozen} no longer require grad: the model would not train any more"
     for name, p in objects.items():
         check_tensor(p, before[name], f"you changed the values of {name}")
-    assert model.training, "the model is in eval mode now: leave it in the mode it is in"
+    now = [module.training for module in model.modules()]
+    assert now == modes, f"each module should keep its mode: training was {modes}, is {now}"
 
 
-@pytest.mark.parametrize("n", [5, 1], ids=["5 samples", "one sample"])
-def test_a_batch_of_jacobians_has_no_pairs_of_samples(n):
-    a = torch.tensor([[1.0, -2.0, 0.5], [0.25, 3.0, -1.0]])
-    x = torch.randn(n, 3)
-    before = x.clone()
+@pytest.mark.parametrize(
+    ("n", "out", "dtype"), [(5, 2, torch.float32), (1, 4, torch.float64)], ids=["5 samples", "one sample, float64"]
+)
+def test_a_batch_of_jacobians_has_no_pairs_of_samples(n, out, dtype):
+    a = torch.tensor([[1.0, -2.0, 0.5], [0.25, 3.0, -1.0], [0.5, 0.5, 0.75], [-1.0, 2.0, 0.0]], dtype=dtype)[:out]
+    x = torch.randn(n, 3, dtype=dtype)
     want = (1 - torch.tanh(x @ a.T) ** 2)[:, :, None] * a
-    otherwise = "batch_jacobian should take a function of one row (or of a batch of rows), and a batch"
-    got = _run(batch_jacobian, lambda x: torch.tanh(x @ a.T), x, otherwise=otherwise)
+    otherwise = f"batch_jacobian raised on an x of shape ({n}, 3) and {dtype}"
+    with unchanged("batch_jacobian must leave the caller's x as it is", x=x):
+        got = _run(batch_jacobian, lambda x: torch.tanh(x @ a.T), x, otherwise=otherwise)
     assert isinstance(got, torch.Tensor), f"batch_jacobian returns a tensor, got {type(got).__name__}"
     shape = tuple(got.shape)
-    assert shape != (n, 2, n, 3), f"{shape}: every output by every input; between different samples it is all zeros"
+    assert shape != (n, out, n, 3), f"{shape}: every output by every input; between different samples it is all zeros"
     assert shape != (n, 3), f"{shape}: the outputs were added up; each has a row of its own in the Jacobian"
-    assert shape != (n, 3, 2), f"{shape}: transposed; a Jacobian has a row per output and a column per input"
+    assert shape != (n, 3, out), f"{shape}: transposed; a Jacobian has a row per output and a column per input"
     check_tensor(got, want, "[i] should be the Jacobian (out, in) of f at row i", rtol=1e-4, atol=1e-6)
-    assert not x.requires_grad, "the caller's x requires grad now"
-    assert x.grad is None, "you left a gradient in the caller's x.grad"
-    check_tensor(x, before, "you changed x")
 
 
 def _diagnose(name: str, got: torch.Tensor, rows: torch.Tensor) -> None:
@@ -142,7 +144,7 @@ def _diagnose(name: str, got: torch.Tensor, rows: torch.Tensor) -> None:
     def looks_like(other: torch.Tensor) -> bool:
         return torch.allclose(got, other.expand_as(rows).to(got.dtype), rtol=1e-3)
 
-    assert got.any(), f"{name}: all zeros. The loss never used the params that you differentiate by"
+    assert got.any(), f"{name}: all zeros, as when the loss does not use the params that you differentiate by"
     assert not looks_like(rows.mean(dim=0)), f"{name}: every sample got the batch's mean"
     assert not looks_like(rows.cumsum(dim=0)), f"{name}: row i is the sum of rows 0 to i: backward adds to .grad"
     assert not looks_like(rows / len(rows)), f"{name}: each row is {len(rows)} times too small: divided by N"
@@ -159,7 +161,7 @@ _SIGNS = {
     "same size in the mapped dimension": "vmap maps all that it is given, if you do not say otherwise; params have no "
     "dimension of samples",
     "to return a scalar": "grad wants a function that returns one number: one sample's loss is one, f(row) has several",
-    "does not require grad": "there is no graph to go back through: params that were detached, or grad mode off?",
+    "does not require grad": "there is no graph to go back through",
     "second time": "one graph was walked back twice, and the first walk freed it",
     "to be dictionaries|'generator'": "params should be a dict of tensors by name, as the module names them",
     "same dtype": "x and the model may be float64: leave both in the dtype that they have",
@@ -173,8 +175,8 @@ def _run(ask: Callable[..., Any], *arguments: Any, otherwise: str) -> Any:
 
 
 def _call(model: nn.Module, loss_fn: Loss, x: torch.Tensor, y: torch.Tensor) -> dict[str, torch.Tensor]:
-    otherwise = "per_sample_grads should take a module, a loss function and a batch"
-    got = _run(per_sample_grads, model, loss_fn, x, y, otherwise=otherwise)
+    with unchanged("per_sample_grads must not change x and y", x=x, y=y):
+        got = _run(per_sample_grads, model, loss_fn, x, y, otherwise="per_sample_grads raised")
     assert isinstance(got, dict), f"per_sample_grads returns a dict of tensors by name, got {type(got).__name__}"
     return got
 

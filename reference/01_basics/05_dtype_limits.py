@@ -60,6 +60,11 @@ def _exp_without_shift(scores, keep):
     return (e / e.sum(-1, keepdim=True)).masked_fill(~keep, 0.0)
 
 
+def _shifted_by_one_maximum(scores, keep):
+    e = (scores - scores[keep].max()).exp() * keep
+    return torch.where(keep.any(-1, keepdim=True), e / e.sum(-1, keepdim=True), 0.0)
+
+
 def _along_dim_0(scores, keep):
     flat = scores.masked_fill(~keep, torch.finfo(scores.dtype).min)
     return (flat.softmax(1)) * keep
@@ -107,7 +112,7 @@ MISTAKES = [
     Mistake("n is the one before the gap", caught_by=_GAP, first_gap=lambda d: int(2 / torch.finfo(d).eps) + 1),
     Mistake("n is the one before the gap", caught_by=_GAP, first_gap=_count_up_to_the_missing_one),
     Mistake("the first n with n + 1 not in", caught_by=_GAP, first_gap=lambda d: int(torch.finfo(torch.float16).max)),
-    Mistake("is your mask value within its range", caught_by=_DTYPE, masked_softmax=_billion),
+    Mistake("your mask value is beyond the range of torch.float16", caught_by=_DTYPE, masked_softmax=_billion),
     Mistake("and a score of 0 would too", caught_by=_DTYPE, masked_softmax=lambda s, k: _fill(s, k, 0.0)),
     Mistake("each row is a softmax", caught_by=_DTYPE, masked_softmax=_over_the_columns),
     Mistake("did what you masked take its share", caught_by=_DTYPE, masked_softmax=_only_after),
@@ -127,7 +132,29 @@ MISTAKES = [
         masked_softmax=lambda scores, keep: _fill(scores, keep, torch.finfo(scores.dtype).min),
     ),
     Mistake("is a softmax of its own", caught_by=_LAST, masked_softmax=_along_dim_0),
-    Mistake("you wrote the mask into scores itself", caught_by=_LAST, masked_softmax=_in_place),
+    Mistake("must leave scores and keep as they are", caught_by=_LAST, masked_softmax=_in_place),
+    Mistake("is a softmax of its own", caught_by=_LAST, masked_softmax=_shifted_by_one_maximum),
+    Mistake(
+        "with the digits of torch.float64",
+        caught_by=_DTYPE,
+        masked_softmax=lambda s, k: masked_softmax(s.float(), k).to(s.dtype),
+    ),
+    Mistake(
+        "must leave scores and keep as they are",
+        caught_by=_LAST,
+        masked_softmax=lambda s, k: masked_softmax(s, k.logical_not_().logical_not()),
+    ),
+    Mistake(
+        "the first n with n + 1 not in",
+        caught_by=_GAP,
+        first_gap=lambda d: min(int(2 / torch.finfo(d).eps), 2**31 - 1),
+    ),
+    Mistake("torch.iinfo is for integers", caught_by=_GAP, first_gap=lambda d: torch.iinfo(d).max),
+    Mistake(
+        "with the digits of torch.float64",
+        caught_by=_DTYPE,
+        masked_softmax=lambda s, k: torch.where(k.any(-1, keepdim=True), _exp_with_eps(s - s.max(), k), 0.0),
+    ),
     Mistake("however large the masked one is", caught_by=_ZERO, masked_softmax=_softmax_then_renormalise),
     Mistake("a Python float was asked for", caught_by=_MIN, mask_value=lambda d: torch.tensor(torch.finfo(d).min)),
     Mistake("torch.iinfo is for integers", caught_by=_MIN, mask_value=lambda d: torch.iinfo(d).min),

@@ -79,13 +79,43 @@ def _view_only_if_contiguous(x):
     return x.view(-1)
 
 
-_A_COPY = "no window shows it in one row, and flat_view must not copy"
+_A_COPY = "Asked is the error, not a copy or another order"
 _CONTIGUOUS = "strides may be anything, x need not be contiguous"
 
 MISTAKES = [
     Mistake(_A_COPY, caught_by="test_view_refuses_what_it_cannot_show", flat_view=lambda x: x.reshape(-1)),
     Mistake(_A_COPY, caught_by="test_view_refuses_what_it_cannot_show", flat_view=lambda x: x.contiguous().view(-1)),
     Mistake(_A_COPY, caught_by="test_view_refuses_what_it_cannot_show", flat_view=lambda x: x.ravel()),
+    Mistake(
+        _A_COPY,
+        caught_by="test_view_refuses_what_it_cannot_show",
+        flat_view=lambda x: x.as_strided((x.numel(),), (x.stride(-1) if x.dim() == 1 else 1,)),
+    ),
+    Mistake(
+        "x may have any shape",
+        caught_by="test_flat_reads_a_transposed_tensor_row_by_row",
+        flat=lambda x: x.contiguous().view(x.shape[0] * x.shape[1]),
+    ),
+    Mistake(
+        "flat holds the values of a transposed cube",
+        caught_by="test_flat_reads_a_transposed_tensor_row_by_row",
+        flat=lambda x: x.reshape(-1) if x.dim() < 3 else torch.cat([row.t().reshape(-1) for row in x]),
+    ),
+    Mistake(
+        "the values go along its rows, not through memory",
+        caught_by="test_fill_flat_writes_into_any_strides",
+        fill_flat_=lambda x, values: x.copy_(values.float().view(x.shape)),
+    ),
+    Mistake(
+        "any shape may come",
+        caught_by="test_fill_flat_writes_into_any_strides",
+        fill_flat_=lambda x, values: x.copy_(values.view(*x.shape[:2])),
+    ),
+    Mistake(
+        "fill_flat_ must not change `values`",
+        caught_by="test_fill_flat_writes_into_any_strides",
+        fill_flat_=lambda x, values: x.copy_(values.resize_(x.shape)),
+    ),
     Mistake(
         "expected RuntimeError, got ValueError",
         caught_by="test_view_refuses_what_it_cannot_show",
@@ -143,7 +173,7 @@ MISTAKES = [
         flat=lambda x: x.reshape(-1).float(),
     ),
     Mistake(
-        "also without a 1-D view",
+        "has no 1-D view: write without one",
         caught_by="test_fill_flat_writes_into_any_strides",
         fill_flat_=_fill_through_view,
     ),

@@ -106,14 +106,33 @@ MISTAKES = [
         ),
     ),
     Mistake(
-        "to_chw changed img itself",
+        "to_chw must leave img itself (H, W, C)",
         caught_by=_SHAPE,
         to_chw=lambda img: img.transpose_(0, 2).transpose_(1, 2),
     ),
     Mistake("expected torch.uint8", caught_by=_FREE, to_chw=lambda img: img.permute(2, 0, 1).float()),
     Mistake("expected torch.float64, got torch.float32", caught_by=_TRIP, merge_heads=_merge_into_zeros),
     Mistake(
-        "split_heads changed x",
+        "and stay what they are",
+        caught_by=_TRIP,
+        merge_heads=lambda x: x.float().transpose(1, 2).flatten(2).to(x.dtype),
+    ),
+    Mistake(
+        "and stay what they are",
+        caught_by=_TRIP,
+        split_heads=lambda x, h: x.nan_to_num().unflatten(-1, (h, -1)).transpose(1, 2),
+    ),
+    Mistake(
+        "merge_heads of (1, 1, 1, 6)", caught_by=_TRIP, merge_heads=lambda x: x.transpose(1, 2).flatten(2).squeeze(0)
+    ),
+    Mistake(
+        "and stay what they are",
+        caught_by=_TRIP,
+        merge_heads=lambda x: torch.einsum("bhtd,hk->btkd", x, torch.eye(x.size(1)).to(x)).flatten(2),
+    ),
+    Mistake("merge_heads must not change x", caught_by=_MERGE, merge_heads=lambda x: x.transpose_(1, 2).flatten(2)),
+    Mistake(
+        "split_heads must not change x",
         caught_by=_SPLIT,
         split_heads=lambda x, h: x.resize_(*x.shape[:2], h, x.shape[2] // h).transpose(1, 2),
     ),

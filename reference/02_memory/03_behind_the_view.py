@@ -88,7 +88,7 @@ MISTAKES = [
         windows=lambda x, k: x.as_strided((len(x) - k + 1, k), (1, 1)),
     ),
     Mistake(
-        "you copied the slice before you cut the windows",
+        "you copied: the windows of a slice can be seen in its memory too",
         caught_by=_STEPS,
         windows=lambda x, k: x.contiguous().unfold(0, k, 1),
     ),
@@ -118,7 +118,7 @@ MISTAKES = [
     ),
     Mistake("x[3] lies at 15", caught_by=_BEGINS, offset=_find_the_value),
     Mistake(
-        "windows changed x itself",
+        "windows must leave x itself as it is",
         caught_by=_OVERLAP,
         windows=lambda x, k: x.as_strided_((len(x) - k + 1, k), x.stride() * 2),
     ),
@@ -126,9 +126,25 @@ MISTAKES = [
     Mistake("compact changed big[:2]", caught_by=_ROWS, compact=lambda x: x.set_(x.clone())),
     Mistake("you returned the memory of x", caught_by=_COPY, compact=lambda x: x.clone() if x._base is not None else x),
     Mistake("but your copy holds", caught_by=_ROWS, compact=lambda x: torch.cat([x, x])[: len(x)]),
+    Mistake("has the values of big[:2]", caught_by=_ROWS, compact=lambda x: x.float().clone().to(x.dtype)),
+    Mistake("expected torch.float64", caught_by=_ROWS, compact=lambda x: torch.tensor(x.tolist())),
+    Mistake("has the values of a whole tensor", caught_by=_COPY, compact=lambda x: (x * 1.0).to(x.dtype)),
+    Mistake(
+        "offset raised on x (4, 2, 3)",
+        caught_by=_STRIDES,
+        offset=lambda x, row, column: x.storage_offset() + row * x.stride(0) + column * x.stride(1),
+    ),
+    Mistake(
+        "expected an int", caught_by=_STRIDES, offset=lambda x, *i: (torch.tensor(i) * torch.tensor(x.stride())).sum()
+    ),
+    Mistake("windows(x, 3) raised on 6 numbers", caught_by=_OVERLAP, windows=lambda x, k: x.view(len(x) - k + 1, k)),
+    Mistake(
+        "x[1, 2] lies at 5",
+        caught_by=_BEGINS,
+        offset=lambda x, *i: x.storage_offset() + sum(a * max(s, 1) for a, s in zip(i, x.stride(), strict=True)),
+    ),
 ]
 
 KEEP = {
     _STRIDES: "it is the fact itself, in the plainest case",
-    _ROWS: "it is the fact itself: the two rows that weigh 4 MB",
 }

@@ -76,6 +76,16 @@ MISTAKES = [
         caught_by="test_contiguous_does_not_copy_what_is_contiguous",
         editable_rows=lambda row, n: torch.zeros(n, len(row)) + row,
     ),
+    Mistake(
+        "editable_rows(row, 1) is row in one row",
+        caught_by="test_contiguous_does_not_copy_what_is_contiguous",
+        editable_rows=lambda row, n: (torch.ones(n, 1) * row).to(row.dtype),
+    ),
+    Mistake(
+        "editable_rows must not change row",
+        caught_by=_EDIT,
+        editable_rows=lambda row, n: row.resize_(1, len(row)).repeat(n, 1),
+    ),
     Mistake("one write hit them all", caught_by=_EDIT, editable_rows=lambda row, n: row.expand(n, -1)),
     Mistake("one write hit them all", caught_by=_EDIT, editable_rows=lambda row, n: row.clone().expand(n, -1)),
     Mistake("one in each of 2 rows", caught_by=_EDIT, editable_rows=lambda row, n: row.repeat(n)),
@@ -95,16 +105,27 @@ MISTAKES = [
     ),
     Mistake("holds each value 3 times in a row", caught_by=_EACH, repeat_each=lambda x, n: x.repeat(n).sort().values),
     Mistake(
-        "keeps the dtype and the order of x",
+        "keeps the values, the dtype and the order of x",
         caught_by=_EACH,
         repeat_each=lambda x, n: torch.outer(x.double(), torch.ones(n).double()).flatten(),
     ),
     Mistake(
-        "keeps the dtype and the order of x",
+        "keeps the values, the dtype and the order of x",
         caught_by=_EACH,
         repeat_each=lambda x, n: torch.from_numpy(np.repeat(x.tolist(), n)),
     ),
     Mistake("could not be computed", caught_by=_EACH, repeat_each=lambda x, n: x.expand(n)),
+    Mistake(
+        "keeps the values, the dtype",
+        caught_by=_EACH,
+        repeat_each=lambda x, n: (x[:, None] * torch.ones(n)).flatten().to(x.dtype),
+    ),
+    Mistake("holds each value 3 times", caught_by=_EACH, repeat_each=lambda x, n: x.float().repeat_interleave(n)),
+    Mistake(
+        "repeat_each must not change x",
+        caught_by=_EACH,
+        repeat_each=lambda x, n: x.resize_(len(x), 1).repeat(1, n).view(-1),
+    ),
 ]
 
 KEEP = {

@@ -56,6 +56,10 @@ def _none_on_a_cpu_build():
     return torch.accelerator.current_accelerator() if not torch.backends.cuda.is_built() else pick_device()
 
 
+def _without_two_characters(x, device):
+    return str(device) in (str(x.device), str(x.device)[:-2])
+
+
 def _only_two_spellings(x, device):
     return str(x.device) in (str(device), f"{device}:0")
 
@@ -123,12 +127,12 @@ MISTAKES = [
     ),
     Mistake(_NO_STRING, caught_by="test_a_device_is_not_a_string", on_device=lambda x, device: x.device == device),
     Mistake(
-        "on_device must be able to compare",
+        "one is not the other",
         caught_by="test_a_device_is_not_a_string",
         on_device=lambda x, device: x.device.type == device.split(":")[0],
     ),
     Mistake(
-        "look at nothing of x but x.device, not at x.is_cuda",
+        "look at nothing of x but x.device",
         caught_by="test_a_device_without_index_means_all_of_its_kind",
         on_device=lambda x, device: x.is_cuda if "cuda" in str(device) else str(x.device) == str(device),
     ),
@@ -147,6 +151,7 @@ MISTAKES = [
         caught_by="test_a_device_without_index_means_all_of_its_kind",
         on_device=lambda x, device: str(x.device) == str(device),
     ),
+    Mistake(_ANY, caught_by="test_a_device_without_index_means_all_of_its_kind", on_device=_without_two_characters),
     Mistake(_ANY, caught_by="test_a_device_without_index_means_all_of_its_kind", on_device=_only_two_spellings),
     Mistake(_ANY, caught_by="test_a_device_without_index_means_all_of_its_kind", on_device=_index_only_asked_for_0),
     Mistake(

@@ -144,6 +144,21 @@ def _through_backward(model, x):
     return (leaf.grad.norm(dim=1) - 1).pow(2).mean()
 
 
+def _train_again(model, x):
+    penalty = gradient_penalty(model.eval(), x)
+    model.train()
+    return penalty
+
+
+def _in_float32(model, x):
+    return gradient_penalty(model, x.float())
+
+
+def _by_x_itself(model, x):
+    (g,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+    return (g.norm(dim=1) - 1).pow(2).mean()
+
+
 def _one_sided(model, x):
     return (_rows(model, x).norm(dim=1) - 1).clamp(min=0).pow(2).mean()
 
@@ -167,7 +182,7 @@ _NORM = "test_each_sample_has_a_norm_of_its_own"
 _WEIGHTS = "test_the_penalty_trains_the_weights"
 _NOBODY = "test_autograd_grad_writes_into_nobodys_grad"
 
-_RETAIN = "retain_graph keeps the old graph, it does not record backward"
+_RETAIN = "and retain_graph does not"
 
 
 def _backward_and_wipe(model, x):
@@ -194,7 +209,7 @@ MISTAKES = [
         caught_by=_LINE,
         nth_derivative=lambda f, x0, n: _derivative(f, x0, n, create_graph=True),
     ),
-    Mistake("a derivative that is 0 at this one point", caught_by=_SINE, nth_derivative=_stop_at_zero),
+    Mistake("a derivative that is 0 at one point", caught_by=_SINE, nth_derivative=_stop_at_zero),
     Mistake("you took one norm over the whole batch", caught_by=_NORM, gradient_penalty=_norm_of_the_batch),
     Mistake("without the square root", caught_by=_NORM, gradient_penalty=_squared_norms),
     Mistake("square the distance of each sample", caught_by=_NORM, gradient_penalty=_square_of_the_mean),
@@ -205,13 +220,16 @@ MISTAKES = [
     Mistake("‖gradient of that sample‖ - 1", caught_by=_NORM, gradient_penalty=_first_sample),
     Mistake("you differentiated the mean of the outputs", caught_by=_NORM, gradient_penalty=_mean_of_the_outputs),
     Mistake("no gradient reaches the weights", caught_by=_WEIGHTS, gradient_penalty=_without_a_graph),
-    Mistake("should take x of any shape (N, D), here (1, 3)", caught_by=_NORM, gradient_penalty=_squeeze_the_batch),
+    Mistake("raised on x of shape (1, 3)", caught_by=_NORM, gradient_penalty=_squeeze_the_batch),
     Mistake("differs from a finite difference", caught_by=_WEIGHTS, gradient_penalty=_one_factor_detached),
     Mistake(_RETAIN, caught_by=_WEIGHTS, gradient_penalty=_retained_only),
-    Mistake("the caller's x requires grad now", caught_by=_NOBODY, gradient_penalty=_callers_x),
+    Mistake("x is not as it was: requires_grad", caught_by=_NOBODY, gradient_penalty=_callers_x),
     Mistake("backward() writes into every leaf", caught_by=_NOBODY, gradient_penalty=_through_backward),
     Mistake("you cleared the .grad of", caught_by=_NOBODY, gradient_penalty=_backward_and_wipe),
-    Mistake("the model is in eval mode now", caught_by=_NOBODY, gradient_penalty=_in_eval_mode),
+    Mistake("each module should keep its mode", caught_by=_NOBODY, gradient_penalty=_in_eval_mode),
+    Mistake("each module should keep its mode", caught_by=_NOBODY, gradient_penalty=_train_again),
+    Mistake("x and the model are torch.float64", caught_by=_WEIGHTS, gradient_penalty=_in_float32),
+    Mistake("take an alias of it that does", caught_by=_NORM, gradient_penalty=_by_x_itself),
     Mistake("the model would not train any more", caught_by=_NOBODY, gradient_penalty=_freeze_the_weights),
 ]
 

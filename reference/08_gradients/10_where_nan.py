@@ -30,6 +30,16 @@ def _with_numbers(x):
     return torch.tensor([max(v, 0.0) ** 0.5 for v in x.flatten().tolist()], dtype=x.dtype).view(x.shape)
 
 
+def _one_dimension_only(x):
+    return torch.stack([v.sqrt() if v > 0 else 0 * v for v in x])
+
+
+def _root_changed_in_place(x):
+    root = torch.where(x > 0, x, 1.0).sqrt()
+    root[x <= 0] = 0.0
+    return root
+
+
 def _shift_in_place(x):
     with torch.no_grad():
         x.clamp_(min=0)
@@ -84,7 +94,7 @@ _SMALL = "test_small_values_keep_their_steep_slope"
 _ROW = "test_each_row_has_one_distance"
 _MEET = "test_the_norm_has_no_slope_where_two_points_meet"
 
-_BRANCHES = "both branches are differentiated"
+_BRANCHES = "differentiated wherever it was computed"
 
 MISTAKES = [
     Mistake(_BRANCHES, caught_by=_BOTH, safe_sqrt=lambda x: torch.where(x > 0, x.sqrt(), torch.zeros_like(x))),
@@ -95,7 +105,11 @@ MISTAKES = [
     Mistake("and 0 elsewhere", caught_by=_VALUE, safe_sqrt=lambda x: x.abs().sqrt()),
     Mistake("and 0 elsewhere", caught_by=_VALUE, safe_sqrt=lambda x: torch.where(x > 0, x, 1.0).sqrt()),
     Mistake("and 0 elsewhere", caught_by=_VALUE, safe_sqrt=_zero_below_a_millionth),
-    Mistake("you changed x", caught_by=_VALUE, safe_sqrt=_shift_in_place),
+    Mistake("safe_sqrt raised on a (2, 5) tensor", caught_by=_VALUE, safe_sqrt=_one_dimension_only),
+    Mistake("changed a value that backward needs", caught_by=_UPSTREAM, safe_sqrt=_root_changed_in_place),
+    Mistake("exact in torch.float64", caught_by=_VALUE, safe_sqrt=lambda x: safe_sqrt(x.float()).to(x.dtype)),
+    Mistake("exact in torch.float32", caught_by=_VALUE, safe_sqrt=lambda x: (x.relu() + 1e-12).sqrt()),
+    Mistake("safe_sqrt must not change x", caught_by=_VALUE, safe_sqrt=_shift_in_place),
     Mistake(
         "the slope should be 0",
         caught_by=_BOTH,
@@ -103,10 +117,10 @@ MISTAKES = [
     ),
     Mistake("no gradient", caught_by=_BOTH, safe_sqrt=_with_numbers),
     Mistake("the upstream weight times the slope", caught_by=_UPSTREAM, safe_sqrt=_IgnoresUpstream.apply),
-    Mistake("flattens the slope at small x", caught_by=_SMALL, safe_sqrt=lambda x: x.relu().add(1e-6).sqrt() - 1e-3),
-    Mistake("flattens the slope at small x", caught_by=_SMALL, safe_sqrt=_clip_the_slope),
+    Mistake("is steep at small x", caught_by=_SMALL, safe_sqrt=lambda x: x.relu().add(1e-6).sqrt() - 1e-3),
+    Mistake("is steep at small x", caught_by=_SMALL, safe_sqrt=_clip_the_slope),
     Mistake(
-        "flattens the slope at small x",
+        "is steep at small x",
         caught_by=_SMALL,
         safe_sqrt=lambda x: torch.where(x > 1e-3, x.clamp(min=1e-3).sqrt(), x.relu() * 100),
     ),
@@ -119,7 +133,12 @@ MISTAKES = [
     Mistake("one number per row", caught_by=_ROW, distance=_expanded_square),
     Mistake("one number per row", caught_by=_ROW, distance=_zero_below_a_thousandth),
     Mistake("one number per row", caught_by=_ROW, distance=lambda a, b: (a - b).norm()),
-    Mistake("you changed a", caught_by=_ROW, distance=_difference_in_place),
+    Mistake(
+        "of shape (2, 2) and torch.float64",
+        caught_by=_ROW,
+        distance=lambda a, b: distance(a.float(), b.float()).to(a.dtype),
+    ),
+    Mistake("distance must not change a and b", caught_by=_ROW, distance=_difference_in_place),
     Mistake("one number per row", caught_by=_ROW, distance=lambda a, b: (a - b).norm(dim=0)),
     Mistake("one number per row", caught_by=_ROW, distance=lambda a, b: torch.cdist(a, b)),
     Mistake("one number per row", caught_by=_ROW, distance=lambda a, b: (a - b).pow(2).sum(1)),

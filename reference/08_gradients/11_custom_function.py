@@ -150,6 +150,14 @@ class _InPlace(ScaledTanh):
         return x.tanh_() * k
 
 
+class _AutogradOfADetached(ScaledTanh):
+    @staticmethod
+    def backward(ctx, grad_output):
+        with torch.enable_grad():
+            x = ctx.saved_tensors[0].detach().requires_grad_()
+            return torch.autograd.grad(ctx.k * torch.tanh(x), x, grad_output)[0], None
+
+
 class _Nothing(ScaledTanh):
     @staticmethod
     def backward(ctx, grad_output):
@@ -184,6 +192,44 @@ class _ChangesUpstream(ScaledTanh):
         return grad_output.mul_(ctx.k * (1 - torch.tanh(x) ** 2)), None
 
 
+class _ExponentialsForward(ScaledTanh):
+    @staticmethod
+    def forward(ctx, x, k):
+        ctx.save_for_backward(x)
+        ctx.k = k
+        up, down = torch.exp(x), torch.exp(-x)
+        return k * (up - down) / (up + down)
+
+
+class _ExponentialsBackward(ScaledTanh):
+    @staticmethod
+    def backward(ctx, grad_output):
+        (x,) = ctx.saved_tensors
+        e = torch.exp(2 * x)
+        return grad_output * ctx.k * 4 * e / (e + 1) ** 2, None
+
+
+class _InFloat32(ScaledTanh):
+    @staticmethod
+    def forward(ctx, x, k):
+        ctx.save_for_backward(x)
+        ctx.k = k
+        return (k * torch.tanh(x.float())).to(x.dtype)
+
+
+class _SavesK(ScaledTanh):
+    @staticmethod
+    def forward(ctx, x, k):
+        ctx.save_for_backward(x, k)
+        return k * torch.tanh(x)
+
+
+def _round_in_place(x):
+    with torch.no_grad():
+        x.round_()
+    return x * 1.0
+
+
 class _NoFunction:
     @staticmethod
     def apply(x, k):
@@ -200,7 +246,7 @@ class _OnesInstead(torch.autograd.Function):
         return torch.ones_like(grad_output)
 
 
-_HISTORY = "it computes with a value whose history is lost"
+_HISTORY = "backward is right once, but not twice"
 _t1 = "test_forward_computes_the_value"
 _t2 = "test_gradcheck_compares_backward_with_differences_of_forward"
 _t3 = "test_backward_multiplies_by_what_comes_from_above"
@@ -218,11 +264,16 @@ MISTAKES = [
     Mistake("forward changed x itself", caught_by=_t3, ScaledTanh=_InPlace),
     Mistake("is a subclass of torch.autograd.Function", caught_by=_t1, ScaledTanh=_NoFunction),
     Mistake("ctx is there for what belongs to one call", caught_by=_t3, ScaledTanh=_KeepsOnTheClass),
-    Mistake("ScaledTanh.apply(x, 2.5) failed", caught_by=_t3, ScaledTanh=_Dirty),
+    Mistake("forward works in place on x", caught_by=_t3, ScaledTanh=_Dirty),
     Mistake("backward changed grad_output itself", caught_by=_t3, ScaledTanh=_ChangesUpstream),
     Mistake("backward returned no gradient for x", caught_by=_t3, ScaledTanh=_Nothing),
+    Mistake("got nan: exp overflows", caught_by=_t1, ScaledTanh=_ExponentialsForward),
+    Mistake("for x of torch.float64", caught_by=_t1, ScaledTanh=_InFloat32),
+    Mistake("its slope 0, not nan", caught_by=_t3, ScaledTanh=_ExponentialsBackward),
+    Mistake("save_for_backward keeps tensors only", caught_by=_t3, ScaledTanh=_SavesK),
     Mistake(_HISTORY, caught_by=_t4, ScaledTanh=_DetachesTheResult),
     Mistake(_HISTORY, caught_by=_t4, ScaledTanh=_SavesTheMiddle),
+    Mistake(_HISTORY, caught_by=_t4, ScaledTanh=_AutogradOfADetached),
     Mistake(_HISTORY, caught_by=_t4, ScaledTanh=_Attribute),
     Mistake(_HISTORY, caught_by=_t4, ScaledTanh=_Floats),
     Mistake(_HISTORY, caught_by=_t4, ScaledTanh=_OnlyOnce),
@@ -241,15 +292,12 @@ MISTAKES = [
     Mistake(
         "float64 stays exact", caught_by=_t5, ste_round=lambda x: x.float() + (x.float().round() - x.float()).detach()
     ),
-    Mistake("ste_round failed", caught_by=_t5, ste_round=lambda x: x.round_()),
+    Mistake("ste_round works in place on x", caught_by=_t5, ste_round=lambda x: x.round_()),
     Mistake(
         "goes on to x unchanged",
         caught_by=_t5,
         ste_round=lambda x: 2 * x.round().detach() - x + (x - x.round()).detach(),
     ),
+    Mistake("ste_round must not change x", caught_by=_t5, ste_round=_round_in_place),
     Mistake("no gradient reached x", caught_by=_t5, ste_round=lambda x: x.detach().round().requires_grad_()),
 ]
-
-KEEP = {
-    _t1: "the value comes first: the other tests look at slopes",
-}

@@ -45,6 +45,18 @@ def _in_training_mode(block, x):
     return checkpoint(block.train(), x, use_reentrant=False)
 
 
+def _train_for_a_while(block, x):
+    def run(x):
+        modes = [module.training for module in block.modules()]
+        try:
+            return block.train()(x)
+        finally:
+            for module, mode in zip(block.modules(), modes, strict=True):
+                module.training = mode
+
+    return checkpoint(run, x, use_reentrant=False)
+
+
 def _seed_both_runs(block, x):
     def seeded(x):
         torch.manual_seed(0)
@@ -116,17 +128,18 @@ MISTAKES = [
         caught_by=_FIRST,
         checkpointed=lambda block, x: checkpoint(block, x, use_reentrant=True),
     ),
-    Mistake("the caller's x requires grad now", caught_by=_FIRST, checkpointed=_make_x_require_grad),
+    Mistake("x is not as it was: requires_grad", caught_by=_FIRST, checkpointed=_make_x_require_grad),
     Mistake("you left the implementation open", caught_by=_CHOICE, checkpointed=lambda block, x: checkpoint(block, x)),
     Mistake(
         "recomputed with another dropout mask",
         caught_by=_DROPOUT,
         checkpointed=lambda block, x: checkpoint(block, x, use_reentrant=False, preserve_rng_state=False),
     ),
-    Mistake("in eval mode, dropout should drop nothing", caught_by=_DROPOUT, checkpointed=_in_training_mode),
+    Mistake("leave modes alone", caught_by=_DROPOUT, checkpointed=_in_training_mode),
+    Mistake("in eval mode, dropout should drop nothing", caught_by=_DROPOUT, checkpointed=_train_for_a_while),
     Mistake("the same mask at every call", caught_by=_DROPOUT, checkpointed=_seed_both_runs),
     Mistake("the same mask at every call", caught_by=_DROPOUT, checkpointed=_draws_set_back),
-    Mistake("backward left the random generator", caught_by=_DROPOUT, checkpointed=_rewind_the_generator),
+    Mistake("backward moved the random generator", caught_by=_DROPOUT, checkpointed=_rewind_the_generator),
     Mistake("dropout dropped nothing", caught_by=_DROPOUT, checkpointed=_in_eval_mode),
     Mistake("requires_grad: expected True, got False", caught_by=_SAME, checkpointed=_under_no_grad),
     Mistake("x got no gradient: the graph was cut", caught_by=_SAME, checkpointed=_detached_input),

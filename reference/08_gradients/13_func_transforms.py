@@ -125,6 +125,20 @@ def _one_graph_for_all_outputs(f, x):
     return torch.stack([torch.autograd.grad(y[:, k].sum(), x)[0] for k in range(y.shape[1])], dim=1)
 
 
+def _two_outputs(f, x):
+    x = x.detach().requires_grad_()
+    first, second = f(x).sum(dim=0)
+    return torch.stack([torch.autograd.grad(out, x, retain_graph=True)[0] for out in (first, second)], dim=1)
+
+
+def _jacobian_in_float32(f, x):
+    return batch_jacobian(f, x.float())
+
+
+def _x_requires_grad(model, loss_fn, x, y):
+    return per_sample_grads(model, loss_fn, x.requires_grad_(x.is_floating_point()), y)
+
+
 def _in_eval_mode(model, loss_fn, x, y):
     return per_sample_grads(model.eval(), loss_fn, x, y)
 
@@ -194,7 +208,7 @@ _ALONE = "test_torch_func_leaves_the_model_alone"
 _JACOBIAN = "test_a_batch_of_jacobians_has_no_pairs_of_samples"
 
 MISTAKES = [
-    Mistake("all zeros. The loss never used the params", caught_by=_OWN, per_sample_grads=_closed_over),
+    Mistake("all zeros, as when the loss does not use the params", caught_by=_OWN, per_sample_grads=_closed_over),
     Mistake("every sample got the batch's mean", caught_by=_OWN, per_sample_grads=_expanded),
     Mistake("row i should be the gradient of sample i alone", caught_by=_OWN, per_sample_grads=_one_gradient),
     Mistake("divided by N", caught_by=_OWN, per_sample_grads=_divided),
@@ -210,16 +224,19 @@ MISTAKES = [
     Mistake("returns a dict of tensors by name", caught_by=_ROWS, per_sample_grads=_a_tuple),
     Mistake("the gradient of loss_fn's mean", caught_by=_MEAN, per_sample_grads=_own_loss),
     Mistake("you left gradients in the .grad", caught_by=_ALONE, per_sample_grads=_left_in_grad),
-    Mistake("the model is in eval mode now", caught_by=_ALONE, per_sample_grads=_in_eval_mode),
+    Mistake("each module should keep its mode", caught_by=_ALONE, per_sample_grads=_in_eval_mode),
     Mistake("you changed the values of", caught_by=_ALONE, per_sample_grads=_a_step_on_the_way),
     Mistake("the model would not train any more", caught_by=_ALONE, per_sample_grads=_frozen),
     Mistake("every output by every input", caught_by=_JACOBIAN, batch_jacobian=lambda f, x: jacrev(f)(x)),
+    Mistake("raised on an x of shape (1, 3)", caught_by=_JACOBIAN, batch_jacobian=_two_outputs),
+    Mistake("leave both in the dtype", caught_by=_JACOBIAN, batch_jacobian=_jacobian_in_float32),
+    Mistake("must not change x and y", caught_by=_OWN, per_sample_grads=_x_requires_grad),
     Mistake("the outputs were added up", caught_by=_JACOBIAN, batch_jacobian=_outputs_added),
     Mistake("transposed", caught_by=_JACOBIAN, batch_jacobian=lambda f, x: batch_jacobian(f, x).mT),
     Mistake("the Jacobian (out, in) of f at row i", caught_by=_JACOBIAN, batch_jacobian=_one_row),
     Mistake("the Jacobian (out, in) of f at row i", caught_by=_JACOBIAN, batch_jacobian=_squeezed_jacobians),
     Mistake("f(row) has several", caught_by=_JACOBIAN, batch_jacobian=lambda f, x: vmap(grad(f))(x)),
     Mistake("the first walk freed it", caught_by=_JACOBIAN, batch_jacobian=_one_graph_for_all_outputs),
-    Mistake("in the caller's x.grad", caught_by=_JACOBIAN, batch_jacobian=_through_the_callers_x),
-    Mistake("the caller's x requires grad now", caught_by=_JACOBIAN, batch_jacobian=_callers_x),
+    Mistake("leave the caller's x as it is", caught_by=_JACOBIAN, batch_jacobian=_through_the_callers_x),
+    Mistake("x is not as it was: requires_grad", caught_by=_JACOBIAN, batch_jacobian=_callers_x),
 ]

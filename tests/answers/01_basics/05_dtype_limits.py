@@ -55,7 +55,8 @@ def _only_rows_with_something(scores, keep):
 
 
 def _in_float32_and_back(scores, keep):
-    weights = torch.softmax(scores.float().masked_fill(~keep, -torch.inf), -1)
+    wide = torch.promote_types(scores.dtype, torch.float32)
+    weights = torch.softmax(scores.to(wide).masked_fill(~keep, -torch.inf), -1)
     return weights.masked_fill(~keep, 0.0).to(scores.dtype)
 
 
@@ -98,6 +99,12 @@ RIGHT = [
         first_gap=lambda d: 2 ** round(1 - torch.log2(torch.tensor(torch.finfo(d).eps)).item()), masked_softmax=_by_hand
     ),
     dict(masked_softmax=_only_rows_with_something),
+    dict(
+        mask_value=lambda d: float(torch.finfo(d).min),
+        first_gap=lambda d: round(2 * torch.finfo(d).eps ** -1),
+        masked_softmax=lambda s, k: (s.masked_fill(~k, -torch.inf).log_softmax(-1).exp()).masked_fill(~k, 0),
+    ),
+    dict(masked_softmax=lambda s, k: (s + torch.zeros_like(s).masked_fill(~k, -torch.inf)).softmax(-1).nan_to_num()),
     dict(mask_value=_by_numpy, first_gap=_count_in_numpy, masked_softmax=_in_float32_and_back),
 ]
 
@@ -129,4 +136,9 @@ WRONG = [
         "a Python float was asked for", caught_by="", mask_value=lambda d: torch.tensor(torch.finfo(d).min, dtype=d)
     ),
     Mistake("torch.iinfo is for integers", caught_by="", mask_value=lambda d: -torch.iinfo(d).max),
+    Mistake(
+        "with the digits of torch.float64",
+        caught_by="",
+        masked_softmax=lambda s, k: _infinity_then_zeros(s.to(torch.float32), k).type_as(s),
+    ),
 ]

@@ -78,6 +78,11 @@ def _fill_by_unravelled_index(x, values):
 
 RIGHT = [
     dict(fill_flat_=_fill_and_return_nothing),
+    dict(
+        flat_view=lambda x: x.view([x.numel()]),
+        flat=lambda x: torch.reshape(x, (x.nelement(),)),
+        fill_flat_=lambda x, values: x.index_copy_(0, torch.arange(len(x)), values.view(x.shape)),
+    ),
     dict(fill_flat_=_fill_by_unravelled_index),
     dict(fill_flat_=lambda x, v: x.copy_(v.view(x.shape)).clone()),
     dict(flat_view=lambda x: x.view(x.numel()), flat=_flat_or_copy, fill_flat_=_fill_by_slice),
@@ -91,11 +96,9 @@ RIGHT = [
 
 WRONG = [
     Mistake("expected RuntimeError, got ValueError", caught_by="", flat_view=_view_or_value_error),
+    Mistake("Asked is the error, not a copy or another order", caught_by="", flat_view=lambda x: torch.flatten(x)),
     Mistake(
-        "no window shows it in one row, and flat_view must not copy", caught_by="", flat_view=lambda x: torch.flatten(x)
-    ),
-    Mistake(
-        "no window shows it in one row, and flat_view must not copy",
+        "Asked is the error, not a copy or another order",
         caught_by="",
         flat_view=lambda x: torch.cat([r for r in x.reshape(-1, 1)]),
     ),
@@ -104,8 +107,12 @@ WRONG = [
     ),
     Mistake("your write went nowhere", caught_by="", fill_flat_=_fill_flattened),
     Mistake("your write went nowhere", caught_by="", fill_flat_=_fill_rebound),
-    Mistake("also without a 1-D view", caught_by="", fill_flat_=lambda x, v: x.copy_(v.view(x.size(0), x.size(1)))),
+    Mistake("any shape may come", caught_by="", fill_flat_=lambda x, v: x.copy_(v.view(x.size(0), x.size(1)))),
     Mistake("where view refuses, it copies", caught_by="", flat=lambda x: x.view(x.numel())),
+    Mistake(
+        "along its rows, not through memory", caught_by="", fill_flat_=lambda x, v: x.copy_(v.view(x.shape[::-1]).mT)
+    ),
+    Mistake("holds the values of x.t() as they are", caught_by="", flat=lambda x: x.contiguous().half().view(-1)),
     Mistake(
         "you copied a contiguous tensor that could be viewed",
         caught_by="",

@@ -61,6 +61,11 @@ RIGHT = [
         merge_heads=lambda x: torch.from_numpy(x.numpy().transpose(0, 2, 1, 3).reshape(x.size(0), x.size(2), -1)),
         split_heads=lambda x, h: x.unfold(2, x.size(2) // h, x.size(2) // h).transpose(1, 2),
     ),
+    dict(
+        to_chw=lambda img: torch.swapdims(img.movedim(0, 1), 0, 2),
+        merge_heads=lambda x: torch.stack([torch.stack([t.reshape(-1) for t in b.unbind(1)]) for b in x]),
+        split_heads=lambda x, h: torch.stack(torch.tensor_split(x, h, dim=2), dim=1),
+    ),
     dict(to_chw=lambda img: img.swapaxes(0, 2).mT, merge_heads=lambda x: torch.einsum("bhtd->bthd", x).flatten(-2)),
 ]
 
@@ -92,7 +97,7 @@ WRONG = [
         caught_by="",
         merge_heads=lambda x: x.permute(0, 2, 1, 3).view(*x[:, 0].shape[:2], -1),
     ),
-    Mistake("to_chw changed img itself", caught_by="", to_chw=lambda img: img.set_(img.permute(2, 0, 1))),
+    Mistake("to_chw must leave img itself (H, W, C)", caught_by="", to_chw=lambda img: img.set_(img.permute(2, 0, 1))),
     Mistake("expected torch.uint8", caught_by="", to_chw=lambda img: torch.einsum("hwc->chw", img.float())),
     Mistake("expected torch.float64, got torch.float32", caught_by="", split_heads=_split_into_zeros),
 ]

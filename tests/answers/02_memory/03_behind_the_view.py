@@ -76,6 +76,14 @@ RIGHT = [
     dict(compact=lambda x: x.clone() if x.is_contiguous() else x.contiguous()),
     dict(compact=lambda x: x.to(x.dtype, copy=True)),
     dict(
+        offset=lambda x, *i: x.as_strided(
+            (), (), x.storage_offset() + sum(map(int.__mul__, i, x.stride()))
+        ).storage_offset(),
+        windows=lambda x, k: torch.stack([x, x]).new_empty(0).set_(x).unfold(-1, k, 1),
+        compact=lambda x: torch.empty_like(x, memory_format=torch.contiguous_format).copy_(x),
+    ),
+    dict(windows=lambda x, k: x.as_strided((x.numel() - k + 1, k), (x.stride(0),) * 2, x.storage_offset())),
+    dict(
         windows=lambda x, k: x[None].unfold(1, k, 1)[0], compact=lambda x: x.t().clone().t() if x.dim() == 2 else x + 0
     ),
     dict(
@@ -107,7 +115,9 @@ WRONG = [
     Mistake("you copied the whole block behind it", caught_by="", compact=_save_and_load),
     Mistake("you returned the memory of x", caught_by="", compact=lambda x: torch.as_tensor(x).contiguous()),
     Mistake("you copied the whole block behind it", caught_by="", compact=lambda x: copy.copy(copy.deepcopy(x))),
-    Mistake("windows changed x itself", caught_by="", windows=lambda x, k: x.set_(x.unfold(0, k, 1))),
+    Mistake("windows must leave x itself as it is", caught_by="", windows=lambda x, k: x.set_(x.unfold(0, k, 1))),
     Mistake("6 numbers have 4 windows of 3", caught_by="", windows=lambda x, k: x.unfold(0, k, 1).T),
     Mistake("compact changed big[:2]", caught_by="", compact=_shrink_the_block),
+    Mistake("has the values of big[:2]", caught_by="", compact=lambda x: torch.from_numpy(np.float32(x)).to(x.dtype)),
+    Mistake("x[2, 1] lies at 21", caught_by="", offset=lambda x, *i: x.storage_offset() + x[1:].storage_offset()),
 ]

@@ -70,6 +70,11 @@ RIGHT = [
         repeat_each=lambda x, n: torch.kron(x, torch.ones(n, dtype=x.dtype)),
     ),
     dict(
+        broadcast_rows=lambda row, n: row.view(1, -1).expand(n, row.shape[0]),
+        editable_rows=lambda row, n: torch.from_numpy(np.tile(row.numpy(), (n, 1))),
+        repeat_each=lambda x, n: x.unsqueeze(-1).expand(*x.shape, n).flatten(),
+    ),
+    dict(
         editable_rows=lambda row, n: torch.stack([row.clone() for _ in range(n)], dim=1).t(),
         repeat_each=lambda x, n: torch.cat([v.expand(n) for v in x]),
     ),

@@ -104,7 +104,7 @@ WRONG = [
         caught_by="",
         pick_device=torch.get_default_device,
     ),
-    Mistake("on_device must be able to compare", caught_by="", on_device=lambda x, device: x.to(device) is x),
+    Mistake("look at nothing of x but x.device", caught_by="", on_device=lambda x, device: x.to(device) is x),
     Mistake("compare the index", caught_by="", on_device=lambda x, device: str(device).startswith(x.device.type)),
     Mistake("a name is no proof", caught_by="", pick_device=_try_to_name_it),
     Mistake("a name is no proof", caught_by="", pick_device=_if_named),

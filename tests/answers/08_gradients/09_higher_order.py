@@ -197,7 +197,7 @@ def _absolute(model, x):
     return (_leaf_penalty(model, x).norm(dim=1) - 1).abs().mean()
 
 
-_RETAIN = "retain_graph keeps the old graph, it does not record backward"
+_RETAIN = "and retain_graph does not"
 
 
 def _squeezed_norms(model, x):
@@ -227,5 +227,5 @@ WRONG = [
     Mistake("you differentiated the mean of the outputs", caught_by="", gradient_penalty=_batch_mean),
     Mistake("without the square root", caught_by="", gradient_penalty=_no_root),
     Mistake("backward() writes into every leaf", caught_by="", gradient_penalty=_restore_half),
-    Mistake("the caller's x requires grad now", caught_by="", gradient_penalty=_grad_left_on_x),
+    Mistake("x is not as it was: requires_grad", caught_by="", gradient_penalty=_grad_left_on_x),
 ]

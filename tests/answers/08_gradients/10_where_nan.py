@@ -61,7 +61,7 @@ def _where_rows_differ(a, b):
 
 
 RIGHT = [
-    {"safe_sqrt": _for_each_value, "distance": _where_rows_differ},
+    {"distance": _where_rows_differ},
     {"safe_sqrt": _one_at_a_time, "distance": lambda a, b: _indexed((a - b).square().sum(dim=1))},
     {"safe_sqrt": _indexed, "distance": lambda a, b: (a - b).norm(dim=-1)},
     {"safe_sqrt": _Sqrt.apply, "distance": _double_where},
@@ -123,16 +123,17 @@ def _sub_data(a, b):
 
 
 WRONG = [
-    Mistake("you changed a", caught_by="", distance=_sub_data),
+    Mistake("safe_sqrt raised on a (2, 5) tensor", caught_by="", safe_sqrt=_for_each_value),
+    Mistake("distance must not change a and b", caught_by="", distance=_sub_data),
     Mistake("and 0 elsewhere", caught_by="", safe_sqrt=lambda x: x.clamp(min=1e-4).sqrt()),
     Mistake("one number per row", caught_by="", distance=lambda a, b: (a - b).norm(dim=1, keepdim=True)),
     Mistake("one number per row", caught_by="", distance=lambda a, b: (a - b).abs().sum(1)),
-    Mistake("both branches are differentiated", caught_by="", safe_sqrt=_where_the_other_way),
-    Mistake("both branches are differentiated", caught_by="", safe_sqrt=_clean_up_afterwards),
-    Mistake("both branches are differentiated", caught_by="", safe_sqrt=_masked_fill_only_after),
+    Mistake("differentiated wherever it was computed", caught_by="", safe_sqrt=_where_the_other_way),
+    Mistake("differentiated wherever it was computed", caught_by="", safe_sqrt=_clean_up_afterwards),
+    Mistake("differentiated wherever it was computed", caught_by="", safe_sqrt=_masked_fill_only_after),
     Mistake("the root of a negative number got through", caught_by="", safe_sqrt=lambda x: torch.sqrt(x + 1e-8)),
-    Mistake("flattens the slope at small x", caught_by="", safe_sqrt=_big_eps),
-    Mistake("you changed x", caught_by="", safe_sqrt=_zero_in_place),
+    Mistake("is steep at small x", caught_by="", safe_sqrt=_big_eps),
+    Mistake("safe_sqrt must not change x", caught_by="", safe_sqrt=_zero_in_place),
     Mistake("the upstream weight times the slope", caught_by="", safe_sqrt=_Ones.apply),
     Mistake("no gradient", caught_by="", safe_sqrt=lambda x: _indexed(x.detach())),
     Mistake("the slope inf at 0, and inf * 0 is nan", caught_by="", distance=_where_on_the_distance),

@@ -243,11 +243,11 @@ WRONG = [
     Mistake("the gradient of k * tanh(x), times grad_output", caught_by="", ScaledTanh=_SumOfUpstream),
     Mistake("backward forgot k", caught_by="", ScaledTanh=_ScaleForgotten),
     Mistake("one gradient for each input of forward", caught_by="", ScaledTanh=_Tuple1),
-    Mistake("it computes with a value whose history is lost", caught_by="", ScaledTanh=_Numpy),
-    Mistake("it computes with a value whose history is lost", caught_by="", ScaledTanh=_Slope),
-    Mistake("it computes with a value whose history is lost", caught_by="", ScaledTanh=_Detached),
+    Mistake("backward is right once, but not twice", caught_by="", ScaledTanh=_Numpy),
+    Mistake("backward is right once, but not twice", caught_by="", ScaledTanh=_Slope),
+    Mistake("backward is right once, but not twice", caught_by="", ScaledTanh=_Detached),
     Mistake("the gradient of k * tanh(x), times grad_output", caught_by="", ScaledTanh=_KTwice),
-    Mistake("it computes with a value whose history is lost", caught_by="", ScaledTanh=_NoGrad),
+    Mistake("backward is right once, but not twice", caught_by="", ScaledTanh=_NoGrad),
     Mistake(
         "goes on to x unchanged", caught_by="", ste_round=lambda x: x - (x.round() - x) + 2 * (x.round() - x).detach()
     ),

@@ -150,7 +150,7 @@ def _train_inside(block, x):
 
 WRONG = [
     Mistake("the same mask at every call", caught_by="", checkpointed=_seed_before),
-    Mistake("in eval mode, dropout should drop nothing", caught_by="", checkpointed=_train_inside),
+    Mistake("leave modes alone", caught_by="", checkpointed=_train_inside),
     Mistake("the block should run once in forward", caught_by="", checkpointed=_a_copy),
     Mistake("dropout dropped nothing", caught_by="", checkpointed=_eval_for_a_while),
     Mistake("nothing was recomputed", caught_by="", checkpointed=_each_layer),

@@ -211,7 +211,14 @@ def _a_backward_for_each_output(f, x):
     return torch.stack(rows, dim=1)
 
 
+def _scale_x_in_place(model, loss_fn, x, y):
+    x.div_(x.norm())
+    return _loop(model, loss_fn, x, y)
+
+
 WRONG = [
+    Mistake("must not change x and y", caught_by="", per_sample_grads=_scale_x_in_place),
+    Mistake("leave both in the dtype", caught_by="", batch_jacobian=lambda f, x: _sum_trick(f, x.to(torch.float32))),
     Mistake("there is no graph to go back", caught_by="", per_sample_grads=_without_grad_mode),
     Mistake("the first walk freed it", caught_by="", batch_jacobian=_a_backward_for_each_output),
     Mistake(
@@ -220,8 +227,8 @@ WRONG = [
         per_sample_grads=lambda m, f, x, y: {name: g.flip(0) for name, g in _loop(m, f, x, y).items()},
     ),
     Mistake("the Jacobian (out, in) of f at row i", caught_by="", batch_jacobian=lambda f, x: jacrev(f)(x)[:, :, 0]),
-    Mistake("all zeros. The loss never used the params", caught_by="", per_sample_grads=_params_unused),
-    Mistake("all zeros. The loss never used the params", caught_by="", per_sample_grads=_item),
+    Mistake("all zeros, as when the loss does not use the params", caught_by="", per_sample_grads=_params_unused),
+    Mistake("all zeros, as when the loss does not use the params", caught_by="", per_sample_grads=_item),
     Mistake("every sample got the batch's mean", caught_by="", per_sample_grads=_repeat),
     Mistake("divided by N", caught_by="", per_sample_grads=_slices_of_the_mean),
     Mistake("backward adds to .grad", caught_by="", per_sample_grads=_never_zeroed),
