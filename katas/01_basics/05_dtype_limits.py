@@ -1,8 +1,8 @@
 """The limits of a dtype: its range, its first gap, and a safe mask.
 
 A floating dtype has two limits. Its *range* ends somewhere: the largest finite float16 is 65504, and -1e9, which many
-models write into the scores that attention must not see, is beyond it ("value cannot be converted to type Half without
-overflow"). And its *digits* end: float16 knows every whole number up to 2048, but 2049 is not there, so 2048 + 1 is
+models write into the scores that attention must not see, is beyond it ("value cannot be converted to type c10::Half
+without overflow"). And its *digits* end: float16 knows every whole number up to 2048, but 2049 is not there, so 2048 + 1 is
 2048, and a counter stands still. bfloat16 has float32's range, and pays with digits: its first gap is at 256.
 
 `torch.finfo(dtype)` knows both limits (`torch.iinfo` for integers), so no constant need stand in your code: `max` and
@@ -88,6 +88,9 @@ def test_every_dtype_has_a_most_negative_number(dtype, want):
     ids=["float16", "bfloat16", "float32", "float64"],
 )
 @pytest.mark.timeout(5)
+@pytest.mark.timeout_advice(
+    "Counting one by one takes minutes: torch.finfo(dtype) tells the distance between two numbers"
+)
 def test_whole_numbers_have_a_first_gap(dtype, want):
     """2 / eps: eps is the distance from 1 to the next number, so from 2 / eps on that distance is 2."""
     with explain(f"first_gap({dtype}) raised", where={"iinfo": _IINFO}):
