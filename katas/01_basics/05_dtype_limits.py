@@ -2,8 +2,9 @@
 
 A floating dtype has two limits. Its *range* ends somewhere: the largest finite float16 is 65504, and -1e9, which many
 models write into the scores that attention must not see, is beyond it ("value cannot be converted to type c10::Half
-without overflow"). And its *digits* end: float16 knows every whole number up to 2048, but 2049 is not there, so 2048 + 1 is
-2048, and a counter stands still. bfloat16 has float32's range, and pays with digits: its first gap is at 256.
+without overflow"). And its *digits* end: float16 knows every whole number up to 2048, but 2049 is not there, so
+2048 + 1 is 2048, and a counter stands still. bfloat16 has float32's range, and pays with digits: its first gap is at
+256.
 
 `torch.finfo(dtype)` knows both limits (`torch.iinfo` for integers), so no constant need stand in your code: `max` and
 `min`, and `eps`, the gap between 1 and the next number. One trap: `finfo.tiny` is a *positive* number next to 0, the
