@@ -33,7 +33,7 @@ def standardise(x: torch.Tensor, mean: float | torch.Tensor, std: float | torch.
     """(x - mean) / std, in the dtype of `x` if `x` is floating point and in the default dtype if `x` is integer.
 
     `mean` and `std`, each by itself, are a number (an int or a float) or a tensor of any floating dtype that broadcasts
-    to the shape of `x`. All three stay as they are. What float64 is given counts with all its digits.
+    to the shape of `x`. All three stay as they are. With a float64 `x`, all the digits of float64 count.
     """
     raise NotImplementedError("standardise x without promoting it")
 
@@ -41,8 +41,8 @@ def standardise(x: torch.Tensor, mean: float | torch.Tensor, std: float | torch.
 def average(x: torch.Tensor) -> torch.Tensor:
     """The mean over all values of `x` as a tensor of shape (), for integer, bool and floating `x`.
 
-    A float64 `x` has a float64 mean; for all others any floating dtype will do. The mean is right even
-    where the sum is beyond the range of the dtype of `x`. `x` stays as it is.
+    A float64 `x` has a float64 mean; for all others any floating dtype will do. Where `x` is narrower than float64, the
+    mean is right even if the sum is beyond the range of its dtype. `x` stays as it is.
     """
     raise NotImplementedError("average x, whatever its dtype")
 
@@ -102,8 +102,11 @@ def test_numbers_and_0_dim_tensors_have_a_category_but_no_width(kind):
 
 def test_float64_keeps_all_its_digits():
     x = torch.tensor([[1.0, 1.0 + 1e-10, 3.0]], dtype=torch.float64)
-    with explain("standardise raised on a float64 batch and float64 statistics"):
-        out = standardise(x.clone(), *_stats(torch.float64))
+    with (
+        explain("standardise raised on a float64 batch and float64 statistics"),
+        unchanged("x must stay as it is: .to(torch.float64) of a float64 tensor is that tensor, no copy", x=x),
+    ):
+        out = standardise(x, *_stats(torch.float64))
         exact = standardise(x.clone(), *torch.tensor([[1.0, 1.0, 1.0 + 1e-10], [2.0, 2.0, 2.0]], dtype=torch.float64))
     want = torch.tensor([[0.0, -2.0 + 4e-10, 1.25]], dtype=torch.float64)
     said = "a float64 batch stays float64 all the way: a detour through float32 keeps 7 digits"

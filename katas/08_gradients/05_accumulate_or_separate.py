@@ -161,6 +161,11 @@ def test_a_gradient_that_was_left_over_is_no_part_of_the_next():
     assert numbers[0] < 100.0, f"w.grad held 100 before you came: it is in your first gradient, {numbers[0]}"
     assert numbers != [6.0, 12.0, 18.0], "6, 12, 18: only the first is fresh, reset .grad before every backward"
     assert numbers == [6.0, 6.0, 6.0], f"each run's own gradient is 6, you gave {numbers}"
+    w.grad = torch.tensor(1e9)
+    numbers = _numbers(_run(fresh_grads, _square, w, 3), 3)
+    assert numbers == [6.0, 6.0, 6.0], (
+        f"w.grad held 1e9, and 1e9 + 6 is 1e9 in float32: differences of sums lose digits, you gave {numbers}"
+    )
 
 
 def test_zeroing_in_place_keeps_the_same_tensor():

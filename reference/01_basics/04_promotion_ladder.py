@@ -87,7 +87,20 @@ _INTEGERS = "test_integers_become_the_default_dtype"
 _MEAN = "test_integers_and_bools_have_no_mean_in_their_own_dtype"
 _MEAN64 = "test_the_mean_of_floats_loses_neither_digits_nor_range"
 
+
+def _in_place_in_float64(x, mean, std):
+    out = x.to(torch.float64)
+    out -= torch.as_tensor(mean, dtype=torch.float64)
+    out /= torch.as_tensor(std, dtype=torch.float64)
+    return out.to(x.dtype if x.is_floating_point() else torch.get_default_dtype())
+
+
 MISTAKES = [
+    Mistake(
+        "of a float64 tensor is that tensor, no copy",
+        caught_by="test_float64_keeps_all_its_digits",
+        standardise=_in_place_in_float64,
+    ),
     Mistake("1-D float64 statistics promote it", caught_by=_VECTOR, standardise=lambda x, m, s: (x - m) / s),
     Mistake(
         "must leave in it",

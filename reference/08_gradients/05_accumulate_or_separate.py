@@ -261,7 +261,21 @@ def _kept_by_create_graph(losses, params):
     return [list(torch.autograd.grad(loss, params, create_graph=True, materialize_grads=True)) for loss in losses]
 
 
+def _fresh_by_difference(loss_fn, w, n):
+    grads = []
+    for _ in range(n):
+        before = torch.zeros_like(w) if w.grad is None else w.grad.clone()
+        loss_fn(w).backward()
+        grads.append(w.grad - before)
+    return [g.detach() for g in grads]
+
+
 MISTAKES = [
+    Mistake(
+        "differences of sums lose digits",
+        caught_by="test_a_gradient_that_was_left_over_is_no_part_of_the_next",
+        fresh_grads=_fresh_by_difference,
+    ),
     Mistake("alone, with respect to params[0]", caught_by=_SEPARATED, per_loss_grads=_kept_by_create_graph),
     Mistake("it is not in your sums", caught_by=_HISTORY, grad_history=_history_that_begins_with_none),
     Mistake("it is not in your sums", caught_by=_HISTORY, grad_history=_history_summed_up),

@@ -207,7 +207,6 @@ RIGHT = [
     },
     {"fresh_grads": _fresh_with_zeros, "per_loss_grads": _park_grads},
     {"fresh_grads": _fresh_with_an_optimizer, "per_loss_grads": _one_parameter_at_a_time},
-    {"fresh_grads": _fresh_by_difference},
 ]
 
 
@@ -235,6 +234,7 @@ def _zero_grad_before(loss_fn, w, n):
 
 
 WRONG = [
+    Mistake("differences of sums lose digits", caught_by="", fresh_grads=_fresh_by_difference),
     Mistake(
         "it is not in your sums",
         caught_by="",
