@@ -27,7 +27,7 @@ import torch
 from torch import nn
 
 from dojo import under_test
-from dojo.kit import check_tensor, explain
+from dojo.kit import check_tensor, explain, unchanged
 
 
 def move(batch: Any, device: str | torch.device) -> Any:
@@ -117,7 +117,8 @@ def test_the_batch_belongs_to_the_caller():
     x, y = _tensors()
     batch, inner = {"x": x, "inner": [y, {"y": y}]}, [y, {"y": y}]
     items = batch["inner"]
-    _moved(batch)
+    with unchanged("move must not change the tensors of the batch", x=x, y=y):
+        _moved(batch)
     assert batch["x"] is x, "you changed the caller's dict: build a new one"
     assert batch["inner"] is items, "you changed the caller's dict: build a new one"
     assert len(items) == len(inner), "you changed the caller's list: build a new one"

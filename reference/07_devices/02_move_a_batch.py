@@ -127,6 +127,15 @@ def _in_float32(batch, device):
     return _walk(batch, lambda x: x.to(device, torch.float32) if isinstance(x, torch.Tensor) else x)
 
 
+def _scales_on_the_way(batch, device):
+    def leaf(x):
+        if isinstance(x, torch.Tensor) and device == "meta" and x.is_floating_point():
+            x.div_(255)
+        return _to(device)(x)
+
+    return _walk(batch, leaf)
+
+
 def _whatever_has_to(batch, device):
     return _walk(batch, lambda x: x.to(device) if hasattr(x, "to") else x)
 
@@ -219,6 +228,11 @@ MISTAKES = [
     ),
     Mistake(
         "has another form than before", caught_by="test_tensors_may_lie_deep_and_other_leaves_stay", move=_in_float32
+    ),
+    Mistake(
+        "must not change the tensors of the batch",
+        caught_by="test_the_batch_belongs_to_the_caller",
+        move=_scales_on_the_way,
     ),
     Mistake(_ORDERED, caught_by="test_tensors_may_lie_deep_and_other_leaves_stay", move=_plain_dicts),
     Mistake(
