@@ -9,8 +9,9 @@ complains.
 result has the shape of the index, so a column goes in and a column comes out. `y[:, None]` makes a column (N, 1) of
 `y`, `torch.arange(n)` counts from 0 to n-1.
 
-A mask picks where it is True, but only if its dtype is bool. An integer tensor of zeros and ones is a list of
-positions: `x[mask]` then gives x[0] and x[1], again and again. `.to(dtype)` changes the dtype.
+A mask picks where it is True, and its dtype is bool. An integer tensor of zeros and ones is a list of positions:
+`x[mask]` then gives x[0] and x[1], again and again. (Only uint8, the bool of former days, is still taken for a mask,
+with a warning that it will not be for ever.) `.to(dtype)` changes the dtype.
 
 What is asked here: one value per row, all crossings of some rows with some columns, and a mask of any such dtype.
 
@@ -26,26 +27,31 @@ import pytest
 import torch
 
 from dojo import under_test
-from dojo.kit import check_tensor, explain
+from dojo.kit import check_tensor, explain, unchanged
 
 
 def pick(p: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """From each row i of `p` (N, C) the value in column y[i], where `y` is (N,) int64. Returns (N,), for any N >= 1."""
+    """From each row i of `p` (N, C) the value in column y[i], where `y` is (N,) int64. Returns (N,), for any N >= 1.
+
+    The values arrive as they are, whatever stands beside them, -inf too (log-probabilities hold it).
+    """
     raise NotImplementedError("return p[0, y[0]], p[1, y[1]], ...")
 
 
 def grid(x: torch.Tensor, rows: torch.Tensor, cols: torch.Tensor) -> torch.Tensor:
-    """Out[i, j] is x[rows[i], cols[j]]: the crossings. `rows` (R,) and `cols` (C,) are int64, in any order. (R, C)."""
+    """(R, C): out[i, j] is x[rows[i], cols[j]], exactly. `rows` (R,) and `cols` (C,) are int64, in any order."""
     raise NotImplementedError("return each of the rows at each of the columns")
 
 
 def keep(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """The values of `x` (L,) where `mask` (L,) is True, or 1: its dtype is bool, or any integer dtype with 0 and 1."""
+    """The values of `x` (L,), exactly, where `mask` (L,) is True, or 1: bool, or any integer dtype with 0 and 1."""
     raise NotImplementedError("return the values that the mask keeps")
 
 
 # ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
 under_test(globals())
+
+_INF = float("inf")
 
 
 def _shape(out: Any) -> tuple[int, ...]:
@@ -53,12 +59,16 @@ def _shape(out: Any) -> tuple[int, ...]:
 
 
 def test_a_slice_beside_labels_gives_every_row_every_label():
-    p = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8], [0.9, 1.0, 1.1, 1.2]], dtype=torch.float64)
-    with explain("pick(p, y) failed: p is (3, 4), y is (3,)"):
-        out = pick(p, torch.tensor([2, 0, 3]))
-    assert _shape(out) != (3, 3), "you picked every label from every row; the values asked for are on the diagonal"
+    p = torch.tensor([[-_INF, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8], [0.9, 1.0, 1.1, 1.2]], dtype=torch.float64)
+    y = torch.tensor([2, 0, 3])
+    with explain("pick(p, y) failed: p is (3, 4), y is (3,)"), unchanged("pick must not change p or y", p=p, y=y):
+        out = pick(p, y)
+    table = _shape(out) == (3, 3) and out.equal(p[:, y])
+    assert not table, "you picked every label from every row; the values asked for are on the diagonal"
     assert _shape(out) != (3, 4), "you returned all columns, (N, C); asked is the one value of each row that y names"
     assert _shape(out) != (3, 1), "you returned a column (N, 1); asked is (N,)"
+    nan = isinstance(out, torch.Tensor) and out.isnan().any()
+    assert not nan, "p holds -inf beside the value to be picked, and NaN came out: -inf * 0 is NaN"
     check_tensor(out, torch.tensor([0.3, 0.5, 1.2], dtype=torch.float64), "pick(p, y) is p[0, 2], p[1, 0], p[2, 3]")
 
 
@@ -70,16 +80,21 @@ def test_a_batch_of_one_still_has_a_batch_dimension():
 
 
 def test_two_index_tensors_mean_pairs():
-    x = torch.arange(20).view(4, 5)
+    x = torch.arange(16777200, 16777220).view(4, 5)
+    rows, cols = torch.tensor([1, 3]), torch.tensor([0, 2])
     with explain("grid(x, rows, cols) failed: x is (4, 5), rows and cols have 2 values each"):
-        out = grid(x, torch.tensor([1, 3]), torch.tensor([0, 2]))
-    assert _shape(out) != (2,), "you got pairs, row 1 with column 0 and row 3 with column 2, and not all the crossings"
-    check_tensor(out, torch.tensor([[5, 7], [15, 17]]), "grid has rows 1 and 3, each at the columns 0 and 2")
+        with unchanged("grid must not change x, rows or cols", x=x, rows=rows, cols=cols):
+            out = grid(x, rows, cols)
+    pairs = _shape(out) == (2,) and out.tolist() == [16777205, 16777217]
+    assert not pairs, "you got pairs, row 1 with column 0 and row 3 with column 2, and not all the crossings"
+    want = torch.tensor([[16777205, 16777207], [16777215, 16777217]])
+    check_tensor(out, want, "grid has rows 1 and 3, each at the columns 0 and 2")
 
 
 def test_a_grid_need_not_be_square_nor_in_order():
     x = torch.arange(20, dtype=torch.float64).view(4, 5)
-    with explain("grid(x, rows, cols) failed: there are 2 rows and 3 columns, and they make no pairs"):
+    no_pairs = {"shape mismatch": "index tensors of 2 and of 3 values make no pairs; asked are all the crossings"}
+    with explain("grid(x, rows, cols) failed: there are 2 rows and 3 columns", where=no_pairs):
         out = grid(x, torch.tensor([2, 0]), torch.tensor([4, 1, 1]))
     assert _shape(out) != (3, 2), "you returned (C, R): the rows come first"
     want = torch.tensor([[14, 11, 11], [4, 1, 1]], dtype=torch.float64)
@@ -92,11 +107,10 @@ def test_a_grid_need_not_be_square_nor_in_order():
 
 def test_a_bool_tensor_is_a_mask():
     x, mask = torch.tensor([1.5, 2.5, 4.5, 0.0]), torch.tensor([False, False, True, True])
-    with explain("keep(x, mask) failed: the mask is bool"):
+    with explain("keep(x, mask) failed: the mask is bool"), unchanged("keep must not change x or mask", x=x, mask=mask):
         out = keep(x, mask)
     assert _shape(out) != (2, 1), "you returned a column; asked is (2,)"
     check_tensor(out, torch.tensor([4.5, 0.0]), "the mask was bool, and keeps the last two values, whatever they are")
-    check_tensor(x, torch.tensor([1.5, 2.5, 4.5, 0.0]), "keep(x, mask) changed x")
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8], ids=["int64", "int32", "uint8"])
@@ -110,6 +124,6 @@ def test_zeros_and_ones_are_positions_not_a_mask(dtype):
 
 def test_a_mask_that_keeps_one_value_gives_a_tensor_of_one():
     with explain("keep(x, mask) failed: the mask has a single 1"):
-        out = keep(torch.tensor([1.5, 2.5, 3.5], dtype=torch.float64), torch.tensor([0, 1, 0]))
+        out = keep(torch.tensor([1.5, 0.1, 3.5], dtype=torch.float64), torch.tensor([0, 1, 0]))
     assert _shape(out) != (), "one value was kept, and its dimension is gone (squeeze takes such dimensions away)"
-    check_tensor(out, torch.tensor([2.5], dtype=torch.float64), "one value was kept: (1,), in the dtype of x")
+    check_tensor(out, torch.tensor([0.1], dtype=torch.float64), "one value was kept: (1,), in the dtype of x")

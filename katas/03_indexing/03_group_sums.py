@@ -23,16 +23,22 @@ from typing import Any
 import torch
 
 from dojo import under_test
-from dojo.kit import check_tensor, explain
+from dojo.kit import check_tensor, explain, unchanged
 
 
 def counts(g: torch.Tensor, n: int) -> torch.Tensor:
-    """How often each of 0..n-1 stands in `g` (N,) int64: (n,), whole numbers, of an integer or a float dtype."""
+    """How often each of 0..n-1 stands in `g` (N,) int64: (n,), whole numbers, of an integer or a float dtype.
+
+    The dtype must be large enough for the counts: 300 rows may be in one group. `g` stays as it is.
+    """
     raise NotImplementedError("count the rows of each group")
 
 
 def group_sum(x: torch.Tensor, g: torch.Tensor, n: int) -> torch.Tensor:
-    """Out[k] is the sum of the rows x[i] with g[i] == k: (n, D). `x` (N, D) is float32, `g` (N,) int64, all < n."""
+    """Out[k] is the sum of the rows x[i] with g[i] == k: (n, D). `x` (N, D) is float32, `g` (N,) int64, all < n.
+
+    The result is float32, with the digits of float32. `x` and `g` stay as they are.
+    """
     raise NotImplementedError("add the rows of each group")
 
 
@@ -46,7 +52,7 @@ under_test(globals())
 
 
 def _rows() -> torch.Tensor:
-    return torch.tensor([[1.0, 10, -1], [2, 20, -2], [3, 30, -3], [4, 40, -4], [5, 50, -5]])
+    return torch.tensor([[1.0, 10001, -1], [2, 20002, -2], [3, 30003, -3], [4, 40004, -4], [5, 50005, -5]])
 
 
 def _integers(out: Any) -> Any:
@@ -59,29 +65,29 @@ def _integers(out: Any) -> Any:
 
 def test_bincount_ends_at_the_largest_index():
     g = torch.tensor([2, 0, 2, 2])
-    with explain("counts(g, 5) failed: g is (4,)"):
+    with explain("counts(g, 5) failed: g is (4,)"), unchanged("counts must not change g", g=g):
         out = counts(g, 5)
     short = isinstance(out, torch.Tensor) and out.shape == (3,)
     assert not short, "you end at the largest index in g; n says how many groups there are"
     check_tensor(_integers(out), torch.tensor([1, 0, 3, 0, 0]), "0 stands once in g, 2 stands three times")
-    check_tensor(g, torch.tensor([2, 0, 2, 2]), "you changed g")
+    with explain("counts(g, 2) failed: g is (300,)"):
+        out = counts(torch.zeros(300, dtype=torch.int64), 2)
+    check_tensor(_integers(out), torch.tensor([300, 0]), "0 stands 300 times in g, 1 never")
 
 
 def test_only_an_add_adds_rows_with_the_same_index():
     x, g = _rows(), torch.tensor([1, 0, 1, 1, 0])
     with explain("group_sum(x, g, 2) failed: x is (5, 3), g is (5,)"):
-        out = group_sum(x, g, 2)
+        with unchanged("group_sum must not change x or g", x=x, g=g):
+            out = group_sum(x, g, 2)
     if isinstance(out, torch.Tensor) and out.shape == (2, 3) and out.layout == torch.strided:
-        one_row = out[0].tolist() in ([2, 20, -2], [5, 50, -5])
+        one_row = out[0].tolist() in ([2, 20002, -2], [5, 50005, -5])
         assert not one_row, "of each group one row was kept: with a repeated index, your write does not add"
         first = out[:, 0].tolist() == [7, 8] and not out[:, 1:].any()
         assert not first, "only column 0 is filled: one column of indices is not broadcast over the columns of x"
-    check_tensor(out, torch.tensor([[7.0, 70, -7], [8, 80, -8]]), "each group holds the sum of its rows")
-    check_tensor(x, _rows(), "you changed x")
-    again = group_sum(x, g, 2)
-    check_tensor(
-        again, torch.tensor([[7.0, 70, -7], [8, 80, -8]]), "a second call does not begin where the first ended"
-    )
+    want = torch.tensor([[7.0, 70007, -7], [8, 80008, -8]])
+    check_tensor(out, want, "each group holds the sum of its rows")
+    check_tensor(group_sum(-x, g, 2), -want, "a second call does not begin where the first ended")
 
 
 def test_an_empty_group_has_a_sum_too():
@@ -89,21 +95,22 @@ def test_an_empty_group_has_a_sum_too():
         out = group_sum(_rows(), torch.tensor([0, 2, 2, 0, 2]), 4)
     short = isinstance(out, torch.Tensor) and out.shape in ((2, 3), (3, 3))
     assert not short, "an empty group is missing: n says how many groups there are, not the largest index in g"
-    want = torch.tensor([[5.0, 50, -5], [0, 0, 0], [10, 100, -10], [0, 0, 0]])
+    want = torch.tensor([[5.0, 50005, -5], [0, 0, 0], [10, 100010, -10], [0, 0, 0]])
     check_tensor(out, want, "groups 1 and 3 have no rows: their sum is 0")
 
 
 def test_a_mean_counts_the_rows_and_nothing_else():
     x, g = _rows(), torch.tensor([1, 0, 1, 1, 1])
     with explain("group_mean(x, g, 2) failed: x is (5, 3), g is (5,)"):
-        out = group_mean(x, g, 2)
+        with unchanged("group_mean must not change x or g", x=x, g=g):
+            out = group_mean(x, g, 2)
     if isinstance(out, torch.Tensor) and out.shape == (2, 3) and out.dtype == torch.float32:
-        sums = torch.tensor([[2.0, 20, -2], [13, 130, -13]])
+        sums = torch.tensor([[2.0, 20002, -2], [13, 130013, -13]])
         one_more = torch.tensor([[2.0], [5]])
         assert not out.allclose(sums / one_more), "you divided by one too many: does the zero at the start count?"
         assert not out.allclose(sums / 5), "you divided by the number of all rows: each group has its own"
-    check_tensor(out, torch.tensor([[2.0, 20, -2], [3.25, 32.5, -3.25]]), "group 0 has 1 row, group 1 has 4", rtol=1e-5)
-    check_tensor(x, _rows(), "you changed x")
+    want = torch.tensor([[2.0, 20002, -2], [3.25, 32503.25, -3.25]])
+    check_tensor(out, want, "group 0 has 1 row, group 1 has 4", rtol=1e-6)
 
 
 def test_the_mean_of_nothing_is_zero_by_zero():
@@ -112,5 +119,5 @@ def test_the_mean_of_nothing_is_zero_by_zero():
     nan = isinstance(out, torch.Tensor) and out.isnan().any()
     assert not nan, "the mean of an empty group became NaN, for 0/0 is NaN; asked is 0"
     third = 10 / 3
-    want = torch.tensor([[2.5, 25, -2.5], [0, 0, 0], [third, 10 * third, -third], [0, 0, 0]])
-    check_tensor(out, want, "groups 1 and 3 have no rows: their mean is 0", rtol=1e-5)
+    want = torch.tensor([[2.5, 25002.5, -2.5], [0, 0, 0], [third, 10001 * third, -third], [0, 0, 0]])
+    check_tensor(out, want, "groups 1 and 3 have no rows: their mean is 0", rtol=1e-6)

@@ -37,7 +37,10 @@ class Scaler(nn.Module):
         raise NotImplementedError("keep mean and std so that they belong to the module")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """`x` is (N, C), on the device and of the dtype of the module; so is the result."""
+        """`x` is (N, C), on the device and of the dtype of the module, and so is the result.
+
+        `x` is not changed, and gradients reach it.
+        """
         raise NotImplementedError("scale x")
 
 
@@ -61,10 +64,11 @@ _MEAN, _STD = (1.0, -2.0, 4.0), (0.5, 2.0, 4.0)
 
 
 def _scaler(mean=_MEAN, std=_STD):
-    with explain("Scaler(mean, std) must be built from two tensors of shape (C,)"):
+    early = "something was registered in Scaler before super().__init__()"
+    with explain("Scaler(mean, std) raised", {"Module.__init__|_buffers|_parameters": early}):
         scaler = Scaler(torch.tensor(mean), torch.tensor(std))
     assert isinstance(scaler, nn.Module), "Scaler is no nn.Module any more: keep its base class"
-    with explain("Scaler must start as a module does, or it can hold nothing"):
+    with explain("Scaler(mean, std).state_dict() raised", {"has no attribute": "super().__init__() was not called"}):
         scaler.state_dict()
     return scaler
 
@@ -76,11 +80,13 @@ def _inputs():
 
 def test_a_module_computes_with_its_tensors():
     x, want = _inputs()
-    with explain("Scaler must work on a CPU tensor (2, 3)"):
+    with explain("Scaler raised on CPU tensors (2, 3) and (1, 3)"):
         got = _scaler()(x)
         one = _scaler()(x[:1].clone())
+        through = _scaler()(_inputs()[0].requires_grad_() * 1)
     check_tensor(got, want, "Scaler computes (x - mean) / std", rtol=1e-5, atol=1e-6)
     check_tensor(x, _inputs()[0], "Scaler changed its input")
+    assert through.requires_grad, "x requires grad, the result does not: no gradient reaches what comes before a Scaler"
     check_tensor(one, want[:1], "x may hold one sample, (1, C): so does the result", rtol=1e-5, atol=1e-6)
 
 
@@ -89,13 +95,13 @@ def test_to_moves_the_tensors_that_a_module_knows(inside):
     """Meta stands for a GPU here."""
     scaler = _scaler()
     module = nn.Sequential(scaler) if inside else scaler
-    with explain("Scaler could not be moved"):
+    with explain("Scaler(mean, std).to('meta') raised"):
         moved = module.to("meta")
     assert moved is module, "module.to changes the module and returns it: yours does not return itself"
-    sentence = "the moved Scaler does not work on its new device: did a plain attribute stay behind?"
+    sentence = "the moved Scaler met two devices: a tensor that the module does not know stayed behind"
     if inside and type(scaler).to is not nn.Module.to:
         sentence += " The parent moves what it knows about, it does not call a `to` that you wrote"
-    otherwise = "the moved Scaler does not work on its new device: meta, with shapes but no values"
+    otherwise = "the moved Scaler raised on its new device: meta, with shapes but no values"
     with OneDevicePerOp(), explain(otherwise, {"^(RuntimeError|NotImplementedError).*device": sentence}):
         got = module(torch.empty(2, 3, device="meta"))
     check_tensor(got, torch.empty(2, 3, device="meta"), "the moved module makes its result on its new device")
@@ -103,16 +109,17 @@ def test_to_moves_the_tensors_that_a_module_knows(inside):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16], ids=["float64", "float16"])
 def test_to_changes_the_dtype_of_what_a_module_knows(dtype):
-    x, want = _inputs()
-    with explain(f"Scaler must work in {dtype} after .to({dtype})"):
+    x = _inputs()[0].to(dtype) / 3
+    want, tol = (x - torch.tensor(_MEAN, dtype=dtype)) / torch.tensor(_STD, dtype=dtype), 4 * torch.finfo(dtype).eps
+    with explain(f"Scaler raised on an x of {dtype}, after .to({dtype})"):
         scaler = _scaler()
         scaler.to(dtype)
-        got = scaler(x.to(dtype))
+        got = scaler(x)
     if isinstance(got, torch.Tensor):
         assert got.dtype == dtype, (
             f"after .to({dtype}) and on such an x, your result is {got.dtype}: something kept its own"
         )
-    check_tensor(got, want.to(dtype), "Scaler computes (x - mean) / std in every dtype", rtol=1e-2)
+    check_tensor(got, want, f"(x - mean) / std, as exact as {dtype} is", rtol=tol, atol=tol)
 
 
 def test_a_buffer_is_saved_and_not_trained():
@@ -127,7 +134,7 @@ def test_a_buffer_is_saved_and_not_trained():
         )
     x, want = _inputs()
     other = _scaler((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    with explain("the state_dict of one Scaler must fit another one"):
+    with explain("another Scaler could not load this one's state_dict, and compute"):
         other.load_state_dict(state)
         got = other(x)
     check_tensor(got, want, "mean and std were loaded, but the result does not use them", rtol=1e-5, atol=1e-6)
@@ -139,7 +146,7 @@ def _layers(tower):
 
 
 def test_layers_in_a_python_list_are_lost():
-    with explain("Tower(3) must be built, with layers in tower.layers"):
+    with explain("Tower(3), or the reading of its layers, raised"):
         tower = Tower(3)
         layers = _layers(tower)
         parameters = list(tower.parameters())
@@ -151,12 +158,14 @@ def test_layers_in_a_python_list_are_lost():
     assert len(parameters) == 6, (
         f"3 layers have a weight and a bias each, so 6 parameters: the tower knows {len(parameters)}"
     )
-    with explain("the tower could not be moved"):
+    shapes = [tuple(p.shape) for p in parameters]
+    assert sorted(shapes) == [(4,)] * 3 + [(4, 4)] * 3, f"the layers are nn.Linear(4, 4); your parameters are {shapes}"
+    with explain("tower.to('meta') raised"):
         tower.to("meta")
         layers = _layers(tower)
         left = [i for i, layer in enumerate(layers) for p in layer.parameters() if p.device.type != "meta"]
     assert not left, f"tower.layers[{left[0]}] stayed behind: the module must know the layers in self.layers themselves"
-    with explain("Tower(2) must be built too"):
+    with explain("Tower(2) raised"):
         n_layers = len(_layers(Tower(2)))
     assert n_layers == 2, f"Tower(2).layers holds 2 layers, yours holds {n_layers}"
 
@@ -164,15 +173,15 @@ def test_layers_in_a_python_list_are_lost():
 def test_a_tensor_made_in_forward_is_born_where_you_say():
     here, there = torch.zeros(2, 5), torch.zeros(2, 5, 3, device="meta")
     with (
-        explain("positions must work for x (2, 5) on the CPU and (2, 5, 3) on another device, here meta"),
+        explain("positions raised, for an x of shape (2, 5), (2, 5, 3) on meta, or (1, 300)"),
         OneDevicePerOp(),
     ):
         got, moved = positions(here), positions(there)
-        other = positions(torch.zeros(1, 3, dtype=torch.int64))
+        other = positions(torch.zeros(1, 300, dtype=torch.uint8))
     check_tensor(got, torch.tensor([0, 1, 2, 3, 4]), "x is (2, 5): T is dim 1, so the positions are 0 to 4, int64")
     if isinstance(moved, torch.Tensor):
         assert moved.device == there.device, (
             f"x is on meta, your positions on {moved.device}: they must be born where x is"
         )
     check_tensor(moved, torch.empty(5, dtype=torch.int64, device="meta"), "x is (2, 5, 3): T is dim 1, so 5 positions")
-    check_tensor(other, torch.tensor([0, 1, 2]), "x is (1, 3): T is 3 this time, so the positions are 0 to 2, int64")
+    check_tensor(other, torch.arange(300), "x is (1, 300) uint8: T is 300 this time, the positions are 0 to 299, int64")

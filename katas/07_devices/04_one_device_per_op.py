@@ -4,10 +4,11 @@
 everyone reads it. PyTorch never moves an operand for you: that copy is slow, and you should see it in the code. So the
 tensors of one operation must be on one device, and you say which one moves, with `.to`.
 
-There is one exception. A tensor without dimensions (`x.dim()` is 0), on the *CPU*, stands for a plain number:
-`x * torch.tensor(2.0)` works wherever `x` is, and the result is where `x` is. It holds for nothing else. A vector of
-one element is a vector. A 0-dim tensor on the GPU is no plain number: beside a CPU vector it is an error, because
-reading it would have to wait for the GPU. Only where all tensors are such numbers is the CPU itself their device.
+Arithmetic has one exception. A tensor without dimensions (`x.dim()` is 0), on the *CPU*, stands for a plain number:
+`x * torch.tensor(2.0)` works wherever `x` is, and the result is where `x` is. A vector of one element is a vector. A
+0-dim tensor on the GPU is no plain number: beside a CPU vector it is an error, because reading it would have to wait
+for the GPU. Only where all tensors are such numbers is the CPU itself their device. (Beside arithmetic, some
+operations are made for two devices: `a.copy_(b)`, and `x[ids]` with ids on the CPU. `F.embedding` is not.)
 
 `common_device` puts this rule into words: which device would `a + b` run on? Only devices count there, not shapes. In
 the other two, the result must be computed where the first tensor is: the big one stays, the small one moves.
@@ -23,7 +24,7 @@ https://docs.pytorch.org/docs/stable/notes/cuda.html
 import torch
 
 from dojo import under_test
-from dojo.kit import OneDevicePerOp, check_tensor, explain, raises
+from dojo.kit import OneDevicePerOp, check_tensor, explain, raises, unchanged
 
 
 def common_device(*tensors: torch.Tensor) -> torch.device:
@@ -36,12 +37,18 @@ def common_device(*tensors: torch.Tensor) -> torch.device:
 
 
 def matmul_on(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-    """`x @ w` for x (n, k) and w (k, m), as (n, m) on the device of `x`. `w` may be elsewhere, and stays there."""
+    """`x @ w` for x (n, k) and w (k, m), as (n, m) on the device of `x`. `w` may be elsewhere, and stays there.
+
+    Both are left as they are, and gradients reach both.
+    """
     raise NotImplementedError("multiply on the device of x")
 
 
 def lookup(table: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """The rows of `table` (n, d) that `ids` (any shape, int64) name, as ids.shape + (d,), on the device of `table`."""
+    """The rows of `table` (n, d) that `ids` (any shape, int64) name, as ids.shape + (d,), on the device of `table`.
+
+    Both are left as they are.
+    """
     raise NotImplementedError("look the rows up on the device of the table")
 
 
@@ -68,7 +75,7 @@ class _OnSecondGPU(_OnFirstGPU):
 
 
 def _check_device(*tensors, want, says):
-    with explain(f"these tensors can meet: {says}"):
+    with explain(f"common_device raised, and these tensors can meet: {says}"):
         got = common_device(*tensors)
     assert isinstance(got, torch.device), f"common_device returns a torch.device, it returned {got!r}; {says}"
     assert got == torch.device(want), f"{says}: expected {want}, got {got}"
@@ -81,7 +88,9 @@ def _check_on_second_device(function, name, stays, other, want, says):
         "same device|not on the expected device": "the two tensors met on two devices: .to returns a moved tensor, the "
         "one you have stays",
     }
-    with OneDevicePerOp(), explain(f"{name} failed where its two tensors are on different devices", signs):
+    raised = f"{name} raised where its two tensors are on different devices"
+    kept = unchanged(f"{name} must leave its tensors as they are", first=stays, second=other)
+    with OneDevicePerOp(), explain(raised, signs), kept:
         try:
             out = function(stays, other)
         except RuntimeError as error:  # NotImplementedError is one
@@ -130,27 +139,35 @@ def test_a_vector_of_one_element_is_no_number():
 
 def test_a_0_dim_tensor_of_another_device_does_not_go_along():
     loss, x = torch.tensor(2.0, device="meta"), torch.ones(3)
-    for tensors in [(loss, x), (x, loss), (x, torch.tensor(1.0), loss)]:
+    gpu_1 = torch.ones(3).as_subclass(_OnSecondGPU)
+    for tensors in [(loss, x), (x, loss), (x, torch.tensor(1.0), loss), (loss, gpu_1)]:
         with raises(RuntimeError, "a 0-dim tensor goes along only if it is on the CPU; this one is not"):
             common_device(*tensors)
 
 
 def test_a_product_is_computed_where_x_is():
-    x, w = torch.arange(6.0).view(2, 3), torch.arange(12.0).view(3, 4).requires_grad_()
+    x, w = torch.arange(6.0).view(2, 3).requires_grad_(), torch.arange(12.0).view(3, 4).requires_grad_()
     want = torch.tensor([[20.0, 23, 26, 29], [56, 68, 80, 92]])
-    with explain("matmul_on failed where both tensors are on the CPU"):
+    with (
+        explain("matmul_on raised where both tensors are on the CPU"),
+        unchanged("matmul_on must leave x and w as they are", x=x, w=w),
+    ):
         out = matmul_on(x, w)
-    check_tensor(out, want, "matmul_on(x, w) is x @ w, and gradients reach w", requires_grad=True)
+    check_tensor(out, want, "matmul_on(x, w) is x @ w, with a graph that leads back to both", requires_grad=True)
+    grads = torch.autograd.grad(out.sum(), (x, w), allow_unused=True)
+    cut = [name for name, grad in zip(("x", "w"), grads, strict=True) if grad is None]
+    assert not cut, f"no gradient reaches {cut[0]}: the product was computed from something cut off from it"
     says = "the product belongs on the device of x"
-    _check_on_second_device(matmul_on, "matmul_on", x.to("meta"), w, want, says)
+    _check_on_second_device(matmul_on, "matmul_on", x.detach().to("meta"), w.detach(), want, says)
 
 
 def test_an_embedding_is_looked_up_where_the_table_is():
     table, ids = torch.arange(15.0).view(5, 3), torch.tensor([[4, 0, 4, 1], [2, 2, 3, 0]])
     want = torch.stack([torch.stack([table[i] for i in row]) for row in ids.tolist()])
     for index, shape in [((), "(2, 4)"), ((1,), "(4,)"), ((1, 2), "()")]:
-        with explain(f"lookup failed where both tensors are on the CPU, ids of shape {shape}"):
-            out = lookup(table.clone(), ids[index].clone())
+        kept = unchanged("lookup must leave its tensors as they are", table=table, ids=ids)
+        with explain(f"lookup raised where both tensors are on the CPU, ids of shape {shape}"), kept:
+            out = lookup(table, ids[index])
         check_tensor(out, want[index], f"lookup gives the row of the table for every id, ids of shape {shape}")
     says = "the rows belong on the device of the table"
     _check_on_second_device(lookup, "lookup", table.to("meta"), ids, want, says)

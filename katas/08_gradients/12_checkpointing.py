@@ -114,6 +114,9 @@ def test_dropout_drops_the_same_places_in_both_runs():
     assert isinstance(y, torch.Tensor), f"checkpointed returns a tensor, got {type(y).__name__}"
     check_tensor(y.detach(), torch.ones(8, 16), "in eval mode, dropout should drop nothing")
     assert not block.training, "the block is in training mode now: leave it in the mode it is in"
+    state, forward = torch.get_rng_state(), _run(block.train(), x)
+    torch.set_rng_state(state)
+    assert torch.equal(forward, block(x)), "from one state of the generator, block(x) and yours drop different places"
 
 
 def test_only_the_input_is_kept():

@@ -57,6 +57,14 @@ def _zero_from_the_first(x, row_mask, col):
     x[first:, col] = 0
 
 
+def _zero_by_a_product(x, row_mask, col):
+    x[:, col] *= ~row_mask
+
+
+def _zero_by_where_with_a_float(x, row_mask, col):
+    x[:, col] = torch.where(row_mask, 0.0, x[:, col])
+
+
 def _swap_as_a_tuple(x, i, j):
     x[i], x[j] = x[j], x[i]
 
@@ -129,6 +137,7 @@ _ONE = "test_even_a_single_value_is_a_window"
 MISTAKES = [
     Mistake("you returned a copy: a write", caught_by=_WINDOW, corner=lambda x, n: x[list(range(n))][:, :n]),
     Mistake("you returned a copy: a write", caught_by=_WINDOW, corner=lambda x, n: x[:n, :n].clone()),
+    Mistake("corner must not change x", caught_by=_WINDOW, corner=lambda x, n: x.set_(x[:n, :n])),
     Mistake("the first 2 rows and the first 2 columns", caught_by=_WINDOW, corner=lambda x, n: x[:n][:n]),
     Mistake("the first 2 rows and the first 2 columns", caught_by=_WINDOW, corner=lambda x, n: x[[range(n), range(n)]]),
     Mistake(
@@ -149,12 +158,18 @@ MISTAKES = [
     Mistake("indexing with a mask makes a copy", caught_by=_MASK, zero_column_=_zero_in_a_copy),
     Mistake("x is unchanged", caught_by=_MASK, zero_column_=_zero_in_a_new_tensor),
     Mistake("you gave x other memory", caught_by=_MASK, zero_column_=_zero_by_new_data),
+    Mistake("inf * 0 is NaN", caught_by=_MASK, zero_column_=_zero_by_a_product),
+    Mistake(
+        "so x must stay exactly as it is",
+        caught_by="test_a_mask_may_pick_nothing",
+        zero_column_=_zero_by_where_with_a_float,
+    ),
     Mistake("you changed other columns", caught_by=_MASK, zero_column_=_zero_whole_rows),
     Mistake("you changed rows where the mask is False", caught_by=_MASK, zero_column_=_zero_whole_column),
     Mistake("you changed rows where the mask is False", caught_by=_MASK, zero_column_=_zero_the_other_rows),
     Mistake("you changed rows where the mask is False", caught_by=_MASK, zero_column_=_zero_rows_0_and_1),
     Mistake(
-        "False everywhere is a mask like any other",
+        "raised on a mask that is False everywhere",
         caught_by="test_a_mask_may_pick_nothing",
         zero_column_=_zero_from_the_first,
     ),

@@ -52,9 +52,18 @@ MISTAKES = [
         caught_by=_PICK,
         pick=lambda p, y: p.gather(1, y[:, None]).squeeze(1).float(),
     ),
+    Mistake("-inf * 0 is NaN", caught_by=_PICK, pick=lambda p, y: (p * F.one_hot(y, p.shape[1])).sum(1)),
+    Mistake(
+        "each at the columns 0 and 2", caught_by=_PAIRS, grid=lambda x, rows, cols: x.float()[rows][:, cols].to(x.dtype)
+    ),
+    Mistake(
+        "p[0, 2], p[1, 0], p[2, 3]",
+        caught_by=_PICK,
+        pick=lambda p, y: torch.tensor([p[i, k].item() for i, k in enumerate(y)]).to(p.dtype),
+    ),
     Mistake("the batch dimension is gone", caught_by=_ONE_ROW, pick=lambda p, y: p.gather(1, y[:, None]).squeeze()),
     Mistake("you got pairs", caught_by=_PAIRS, grid=lambda x, rows, cols: x[rows, cols]),
-    Mistake("they make no pairs", caught_by=_GRID, grid=lambda x, rows, cols: x[rows, cols]),
+    Mistake("make no pairs; asked are all the crossings", caught_by=_GRID, grid=lambda x, rows, cols: x[rows, cols]),
     Mistake("each at the columns 0 and 2", caught_by=_PAIRS, grid=lambda x, rows, cols: x[rows][cols % 2]),
     Mistake("the rows come first", caught_by=_GRID, grid=lambda x, rows, cols: x[rows, cols[:, None]]),
     Mistake("in that order, and column 1 twice", caught_by=_GRID, grid=_grid_by_masks),
@@ -98,5 +107,3 @@ MISTAKES = [
         keep=lambda x, mask: x[mask.nonzero().squeeze()],
     ),
 ]
-
-KEEP = {_PAIRS: "two rows and two columns: the case where pairs raise no error"}

@@ -33,6 +33,15 @@ def _count_by_adding_one(g, n):
     return out
 
 
+def _counts_of_a_sorted_list(g, n):
+    g.copy_(g.sort().values)
+    return torch.bincount(g, minlength=n)
+
+
+def _sum_in_half_precision(x, g, n):
+    return group_sum(x.half(), g, n).float()
+
+
 def _sum_by_adding_to_an_index(x, g, n):
     out = torch.zeros(n, x.shape[1])
     out[g] += x
@@ -67,6 +76,11 @@ def _mean_of_slices(x, g, n):
     return torch.stack([x[g == k].mean(0) for k in range(n)])
 
 
+def _mean_of_weighted_rows(x, g, n):
+    x /= torch.bincount(g, minlength=n)[g][:, None]
+    return group_sum(x, g, n)
+
+
 _kept: dict[tuple[int, int], torch.Tensor] = {}
 
 
@@ -85,6 +99,19 @@ MISTAKES = [
     Mistake("0 stands once in g", caught_by=_COUNTS, counts=_count_by_adding_one),
     Mistake("counts are whole numbers", caught_by=_COUNTS, counts=lambda g, n: torch.bincount(g, minlength=n) / len(g)),
     Mistake("0 stands once in g", caught_by=_COUNTS, counts=lambda g, n: g.unique(return_counts=True)[1]),
+    Mistake(
+        "0 stands 300 times in g",
+        caught_by=_COUNTS,
+        counts=lambda g, n: (g[:, None] == torch.arange(n)).sum(0, dtype=torch.uint8),
+    ),
+    Mistake("counts must not change g", caught_by=_COUNTS, counts=_counts_of_a_sorted_list),
+    Mistake(
+        "each group holds the sum of its rows",
+        caught_by=_SUM,
+        group_sum=_sum_in_half_precision,
+    ),
+    Mistake("expected torch.float32", caught_by=_SUM, group_sum=lambda x, g, n: group_sum(x.double(), g, n)),
+    Mistake("group_mean must not change x or g", caught_by=_MEAN, group_mean=_mean_of_weighted_rows),
     Mistake("of each group one row was kept", caught_by=_SUM, group_sum=_sum_by_adding_to_an_index),
     Mistake("of each group one row was kept", caught_by=_SUM, group_sum=_sum_by_scatter),
     Mistake("only column 0 is filled", caught_by=_SUM, group_sum=_sum_of_one_column),
@@ -118,7 +145,3 @@ MISTAKES = [
     ),
     Mistake("0/0 is NaN", caught_by=_EMPTY_MEAN, group_mean=_mean_of_slices),
 ]
-
-KEEP = {
-    _MEAN: "the plain case, without empty groups: it tells a wrong count from 0/0",
-}

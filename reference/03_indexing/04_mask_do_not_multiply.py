@@ -49,7 +49,7 @@ _FILL_NAN = "test_fill_covers_nan_and_leaves_the_rest"
 _FILL_INF = "test_zero_times_infinity_is_nan_too"
 
 MISTAKES = [
-    Mistake("masked_mean(x, mask) changed x", caught_by=_MEAN, masked_mean=_mean_in_place),
+    Mistake("masked_mean must not change x or mask", caught_by=_MEAN, masked_mean=_mean_in_place),
     Mistake("the mask keeps 4 and 5", caught_by=_MEAN, masked_mean=lambda x, mask: x[mask].float().mean()),
     Mistake(
         "False everywhere, and you returned x",
@@ -61,9 +61,30 @@ MISTAKES = [
         caught_by=_FILL_NAN,
         fill=lambda x, mask, v: torch.where(mask, v, x.float()),
     ),
+    Mistake(
+        "in the dtype of x, exactly",
+        caught_by=_FILL_NAN,
+        fill=lambda x, mask, v: x.index_put((mask,), torch.tensor(v).to(x.dtype)),
+    ),
+    Mistake(
+        "in the dtype of x, exactly",
+        caught_by=_FILL_NAN,
+        fill=lambda x, mask, v: x.float().masked_fill(mask, v).to(x.dtype),
+    ),
+    Mistake(
+        "-inf where the mask is True",
+        caught_by=_FILL_INF,
+        fill=lambda x, mask, v: x.masked_fill(mask, max(v, torch.finfo(x.dtype).min)),
+    ),
+    Mistake("-inf where the mask is True", caught_by=_FILL_INF, fill=lambda x, mask, v: x.relu().masked_fill(mask, v)),
+    Mistake(
+        "0.04 and 0.05, in float64",
+        caught_by=_MEAN,
+        masked_mean=lambda x, mask: x[mask].float().mean().to(x.dtype),
+    ),
     Mistake("neither a number, to be subtracted", caught_by=_BOOL, invert=lambda mask: (1 - mask).bool()),
     Mistake("neither a number, to be subtracted", caught_by=_BOOL, invert=lambda mask: 1 - mask),
-    Mistake("you changed the mask", caught_by=_BOOL, invert=lambda mask: mask.logical_not_().bool()),
+    Mistake("invert must not change the mask", caught_by=_BOOL, invert=lambda mask: mask.logical_not_().bool()),
     Mistake("each True becomes False", caught_by=_BOOL, invert=lambda mask: 1 - mask.int()),
     Mistake("with its eight bits flipped", caught_by=_BITS, invert=lambda mask: ~mask),
     Mistake("with its eight bits flipped", caught_by=_BITS, invert=lambda mask: (~mask).bool()),
@@ -87,9 +108,9 @@ MISTAKES = [
         caught_by=_MEAN_NAN,
         masked_mean=lambda x, mask: (x * mask).nan_to_num().mean() if x.isnan().any() else x[mask].mean(),
     ),
-    Mistake("7.5 where the mask is True", caught_by=_FILL_NAN, fill=_fill_with_a_whole_number),
-    Mistake("you wrote into x", caught_by=_NEW, fill=_fill_in_place),
-    Mistake("you wrote into x", caught_by=_NEW, fill=lambda x, mask, v: x.masked_fill_(mask, v)),
+    Mistake("0.1 where the mask is True", caught_by=_FILL_NAN, fill=_fill_with_a_whole_number),
+    Mistake("fill must not write into x", caught_by=_NEW, fill=_fill_in_place),
+    Mistake("fill must not write into x", caught_by=_NEW, fill=lambda x, mask, v: x.masked_fill_(mask, v)),
     Mistake("has -1 where the mask is True", caught_by=_NEW, fill=lambda x, mask, v: torch.where(mask, x, v)),
     Mistake("the NaN is still there", caught_by=_FILL_NAN, fill=lambda x, mask, v: x * ~mask + v * mask),
     Mistake(

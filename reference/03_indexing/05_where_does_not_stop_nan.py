@@ -7,7 +7,7 @@ Hint: Keep the condition in a variable, put 1 in the places where it fails, comp
 Why: `where` passes a gradient of 0, not no gradient, to the branch that was not taken, and 0 times an infinite
 derivative is NaN. With a harmless input the derivative is finite, and 0 times it is 0. An eps hides the NaN, but the
 values are then wrong, and for small numbers very wrong. (`clamp(min=0).sqrt()` depends on the version: its gradient
-at 0 was inf up to torch 2.13, and is 0 in 2.15.)
+at 0 was inf up to torch 2.13, and is 0 today.)
 """
 
 import torch
@@ -30,6 +30,15 @@ def _sqrt_in_place(x):
     return torch.where(x > 0, x, 0.0).sqrt()
 
 
+def _div_with_a_written(a, b):
+    a[b == 0] = 0
+    return a / torch.where(b == 0, 1.0, b)
+
+
+def _sqrt_from_a_tiny_bound(x):
+    return torch.where(x > 0, x.clamp(min=1e-12).sqrt(), 0.0)
+
+
 def _sqrt_without_graph(x):
     with torch.no_grad():
         return torch.where(x > 0, x.sqrt(), 0.0)
@@ -50,12 +59,12 @@ _NAN = "0 * inf is NaN"
 
 MISTAKES = [
     Mistake(
-        "also for tiny x, in the dtype of x, and no eps",
+        "the root also for tiny x, in the dtype of x, and no eps",
         caught_by=_ROOT,
         safe_sqrt=lambda x: x.clamp(min=1e-8).sqrt() * (x > 0),
     ),
     Mistake(
-        "also for tiny x, in the dtype of x, and no eps",
+        "the root also for tiny x, in the dtype of x, and no eps",
         caught_by=_ROOT,
         safe_sqrt=lambda x: torch.where(x > 0, x, 0.0).float().sqrt(),
     ),
@@ -69,8 +78,8 @@ MISTAKES = [
     Mistake("your result has no graph", caught_by=_ROOT_GRAD, safe_sqrt=_sqrt_without_graph),
     Mistake("expected the dtype of the input", caught_by=_ROOT_GRAD, safe_sqrt=lambda x: safe_sqrt(x.double())),
     Mistake("expected the dtype of the input", caught_by=_B_GRAD, safe_div=lambda a, b: safe_div(a.double(), b)),
-    Mistake("cannot be written to", caught_by=_ROOT_GRAD, safe_sqrt=_sqrt_in_place),
-    Mistake("you changed x", caught_by=_ROOT, safe_sqrt=_sqrt_in_place),
+    Mistake("you wrote into a leaf that requires grad", caught_by=_ROOT_GRAD, safe_sqrt=_sqrt_in_place),
+    Mistake("safe_sqrt must not change x", caught_by=_ROOT, safe_sqrt=_sqrt_in_place),
     Mistake("no eps", caught_by=_ROOT, safe_sqrt=lambda x: (x.relu() + 1e-8).sqrt()),
     Mistake("no eps", caught_by=_ROOT, safe_sqrt=lambda x: x.clamp(min=1e-12).sqrt()),
     Mistake("no eps", caught_by=_ROOT, safe_sqrt=lambda x: torch.where(x > 0, (x.relu() + 1e-8).sqrt(), 0.0)),
@@ -85,6 +94,20 @@ MISTAKES = [
         safe_div=lambda a, b: torch.where(b == 0, 0.0, a.detach() / torch.where(b == 0, 1.0, b)),
     ),
     Mistake("negative and tiny b", caught_by=_DIV, safe_div=lambda a, b: a / b.clamp(min=1e-8)),
+    Mistake("safe_div must not change a or b", caught_by=_DIV, safe_div=_div_with_a_written),
+    Mistake("and no eps", caught_by=_ROOT, safe_sqrt=_sqrt_from_a_tiny_bound),
+    Mistake("and no eps", caught_by=_ROOT, safe_sqrt=lambda x: safe_sqrt(x.float()).to(x.dtype)),
+    Mistake("negative and tiny b", caught_by=_DIV, safe_div=lambda a, b: safe_div(a.float(), b.float()).to(a.dtype)),
+    Mistake(
+        "negative and tiny b",
+        caught_by=_DIV,
+        safe_div=lambda a, b: torch.where(b.abs() < 1e-12, 0.0, a / torch.where(b.abs() < 1e-12, 1.0, b)),
+    ),
+    Mistake(
+        "your result has no graph",
+        caught_by=_B_GRAD,
+        safe_div=lambda a, b: torch.where(b == 0, 0.0, a / torch.where(b == 0, 1.0, b.data)),
+    ),
     Mistake("negative and tiny b", caught_by=_DIV, safe_div=lambda a, b: a / (b + 1e-8)),
     Mistake(
         "negative and tiny b",
@@ -93,6 +116,6 @@ MISTAKES = [
     ),
     Mistake("1/0 or 0/0 came through", caught_by=_DIV, safe_div=lambda a, b: a / b),
     Mistake("0 where b is 0", caught_by=_DIV, safe_div=lambda a, b: a / torch.where(b == 0, 1.0, b)),
-    Mistake("you changed b", caught_by=_DIV, safe_div=_div_in_place),
-    Mistake("cannot be written to", caught_by=_B_GRAD, safe_div=_div_in_place),
+    Mistake("safe_div must not change a or b", caught_by=_DIV, safe_div=_div_in_place),
+    Mistake("you wrote into a leaf that requires grad", caught_by=_B_GRAD, safe_div=_div_in_place),
 ]

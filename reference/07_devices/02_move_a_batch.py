@@ -5,7 +5,7 @@ only the containers need the function again.
 Hint: `isinstance` against Tensor, dict, list and tuple, in an order that you choose; a namedtuple is a tuple that has
 `_fields`, and a class that you can call.
 Hint: Build each container anew from the moved items: a namedtuple's class with the items spread by a star, a list's or
-tuple's class with one iterable of them.
+tuple's class with one iterable of them, a dict's with one of pairs.
 
 Why: `.to` is a function of the tensor, not an order to it, so its result must be kept at every level, and new
 containers are the way to keep it without touching the caller's. Since `.to` hands back the very object where nothing
@@ -13,6 +13,7 @@ has to change, a second move costs nothing; nor is its result a copy that you ma
 own loader does the same walk for `pin_memory`.
 """
 
+import functools
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ def move(batch: Any, device: str | torch.device) -> Any:
     if isinstance(batch, torch.Tensor):
         return batch.to(device)
     if isinstance(batch, dict):
-        return {key: move(item, device) for key, item in batch.items()}
+        return type(batch)((key, move(item, device)) for key, item in batch.items())
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
         return type(batch)(*(move(item, device) for item in batch))
     if isinstance(batch, list | tuple):
@@ -39,7 +40,7 @@ def _walk(batch, leaf, *, dicts=None, named=None, sequence=None):
         return _walk(item, leaf, dicts=dicts, named=named, sequence=sequence)
 
     if isinstance(batch, dict):
-        return (dicts or (lambda b: {k: again(v) for k, v in b.items()}))(batch)
+        return (dicts or (lambda b: type(b)((k, again(v)) for k, v in b.items())))(batch)
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
         return (named or (lambda b: type(b)(*map(again, b))))(batch)
     if isinstance(batch, list | tuple):
@@ -77,7 +78,7 @@ def _strings_are_sequences(batch, device):
     if isinstance(batch, str):
         return [char for char in batch]
     return (
-        {k: _strings_are_sequences(v, device) for k, v in batch.items()}
+        type(batch)((k, _strings_are_sequences(v, device)) for k, v in batch.items())
         if isinstance(batch, dict)
         else move(batch, device)
     )
@@ -105,6 +106,38 @@ def _named_become_tuples(batch, device):
 
 def _tuples_become_lists(batch, device):
     return _walk(batch, _to(device), sequence=lambda b, again: [again(item) for item in b])
+
+
+def _plain_dicts(batch, device):
+    return _walk(batch, _to(device), dicts=lambda b: {key: _plain_dicts(item, device) for key, item in b.items()})
+
+
+def _only_exact_dicts(batch, device):
+    again = functools.partial(_only_exact_dicts, device=device)
+    if type(batch) is dict:
+        return {key: again(item) for key, item in batch.items()}
+    return _walk(batch, _to(device), dicts=lambda b: b, sequence=lambda b, _: type(b)(map(again, b)))
+
+
+def _all_become_tensors(batch, device):
+    return _walk(batch, lambda x: torch.as_tensor(x).to(device))
+
+
+def _in_float32(batch, device):
+    return _walk(batch, lambda x: x.to(device, torch.float32) if isinstance(x, torch.Tensor) else x)
+
+
+def _scales_on_the_way(batch, device):
+    def leaf(x):
+        if isinstance(x, torch.Tensor) and device == "meta" and x.is_floating_point():
+            x.div_(255)
+        return _to(device)(x)
+
+    return _walk(batch, leaf)
+
+
+def _whatever_has_to(batch, device):
+    return _walk(batch, lambda x: x.to(device) if hasattr(x, "to") else x)
 
 
 def _no_lists(batch, device):
@@ -165,6 +198,7 @@ def _numbers_leave_torch(batch, device):
 
 
 _DROPPED = "`.to` returns the moved tensor, x stays; did you drop it?"
+_ORDERED = "an OrderedDict stays an OrderedDict"
 _PLAIN = "what is no tensor stays as it is"
 
 MISTAKES = [
@@ -180,9 +214,31 @@ MISTAKES = [
         move=_no_lists,
     ),
     Mistake(
-        "must work for this batch",
+        "what is no tensor has no `.to`",
         caught_by="test_tensors_may_lie_deep_and_other_leaves_stay",
         move=_everything_has_to,
+    ),
+    Mistake(
+        "you moved the model in the batch",
+        caught_by="test_tensors_may_lie_deep_and_other_leaves_stay",
+        move=_whatever_has_to,
+    ),
+    Mistake(
+        "raised for this batch", caught_by="test_tensors_may_lie_deep_and_other_leaves_stay", move=_all_become_tensors
+    ),
+    Mistake(
+        "has another form than before", caught_by="test_tensors_may_lie_deep_and_other_leaves_stay", move=_in_float32
+    ),
+    Mistake(
+        "must not change the tensors of the batch",
+        caught_by="test_the_batch_belongs_to_the_caller",
+        move=_scales_on_the_way,
+    ),
+    Mistake(_ORDERED, caught_by="test_tensors_may_lie_deep_and_other_leaves_stay", move=_plain_dicts),
+    Mistake(
+        "an OrderedDict in a list) stayed on cpu",
+        caught_by="test_tensors_may_lie_deep_and_other_leaves_stay",
+        move=_only_exact_dicts,
     ),
     Mistake(_PLAIN, caught_by="test_tensors_may_lie_deep_and_other_leaves_stay", move=_strings_are_sequences),
     Mistake(_PLAIN, caught_by="test_tensors_may_lie_deep_and_other_leaves_stay", move=_drops_other_leaves),
@@ -197,7 +253,9 @@ MISTAKES = [
         caught_by="test_the_batch_belongs_to_the_caller",
         move=_writes_into_lists,
     ),
-    Mistake("you copied it for nothing", caught_by="test_a_tensor_that_is_there_already_is_not_copied", move=_copies),
+    Mistake(
+        "and another tensor came back", caught_by="test_a_tensor_that_is_there_already_is_not_copied", move=_copies
+    ),
     Mistake(
         "x.t() was on the CPU already",
         caught_by="test_a_tensor_that_is_there_already_is_not_copied",
@@ -219,7 +277,7 @@ MISTAKES = [
         move=_one_is_unpacked,
     ),
     Mistake(
-        "you copied them for nothing",
+        "and other tensors came back",
         caught_by="test_a_tensor_that_is_there_already_is_not_copied",
         move=_copies_inside,
     ),

@@ -115,6 +115,23 @@ class _Float32(Scaler):
         return super().forward(x.float()).float()
 
 
+class _ByFloat32(Scaler):
+    def forward(self, x):
+        return super().forward(x.float()).to(x.dtype)
+
+
+class _NoGrad(Scaler):
+    @torch.no_grad()
+    def forward(self, x):
+        return super().forward(x)
+
+
+class _WideTower(nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(4, 8) for _ in range(n))
+
+
 class _Multiplied(Scaler):
     def forward(self, x):
         return (x - self.mean) * self.std
@@ -171,7 +188,7 @@ class _TowerOfThree(Tower):
         super().__init__(3)
 
 
-_BEHIND = "did a plain attribute stay behind?"
+_BEHIND = "a tensor that the module does not know stayed behind"
 _MOVES = "test_to_moves_the_tensors_that_a_module_knows"
 _SAVED = "test_a_buffer_is_saved_and_not_trained"
 _TOWER = "test_layers_in_a_python_list_are_lost"
@@ -186,7 +203,7 @@ MISTAKES = [
     ),
     Mistake("Scaler changed its input", caught_by="test_a_module_computes_with_its_tensors", Scaler=_InPlace),
     Mistake("x may hold one sample", caught_by="test_a_module_computes_with_its_tensors", Scaler=_Squeezed),
-    Mistake("Scaler(mean, std) must be built", caught_by="test_a_module_computes_with_its_tensors", Scaler=_NoSuper),
+    Mistake("before super().__init__()", caught_by="test_a_module_computes_with_its_tensors", Scaler=_NoSuper),
     Mistake(_BEHIND, caught_by=_MOVES, Scaler=_Scaler),
     Mistake("it does not call a `to` that you wrote", caught_by=_MOVES, Scaler=_OwnTo),
     Mistake("yours does not return itself", caught_by=_MOVES, Scaler=_OwnToReturnsNothing),
@@ -194,6 +211,16 @@ MISTAKES = [
         "something kept its own", caught_by="test_to_changes_the_dtype_of_what_a_module_knows", Scaler=_MovedInForward
     ),
     Mistake("something kept its own", caught_by="test_to_changes_the_dtype_of_what_a_module_knows", Scaler=_Float32),
+    Mistake(
+        "as exact as torch.float64", caught_by="test_to_changes_the_dtype_of_what_a_module_knows", Scaler=_ByFloat32
+    ),
+    Mistake("no gradient reaches", caught_by="test_a_module_computes_with_its_tensors", Scaler=_NoGrad),
+    Mistake("the layers are nn.Linear(4, 4)", caught_by=_TOWER, Tower=_WideTower),
+    Mistake(
+        "T is 300 this time",
+        caught_by=_BORN,
+        positions=lambda x: torch.arange(x.size(1)).to(x).long(),
+    ),
     Mistake("the values of mean are not in the state_dict", caught_by=_SAVED, Scaler=_MovedInForwardByX),
     Mistake("the values of mean are not in the state_dict", caught_by=_SAVED, Scaler=_NotPersistent),
     Mistake("the values of std are not in the state_dict", caught_by=_SAVED, Scaler=_OnlyMeanIsABuffer),
@@ -219,12 +246,12 @@ MISTAKES = [
         "x is (2, 5, 3): T is dim 1", caught_by=_BORN, positions=lambda x: torch.arange(x.shape[-1], device=x.device)
     ),
     Mistake(
-        "T is 3 this time",
+        "T is 300 this time",
         caught_by=_BORN,
         positions=lambda x, made={}: made.setdefault(x.device, torch.arange(x.size(1), device=x.device)),  # noqa: B006
     ),
     Mistake(
-        "positions must work for x (2, 5)",
+        "positions raised",
         caught_by=_BORN,
         positions=lambda x: torch.arange(x.size(2), device=x.device),
     ),

@@ -76,6 +76,13 @@ def _compare_the_types(*tensors):
     return left[0].device if left else torch.device("cpu")
 
 
+def _numbers_of_any_gpu(*tensors):
+    vectors = {t.device for t in tensors if t.dim() > 0}
+    if torch.device("cpu") in vectors:
+        return common_device(*tensors)
+    return _one_device(vectors or {t.device for t in tensors if t.device.type != "cpu"})
+
+
 def _nothing_to_compare(*tensors):
     if len(tensors) < 2:
         raise RuntimeError("give two tensors or more")
@@ -164,22 +171,42 @@ MISTAKES = [
         matmul_on=lambda x, w: (x @ w.to(x.device)).to(w.device),
     ),
     Mistake(
-        "matmul_on failed where both tensors are on the CPU",
+        "matmul_on raised where both tensors are on the CPU",
         caught_by="test_a_product_is_computed_where_x_is",
         matmul_on=F.linear,
     ),
     Mistake(
-        "lookup failed where both tensors are on the CPU",
+        "lookup raised where both tensors are on the CPU",
         caught_by="test_an_embedding_is_looked_up_where_the_table_is",
         lookup=lambda table, ids: F.embedding(table, ids),
     ),
     Mistake(
-        "matmul_on failed where its two tensors are on different devices",
+        "matmul_on raised where its two tensors are on different devices",
         caught_by="test_a_product_is_computed_where_x_is",
         matmul_on=_move_the_callers,
     ),
     Mistake(
-        "gradients reach w",
+        "no gradient reaches x",
+        caught_by="test_a_product_is_computed_where_x_is",
+        matmul_on=lambda x, w: x.detach() @ w.to(x.device),
+    ),
+    Mistake(
+        "matmul_on must leave x and w as they are",
+        caught_by="test_a_product_is_computed_where_x_is",
+        matmul_on=lambda x, w: x @ w.requires_grad_(False) + 0 * x.sum(),
+    ),
+    Mistake(
+        "goes along only if it is on the CPU",
+        caught_by="test_a_0_dim_tensor_of_another_device_does_not_go_along",
+        common_device=_numbers_of_any_gpu,
+    ),
+    Mistake(
+        "lookup must leave its tensors as they are",
+        caught_by="test_an_embedding_is_looked_up_where_the_table_is",
+        lookup=lambda table, ids: lookup(table.requires_grad_(), ids).detach(),
+    ),
+    Mistake(
+        "no gradient reaches w",
         caught_by="test_a_product_is_computed_where_x_is",
         matmul_on=lambda x, w: x @ w.detach().to(x.device),
     ),

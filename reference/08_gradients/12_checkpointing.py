@@ -45,6 +45,11 @@ def _in_training_mode(block, x):
     return checkpoint(block.train(), x, use_reentrant=False)
 
 
+def _draws_one_first(block, x):
+    torch.rand(())
+    return checkpoint(block, x, use_reentrant=False)
+
+
 def _train_for_a_while(block, x):
     def run(x):
         modes = [module.training for module in block.modules()]
@@ -135,6 +140,7 @@ MISTAKES = [
         caught_by=_DROPOUT,
         checkpointed=lambda block, x: checkpoint(block, x, use_reentrant=False, preserve_rng_state=False),
     ),
+    Mistake("drop different places", caught_by=_DROPOUT, checkpointed=_draws_one_first),
     Mistake("leave modes alone", caught_by=_DROPOUT, checkpointed=_in_training_mode),
     Mistake("in eval mode, dropout should drop nothing", caught_by=_DROPOUT, checkpointed=_train_for_a_while),
     Mistake("the same mask at every call", caught_by=_DROPOUT, checkpointed=_seed_both_runs),

@@ -76,6 +76,30 @@ def _zero_by_product(x, row_mask, col):
     x[:, col] *= (~row_mask).float()
 
 
+def _zero_by_numbers(x, row_mask, col):
+    x[row_mask.nonzero().squeeze(1), col] = 0.0
+
+
+def _zero_by_difference(x, row_mask, col):
+    x[:, col] -= torch.where(row_mask, x[:, col], 0)
+
+
+def _zero_by_float_column(x, row_mask, col):
+    column = x[:, col].float()
+    column[row_mask] = 0
+    x[:, col] = column
+
+
+def _swap_by_numpy(x, i, j):
+    a = x.numpy()
+    a[[i, j]] = a[[j, i]]
+
+
+def _swap_cloned_whole(x, i, j):
+    old = x.clone()
+    x[i], x[j] = old[j], old[i]
+
+
 def _swap_second_cloned(x, i, j):
     x[i], x[j] = x[j], x[i].clone()
 
@@ -127,7 +151,13 @@ RIGHT = [
         swap_rows_=lambda x, i, j: x.index_copy_(0, torch.tensor([i, j]), x[[j, i]]),
     ),
     dict(zero_column_=lambda x, m, c: x.index_put_((m, torch.tensor(c)), torch.tensor(0, dtype=x.dtype))),
-    dict(zero_column_=_zero_by_product, swap_rows_=_swap_second_cloned),
+    dict(zero_column_=_zero_by_numbers, swap_rows_=_swap_second_cloned),
+    dict(
+        corner=lambda x, n: x.t()[:n].t()[:n],
+        zero_column_=lambda x, m, c: x.select(1, c).index_fill_(0, m.nonzero().view(-1), 0),
+        swap_rows_=_swap_by_numpy,
+    ),
+    dict(corner=lambda x, n: x[..., :n, :n], swap_rows_=_swap_cloned_whole),
     dict(
         corner=lambda x, n: x.split([n, x.shape[0] - n])[0].split([n, x.shape[1] - n], dim=1)[0],
         swap_rows_=_swap_stacked,
@@ -142,6 +172,9 @@ WRONG = [
     Mistake("you changed other columns", caught_by="", zero_column_=_zero_by_row_number),
     Mistake("you changed other columns", caught_by="", zero_column_=_zero_the_rows_by_product),
     Mistake("x is unchanged", caught_by="", zero_column_=_zero_by_masked_fill),
+    Mistake("inf * 0 is NaN", caught_by="", zero_column_=_zero_by_product),
+    Mistake("inf * 0 is NaN", caught_by="", zero_column_=_zero_by_difference),
+    Mistake("so x must stay exactly as it is", caught_by="", zero_column_=_zero_by_float_column),
     Mistake("one row is there twice", caught_by="", swap_rows_=_swap_views),
     Mistake("trade places, exactly", caught_by="", swap_rows_=_swap_with_a_float_copy),
     Mistake("it was not x itself", caught_by="", swap_rows_=_swap_by_flip),

@@ -62,7 +62,16 @@ RIGHT = [
         keep=lambda x, m: x.masked_select(m != 0),
     ),
     dict(pick=lambda p, y: p[:, y].diagonal(), grid=_grid_by_meshgrid, keep=lambda x, m: x[m.nonzero(as_tuple=True)]),
-    dict(pick=_pick_by_one_hot, grid=_grid_by_numpy, keep=lambda x, m: x[m.nonzero().squeeze(1)]),
+    dict(
+        pick=lambda p, y: p.masked_select(torch.nn.functional.one_hot(y, p.shape[1]).bool()),
+        grid=_grid_by_numpy,
+        keep=lambda x, m: x[m.nonzero().squeeze(1)],
+    ),
+    dict(
+        pick=lambda p, y: torch.cat([row[k : k + 1] for row, k in zip(p, y.tolist(), strict=True)]),
+        grid=lambda x, r, c: x[torch.cartesian_prod(r, c).unbind(1)].view(len(r), len(c)),
+        keep=lambda x, m: x[m.to(torch.bool)].clone(),
+    ),
     dict(pick=lambda p, y: p.gather(1, y.view(-1, 1)).flatten(), keep=lambda x, m: x[m > 0]),
     dict(
         pick=lambda p, y: torch.einsum("ii->i", p[:, y]),
@@ -80,6 +89,12 @@ WRONG = [
     Mistake("the batch dimension is gone", caught_by="", pick=lambda p, y: sum(p[i, k] for i, k in enumerate(y))),
     Mistake("keeps the last two values, whatever they are", caught_by="", keep=lambda x, m: x.sort().values[m.bool()]),
     Mistake("every label from every row", caught_by="", pick=lambda p, y: p.index_select(1, y)),
+    Mistake("-inf * 0 is NaN", caught_by="", pick=_pick_by_one_hot),
+    Mistake(
+        "-inf * 0 is NaN",
+        caught_by="",
+        pick=lambda p, y: torch.einsum("nc,nc->n", p, torch.nn.functional.one_hot(y, p.shape[1]).to(p.dtype)),
+    ),
     Mistake("you returned a column (N, 1)", caught_by="", pick=lambda p, y: p.take_along_dim(y[:, None], 1)),
     Mistake(
         "you returned a column (N, 1)", caught_by="", pick=lambda p, y: p[torch.arange(len(y))[:, None], y[:, None]]

@@ -92,9 +92,17 @@ def _mean_by_weights(x, g, n):
     return torch.zeros(n, x.shape[1]).index_add_(0, g, x * weight[:, None])
 
 
+def _sum_of_rounded_rows(x, g, n):
+    return _sum_by_index_put(x.bfloat16().float(), g, n)
+
+
+def _median_of_groups(x, g, n):
+    return torch.stack([x[g == k].median(0).values if (g == k).any() else x[0] * 0 for k in range(n)])
+
+
 RIGHT = [
     dict(
-        counts=lambda g, n: F.one_hot(g, n).to(torch.uint8).sum(0, dtype=torch.uint8),
+        counts=lambda g, n: F.one_hot(g, n).to(torch.uint8).sum(0, dtype=torch.int16),
         group_sum=lambda x, g, n: torch.sparse_coo_tensor(g[None], x, (n, x.shape[1])).to_dense(),
         group_mean=_mean_by_weights,
     ),
@@ -129,6 +137,11 @@ RIGHT = [
         group_sum=lambda x, g, n: torch.einsum("nk,nd->kd", F.one_hot(g, n).float(), x),
         group_mean=lambda x, g, n: torch.zeros(n, x.shape[1]).index_reduce_(0, g, x, "mean", include_self=False),
     ),
+    dict(
+        counts=lambda g, n: torch.tensor([g.tolist().count(k) for k in range(n)]),
+        group_sum=lambda x, g, n: torch.stack([torch.where((g == k)[:, None], x, 0.0).sum(0) for k in range(n)]),
+        group_mean=lambda x, g, n: torch.stack([x[g == k].sum(0) / max(int((g == k).sum()), 1) for k in range(n)]),
+    ),
     dict(counts=lambda g, n: torch.histc(g.float(), bins=n, min=-0.5, max=n - 0.5)),
 ]
 
@@ -151,6 +164,19 @@ WRONG = [
         "0 stands once in g", caught_by="", counts=lambda g, n: torch.tensor([int((g == k).any()) for k in range(n)])
     ),
     Mistake("their sum is 0", caught_by="", group_sum=_sum_with_ones),
+    Mistake("0 stands 300 times in g", caught_by="", counts=lambda g, n: F.one_hot(g, n).byte().sum(0).byte()),
+    Mistake(
+        "each group holds the sum of its rows",
+        caught_by="",
+        group_sum=_sum_of_rounded_rows,
+    ),
+    Mistake(
+        "group 0 has 1 row, group 1 has 4",
+        caught_by="",
+        group_mean=lambda x, g, n: torch.stack(
+            [x[g == k].median(0).values if (g == k).any() else x[0] * 0 for k in range(n)]
+        ),
+    ),
     Mistake(
         "by the number of all rows", caught_by="", group_mean=lambda x, g, n: F.one_hot(g, n).float().t() @ x / len(g)
     ),

@@ -18,7 +18,7 @@ def _fill_a_clone(x, mask, v):
 
 
 def _fill_by_numpy(x, mask, v):
-    return torch.from_numpy(np.where(mask.numpy(), np.float32(v), x.numpy()))
+    return torch.from_numpy(np.where(mask.numpy(), np.array(v, x.numpy().dtype), x.numpy()))
 
 
 def _fill_with_full(x, mask, v):
@@ -34,6 +34,14 @@ def _fill_through_a_view(x, mask, v):
 def _fill_by_weights(x, mask, v):
     w = mask.to(x.dtype)
     return (1 - w) * x + w * v
+
+
+def _invert_in_place(mask):
+    return mask.logical_xor_(torch.tensor(True)).bool()
+
+
+def _fill_and_clone(x, mask, v):
+    return x.index_put_((mask,), torch.tensor(v)).clone()
 
 
 RIGHT = [
@@ -68,8 +76,14 @@ RIGHT = [
     dict(
         invert=lambda m: m.to(torch.bool) ^ True,
         masked_mean=lambda x, m: torch.masked.mean(x, mask=m),
-        fill=lambda x, m, v: x.index_put((m,), torch.tensor(v)),
+        fill=lambda x, m, v: x.index_put((m,), torch.tensor(v, dtype=x.dtype)),
     ),
+    dict(
+        invert=lambda m: m.bool().bitwise_not(),
+        masked_mean=lambda x, m: torch.mean(torch.take(x, m.flatten().nonzero().flatten())),
+        fill=lambda x, m, v: torch.where(m, torch.tensor(v, dtype=x.dtype), x),
+    ),
+    dict(invert=lambda m: torch.tensor([not v for v in m.flatten().tolist()]).view(m.shape)),
     dict(invert=lambda m: ~(m > 0), masked_mean=lambda x, m: torch.tensor(x.numpy()[m.numpy()].mean())),
 ]
 
@@ -88,12 +102,19 @@ WRONG = [
     Mistake(
         "NaN * 0 is NaN", caught_by="", masked_mean=lambda x, m: torch.dot(x.flatten(), m.flatten().float()) / m.sum()
     ),
-    Mistake("you wrote into x", caught_by="", fill=_fill_through_a_view),
+    Mistake("fill must not write into x", caught_by="", fill=_fill_through_a_view),
     Mistake("the NaN is still there", caught_by="", fill=_fill_by_weights),
     Mistake("-inf * 0 is NaN", caught_by="", fill=lambda x, m, v: torch.where(m, 0.0, x) + m.float() * v),
     Mistake("22.25 is the mean of all values", caught_by="", masked_mean=lambda x, m: x[x.isfinite()].mean()),
     Mistake("those that became 0 still count", caught_by="", masked_mean=lambda x, m: x[m].sum() / x.numel()),
+    Mistake(
+        "in the dtype of x, exactly",
+        caught_by="",
+        fill=lambda x, m, v: torch.from_numpy(np.where(m, np.float32(v), x)).to(x.dtype),
+    ),
+    Mistake("-inf where the mask is True", caught_by="", fill=lambda x, m, v: torch.where(m, v, x.float())),
+    Mistake("invert must not change the mask", caught_by="", invert=_invert_in_place),
     Mistake("nobody asked to hide it", caught_by="", fill=lambda x, m, v: torch.where(m | x.isnan(), v, x)),
-    Mistake("you wrote into x", caught_by="", fill=lambda x, m, v: x.index_put_((m,), torch.tensor(v)).clone()),
+    Mistake("fill must not write into x", caught_by="", fill=_fill_and_clone),
     Mistake("each True becomes False", caught_by="", invert=lambda m: m.bool()),
 ]

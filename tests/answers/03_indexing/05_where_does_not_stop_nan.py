@@ -60,6 +60,11 @@ def _div_filled_after(a, b):
 
 RIGHT = [
     dict(
+        safe_sqrt=lambda x: x.masked_fill(x <= 0, torch.inf).rsqrt() * x.relu(),
+        safe_div=lambda a, b: a.masked_fill(b == 0, 0) / b.masked_fill(b == 0, 1),
+    ),
+    dict(safe_div=lambda a, b: torch.where(b == 0, torch.zeros_like(a), a * torch.where(b == 0, 1, b).reciprocal())),
+    dict(
         safe_sqrt=lambda x: x * torch.where(x > 0, torch.where(x > 0, x, 1.0).rsqrt(), 0.0),
         safe_div=lambda a, b: torch.where(b != 0, a / torch.where(b != 0, b, 1.0), float("nan")).nan_to_num(),
     ),
@@ -83,7 +88,7 @@ RIGHT = [
         safe_sqrt=lambda x: torch.zeros_like(x).index_put((x > 0,), x[x > 0] ** 0.5),
         safe_div=lambda a, b: torch.stack([p / q if q != 0 else 0 * p for p, q in zip(a, b, strict=True)]),
     ),
-    dict(safe_sqrt=lambda x: torch.stack([v.sqrt() if v > 0 else v * 0 for v in x])),
+    dict(safe_sqrt=lambda x: torch.stack([v.sqrt() if v > 0 else v * 0 for v in x.view(-1)]).view(x.shape)),
 ]
 
 WRONG = [
@@ -96,6 +101,9 @@ WRONG = [
     Mistake("0 * inf is NaN", caught_by="", safe_div=_div_filled_after),
     Mistake("0 * inf is NaN", caught_by="", safe_div=lambda a, b: (a / b).nan_to_num(0.0, 0.0, 0.0)),
     Mistake("negative and tiny b", caught_by="", safe_div=lambda a, b: a * b / (b * b + 1e-12)),
+    Mistake("no eps", caught_by="", safe_sqrt=lambda x: torch.where(x > 1e-12, x.clamp(min=1e-12).sqrt(), 0.0)),
+    Mistake("no eps", caught_by="", safe_sqrt=lambda x: _sqrt_with_a_mask(x.float()).type_as(x)),
+    Mistake("you wrote into a leaf that requires grad", caught_by="", safe_sqrt=lambda x: x.clamp_(min=0).sqrt()),
     Mistake("0 where b is 0", caught_by="", safe_div=lambda a, b: a / b.masked_fill(b == 0, 1)),
     Mistake(
         "your result has no graph",

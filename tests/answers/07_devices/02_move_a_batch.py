@@ -32,7 +32,7 @@ def _with_match(batch, device):
         case torch.Tensor():
             return batch.to(device=device)
         case dict():
-            new = {}
+            new = type(batch)()
             for key in batch:
                 new[key] = _with_match(batch[key], device)
             return new
@@ -48,10 +48,10 @@ def _with_match(batch, device):
 
 
 def _by_keywords(batch, device):
-    if hasattr(batch, "to"):
+    if hasattr(batch, "is_contiguous"):
         return batch.to(device)
     if isinstance(batch, dict):
-        return dict(zip(batch, [_by_keywords(item, device) for item in batch.values()], strict=True))
+        return type(batch)(zip(batch, [_by_keywords(item, device) for item in batch.values()], strict=True))
     if isinstance(batch, tuple) and type(batch) is not tuple:
         return type(batch)(**{name: _by_keywords(getattr(batch, name), device) for name in batch._fields})
     return batch.__class__([_by_keywords(i, device) for i in batch]) if isinstance(batch, list | tuple) else batch
@@ -160,6 +160,10 @@ def _named_become_dicts(batch, device):
     return _with_match(batch, device)
 
 
+def _whatever_moves(batch, device):
+    return tree_map(lambda leaf: leaf.to(device) if callable(getattr(leaf, "to", None)) else leaf, batch)
+
+
 WRONG = [
     Mistake("what is no tensor stays as it is", caught_by="", move=_forgets_the_last_return),
     Mistake("the namedtuple became a tuple: it must stay", caught_by="", move=_named_become_dicts),
@@ -167,13 +171,14 @@ WRONG = [
         "`.to` returns the moved tensor, x stays; did you drop it?", caught_by="", move=lambda batch, device: batch
     ),
     Mistake("further down (a dict in a dict) stayed on cpu", caught_by="", move=_move_all_but_dicts),
-    Mistake("you copied it for nothing", caught_by="", move=_in_deepcopy),
+    Mistake("and another tensor came back", caught_by="", move=_in_deepcopy),
     Mistake("`.to` returns the moved tensor, x stays; did you drop it?", caught_by="", move=_in_data),
-    Mistake("must work for this batch", caught_by="", move=_as_tensor),
-    Mistake("must work for this batch", caught_by="", move=_iterates_over_strings),
+    Mistake("raised for this batch", caught_by="", move=_as_tensor),
+    Mistake("raised for this batch", caught_by="", move=_iterates_over_strings),
+    Mistake("you moved the model in the batch", caught_by="", move=_whatever_moves),
     Mistake("you changed the caller's dict: build a new one", caught_by="", move=_update),
     Mistake("you changed the caller's list: build a new one", caught_by="", move=_by_index),
     Mistake("a tuple stays a tuple, yours became a list", caught_by="", move=_sequences_become_lists),
     Mistake("the namedtuple became a tuple: it must stay", caught_by="", move=_sequences_become_tuples),
-    Mistake("must work for this batch", caught_by="", move=_floats_only),
+    Mistake("has another form than before", caught_by="", move=_floats_only),
 ]

@@ -49,7 +49,7 @@ class _AppendedTower(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList()
         for i in range(n):
-            self.layers.append(nn.Linear(8 + i, 9 + i))
+            self.layers.append(nn.Linear(4, 4))
 
 
 class _NamedTower(nn.Module):
@@ -205,7 +205,7 @@ WRONG = [
     Mistake("mean and std are not trained", caught_by="", Scaler=_HalfParameters),
     Mistake("a weight and a bias each, so 6 parameters", caught_by="", Tower=_OneBiasMissingTower),
     Mistake("x is (2, 5): T is dim 1", caught_by="", positions=lambda x: torch.arange(5.0, device=x.device)),
-    Mistake("did a plain attribute stay behind?", caught_by="", Scaler=_InADict),
+    Mistake("a tensor that the module does not know stayed behind", caught_by="", Scaler=_InADict),
     Mistake("it does not call a `to` that you wrote", caught_by="", Scaler=_OwnCuda),
     Mistake("mean and std are not trained", caught_by="", Scaler=_FrozenLater),
     Mistake("the values of mean are not in the state_dict", caught_by="", Scaler=_OnlyStdSaved),

@@ -141,7 +141,7 @@ def _back_home(x, w):
 WRONG = [
     Mistake("two of these tensors are on different devices", caught_by="", common_device=_any_accelerator),
     Mistake("something left the device of the first tensor", caught_by="", matmul_on=_back_home),
-    Mistake("lookup failed where both tensors are on the CPU", caught_by="", lookup=lambda t, i: t[i.to("cuda:7")]),
+    Mistake("lookup raised where both tensors are on the CPU", caught_by="", lookup=lambda t, i: t[i.to("cuda:7")]),
     Mistake("two of these tensors are on different devices", caught_by="", common_device=_first_only),
     Mistake("a 0-dim CPU tensor is a plain number", caught_by="", common_device=_no_exception),
     Mistake("goes along only if it is on the CPU", caught_by="", common_device=_any_scalar),
@@ -154,7 +154,9 @@ WRONG = [
         caught_by="",
         matmul_on=lambda x, w: (x.cpu() @ w.cpu()).to(x.device),
     ),
-    Mistake("gradients reach w", caught_by="", matmul_on=lambda x, w: x @ torch.tensor(w.tolist(), device=x.device)),
+    Mistake(
+        "no gradient reaches w", caught_by="", matmul_on=lambda x, w: x @ torch.tensor(w.tolist(), device=x.device)
+    ),
     Mistake("the two tensors met on two devices", caught_by="", lookup=_copy_ids),
     Mistake(
         "something left the device of the first tensor",
