@@ -221,6 +221,12 @@ def test_a_new_leaf_that_requires_a_gradient_is_no_plain_result():
     check_tensor(weight, torch.ones(2), requires_grad=True)
 
 
+def test_what_reaches_beyond_its_storage_is_not_read():
+    x = torch.arange(100_000.0)
+    x.untyped_storage().resize_(8)
+    assert "reaches beyond the end of its storage" in complaint(x, torch.arange(100_000.0))
+
+
 def _set(what: object, name: str, value: object) -> None:
     setattr(what, name, value)
 
@@ -231,6 +237,10 @@ def _set(what: object, name: str, value: object) -> None:
         (lambda x, a, model, g: x.add_(1), "x is not as it was: its values, at [0, 0], before 0.0, after 1.0"),
         (lambda x, a, model, g: x.requires_grad_(), "x is not as it was: requires_grad, before False, after True"),
         (lambda x, a, model, g: x.t_(), "x is not as it was: its shape, before (2, 3), after (3, 2)"),
+        (
+            lambda x, a, model, g: x.untyped_storage().resize_(8),
+            "x is not as it was: its memory, before 'there', after 'freed'",
+        ),
         (lambda x, a, model, g: a["rows"][1].fill(7), "a['rows'][1] is not as it was: its values"),
         (lambda x, a, model, g: a.pop("rows"), "a is not as it was: its keys, before ['rows'], after []"),
         (lambda x, a, model, g: model[1].eval(), "model.1 is not as it was: its mode (training), before True"),

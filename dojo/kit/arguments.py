@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from dojo.torch_internals import is_freed
+
 # What is compared of each part of an argument: ("w", "its strides") -> (3, 1)
 Parts = dict[tuple[str, str], Any]
 
@@ -124,7 +126,10 @@ def _add_tensor(parts: Parts, name: str, x: torch.Tensor) -> None:
     if x.layout == torch.strided:
         parts[name, "its strides"] = x.stride()
     parts[name, "requires_grad"] = x.requires_grad
-    parts[name, "its values"] = _Values(x)
+    freed = x.layout == torch.strided and is_freed(x)
+    parts[name, "its memory"] = "freed" if freed else "there"
+    if not freed:
+        parts[name, "its values"] = _Values(x)
     if x.is_leaf:
         parts[name, "its grad"] = None if x.grad is None else _Values(x.grad)
 

@@ -20,7 +20,7 @@ from dojo.isolation.calls import forbidden_call
 from dojo.kata.source import is_stub_error
 from dojo.kit.comparison import Comparison, note_memory_check
 from dojo.text import first_lines, safe_str
-from dojo.torch_internals import storage_key
+from dojo.torch_internals import is_freed, storage_key
 
 
 def shares_memory(a: torch.Tensor | np.ndarray, b: torch.Tensor | np.ndarray) -> bool:
@@ -107,6 +107,8 @@ def _difference(
             return aspect, f"{aspect}: expected {should}, got {is_}{graph}"
     if got.device.type == "meta":
         return "", ""
+    if got.layout == torch.strided and is_freed(got):
+        return "storage", "the tensor reaches beyond the end of its storage: nothing can be read there"
     return "values", _value_difference(got.detach(), want.detach(), rtol, atol)
 
 

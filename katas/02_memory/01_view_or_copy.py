@@ -90,6 +90,11 @@ def test_flat_reads_a_transposed_tensor_row_by_row():
         y = flat(cube.transpose(0, 2))
     want = torch.tensor([0, 4, 2, 6, 1, 5, 3, 7]) + 16777217
     check_tensor(y, want, "flat holds the values of a transposed cube as they are, along its rows")
+    graph = torch.tensor([[0.5, 1.0], [2.0, 3.0]], dtype=torch.bfloat16, requires_grad=True)
+    numpy = {r"ScalarType|numpy\(\)": "flat never fails: NumPy knows no bfloat16 and no graph"}
+    with explain("flat raised on a bfloat16 matrix that requires a gradient", where=numpy):
+        y = flat(graph.t())
+    check_tensor(y.detach(), torch.tensor([0.5, 2, 1, 3]).bfloat16(), "flat holds the values of a bfloat16 matrix")
 
 
 def test_flat_is_free_where_a_view_is_possible():

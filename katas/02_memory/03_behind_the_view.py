@@ -154,3 +154,4 @@ def test_a_column_is_spread_over_the_whole_block():
 
 def test_a_copy_is_a_copy_even_if_nothing_can_be_saved():
     _check_compact(torch.tensor([[0, 1, 2], [3, 4, 16777217]]), "a whole tensor (int64)")
+    _check_compact(torch.tensor([[True, False], [False, False]]), "a whole tensor (bool)")

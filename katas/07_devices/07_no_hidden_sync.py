@@ -47,7 +47,10 @@ def clip_norm(g: torch.Tensor, max: float) -> torch.Tensor:
 
 
 def n_correct(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """How many rows of `logits` (n, classes) have their maximum at the class in `y` (n,), int64, as a 0-dim tensor."""
+    """How many rows of `logits` (n, classes) have their maximum at the class that `y`, (n,), int64, says?
+
+    Returns a 0-dim tensor, of any dtype.
+    """
     raise NotImplementedError("count the hits")
 
 

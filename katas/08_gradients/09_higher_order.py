@@ -87,6 +87,9 @@ def test_the_slope_of_a_line_has_no_graph_at_all(n):
         got = nth_derivative(lambda x: 2 * x, 5.0, n)
     assert isinstance(got, float | int), f"nth_derivative returns a float, got {got!r}"
     assert got == 0.0, f"derivative {n} of 2x should be 0, got {got}"
+    with explain(f"nth_derivative of x itself raised at n = {n - 1}", signs):
+        got = nth_derivative(lambda x: x, 5.0, n - 1)
+    assert got == float(n == 2), f"derivative {n - 1} of x, a leaf without grad_fn, is {float(n == 2)}, got {got}"
 
 
 @pytest.mark.parametrize(

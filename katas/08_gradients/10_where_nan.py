@@ -31,7 +31,7 @@ from dojo.kit import check_tensor, explain, unchanged
 
 
 def safe_sqrt(x: torch.Tensor) -> torch.Tensor:
-    """The square root of each value of `x` (float, any shape) where x > 0, and 0 elsewhere. `x` is not changed.
+    """The square root of each value of `x` (float, any shape, no NaN) where x > 0, and 0 elsewhere. `x` is not changed.
 
     Its gradient is 1 / (2·sqrt(x)) where x > 0, for tiny x too, and 0 elsewhere. Both are as exact as the dtype of `x`,
     which the result has.
@@ -54,11 +54,11 @@ under_test(globals())
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 def test_where_x_is_not_positive_the_root_is_zero(dtype):
-    x = torch.tensor([[-1.0, 0.0, 4.0, 2.0, 1e-4], [-1e-4, 9e-7, 1e-10, 1.0, float("inf")]], dtype=dtype)
+    x = torch.tensor([[-1.0, 0.0, 4.0, 2.0, 1e-4], [-1e-4, 9e-7, 1e-24, 1.0, float("inf")]], dtype=dtype)
     with explain(f"safe_sqrt raised on a (2, 5) tensor of {dtype}"), unchanged("safe_sqrt must not change x", x=x):
         got = safe_sqrt(x)
     assert not (isinstance(got, torch.Tensor) and got.isnan().any()), "nan: the root of a negative number got through"
-    roots = [[0.0, 0.0, 2.0, 2**0.5, 0.01], [0.0, 9e-7**0.5, 1e-5, 1.0, float("inf")]]
+    roots = [[0.0, 0.0, 2.0, 2**0.5, 0.01], [0.0, 9e-7**0.5, 1e-12, 1.0, float("inf")]]
     want, exact = torch.tensor(roots, dtype=dtype), 4 * torch.finfo(dtype).eps
     check_tensor(got, want, f"exact in {dtype}: the root where x > 0, and 0 elsewhere", rtol=exact)
 
@@ -83,10 +83,10 @@ def test_the_upstream_gradient_arrives_place_by_place():
 
 
 def test_small_values_keep_their_steep_slope():
-    x = torch.tensor([1e-4, 4e-4, 1e-10], requires_grad=True)
+    x = torch.tensor([1e-4, 4e-4, 1e-10, 1e-24], requires_grad=True)
     grad = _gradient(safe_sqrt, x, torch.ones_like(x))
     steep = "the slope 1 / (2 sqrt(x)) is steep at small x; an eps, or a bound on anything, would flatten it"
-    check_tensor(grad, torch.tensor([50.0, 25.0, 5e4]), steep, rtol=1e-4)
+    check_tensor(grad, torch.tensor([50.0, 25.0, 5e4, 5e11]), steep, rtol=1e-4)
 
 
 def test_each_row_has_one_distance():
@@ -98,7 +98,10 @@ def test_each_row_has_one_distance():
     a64 = torch.tensor([[1e8, 0.0], [6e4, 0.0]], dtype=torch.float64)
     b64 = torch.tensor([[1e8 + 0.25, 0.0], [0.0, 8e4 + 0.02]], dtype=torch.float64)
     want64 = torch.tensor([0.25, 100000.016], dtype=torch.float64)
-    for mine, yours, far in ((a, b, want), (a[2:3], b[2:3], want[2:3]), (a64, b64, want64)):
+    many = torch.arange(90.0).view(30, 3) + 1000  # from 26 rows on, cdist multiplies matrices, and is not exact
+    near = torch.full((30,), 0.1875**0.5)
+    pairs = (a, b, want), (a[2:3], b[2:3], want[2:3]), (a64, b64, want64), (many, many + 0.25, near)
+    for mine, yours, far in pairs:
         what = f"tensors of shape {tuple(mine.shape)} and {mine.dtype}"
         with explain(f"distance raised on {what}"), unchanged("distance must not change a and b", a=mine, b=yours):
             got = distance(mine, yours)

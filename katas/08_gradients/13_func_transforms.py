@@ -41,8 +41,9 @@ def per_sample_grads(model: nn.Module, loss_fn: Loss, x: torch.Tensor, y: torch.
     """The gradient of each sample's loss by each parameter: `{name: (N, *parameter.shape)}`, named as in the model.
 
     `x` is (N, D), `y` holds N targets; `loss_fn(model(x), y)` is the mean over a batch, and takes a single sample
-    without batch dimension, too. Row i is the gradient of sample i alone. `x`, `y`, the model's weights, their
-    `requires_grad` and the modes of its modules stay as they were, and no gradient of yours is left in a `.grad`.
+    without batch dimension, too. All parameters require a gradient. Row i is the gradient of sample i alone, whatever
+    a `.grad` held before. `x`, `y`, the model's weights, their `requires_grad` and the modes of its modules stay as
+    they were, and no gradient of yours is left in a `.grad`.
     """
     raise NotImplementedError("one gradient per sample and parameter")
 

@@ -57,6 +57,9 @@ _COLUMN = "test_a_column_is_spread_over_the_whole_block"
 _COPY = "test_a_copy_is_a_copy_even_if_nothing_can_be_saved"
 
 MISTAKES = [
+    Mistake(
+        "a whole tensor (bool)", caught_by="test_a_copy_is_a_copy_even_if_nothing_can_be_saved", compact=lambda x: x * 1
+    ),
     Mistake("you counted along the rows", caught_by=_STRIDES, offset=_row_major),
     Mistake(
         "you counted along the rows",

@@ -197,7 +197,22 @@ def _in_eval_mode(model, x):
     return gradient_penalty(model, x)
 
 
+def _constant_without_grad_fn(f, x0, n):
+    x = torch.tensor(x0, requires_grad=True)
+    y = f(x)
+    for _ in range(n):
+        if y.grad_fn is None:
+            return 0.0
+        (y,) = torch.autograd.grad(y, x, create_graph=True)
+    return y.item()
+
+
 MISTAKES = [
+    Mistake(
+        "of x, a leaf without grad_fn",
+        caught_by="test_the_slope_of_a_line_has_no_graph_at_all",
+        nth_derivative=_constant_without_grad_fn,
+    ),
     Mistake(_RETAIN, caught_by=_AGAIN, nth_derivative=_derivative),
     Mistake(_RETAIN, caught_by=_AGAIN, nth_derivative=lambda f, x0, n: _derivative(f, x0, n, retain_graph=True)),
     Mistake("should be 18.0", caught_by=_AGAIN, nth_derivative=_zero_where_it_fails),

@@ -84,7 +84,7 @@ class _IgnoresUpstream(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_output):
         (x,) = ctx.saved_tensors
-        return torch.where(x > 0, 0.5 / x.clamp(min=1e-12).sqrt(), 0.0)
+        return torch.where(x > 0, 0.5 / torch.where(x > 0, x, 1.0).sqrt(), 0.0)
 
 
 _VALUE = "test_where_x_is_not_positive_the_root_is_zero"
@@ -97,6 +97,11 @@ _MEET = "test_the_norm_has_no_slope_where_two_points_meet"
 _BRANCHES = "differentiated wherever it was computed"
 
 MISTAKES = [
+    Mistake(
+        "for tensors of shape (30, 3)",
+        caught_by="test_each_row_has_one_distance",
+        distance=lambda a, b: torch.cdist(a, b).diagonal() if len(a) > 25 else distance(a, b),
+    ),
     Mistake(_BRANCHES, caught_by=_BOTH, safe_sqrt=lambda x: torch.where(x > 0, x.sqrt(), torch.zeros_like(x))),
     Mistake(_BRANCHES, caught_by=_BOTH, safe_sqrt=lambda x: x.sqrt().nan_to_num()),
     Mistake(_BRANCHES, caught_by=_BOTH, safe_sqrt=lambda x: x.abs().sqrt() * (x > 0)),

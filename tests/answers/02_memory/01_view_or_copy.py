@@ -88,13 +88,14 @@ RIGHT = [
     dict(flat_view=lambda x: x.view(x.numel()), flat=_flat_or_copy, fill_flat_=_fill_by_slice),
     dict(flat_view=_refuse_in_own_words, flat=lambda x: x.flatten(), fill_flat_=_fill_with_a_loop),
     dict(flat=torch.ravel),
-    dict(flat_view=_view_if_shared, flat=lambda x: torch.from_numpy(np.ravel(x.numpy())), fill_flat_=_fill_by_numpy),
+    dict(flat_view=_view_if_shared, flat=lambda x: x.ravel(), fill_flat_=_fill_by_numpy),
     dict(flat=lambda x: x.contiguous().view(-1), fill_flat_=_fill_by_index),
     dict(fill_flat_=lambda x, values: x.put_(torch.arange(x.numel()), values)),
     dict(fill_flat_=lambda x, values: x.masked_scatter_(torch.ones_like(x, dtype=torch.bool), values)),
 ]
 
 WRONG = [
+    Mistake("NumPy knows no bfloat16 and no graph", caught_by="", flat=lambda x: torch.from_numpy(np.ravel(x.numpy()))),
     Mistake("expected RuntimeError, got ValueError", caught_by="", flat_view=_view_or_value_error),
     Mistake("Asked is the error, not a copy or another order", caught_by="", flat_view=lambda x: torch.flatten(x)),
     Mistake(

@@ -92,6 +92,7 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake("a whole tensor (bool)", caught_by="", compact=lambda x: x + 0),
     Mistake("you counted along the rows", caught_by="", offset=_places_by_search),
     Mistake(
         "you counted along the rows",

@@ -25,7 +25,7 @@ def _recursion(f, x0, n):
         if n == 0:
             return f(x)
         y = derivative(x, n - 1)
-        if y.grad_fn is None:
+        if not y.requires_grad:
             return torch.zeros(())
         return torch.autograd.grad(y, x, torch.ones_like(y), create_graph=True)[0]
 
