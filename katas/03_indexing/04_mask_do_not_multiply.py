@@ -35,8 +35,8 @@ def invert(mask: torch.Tensor) -> torch.Tensor:
 def masked_mean(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """The mean of the values of `x` (float32 or float64) where `mask` (bool, same shape) is True.
 
-    The others may be NaN or inf; an inf that the mask keeps makes the mean inf. A 0-dim tensor in the dtype of `x`, with
-    its digits; a Python float will do as well.
+    The others may be NaN or inf; an inf that the mask keeps makes the mean inf. A 0-dim tensor in the dtype of `x`,
+    with its digits; a Python float will do as well.
     """
     raise NotImplementedError("return the mean of what the mask keeps")
 
