@@ -35,7 +35,8 @@ def invert(mask: torch.Tensor) -> torch.Tensor:
 def masked_mean(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """The mean of the values of `x` (float32 or float64) where `mask` (bool, same shape) is True.
 
-    The others may be NaN or inf. A 0-dim tensor in the dtype of `x`, with its digits; a Python float will do as well.
+    The others may be NaN or inf; an inf that the mask keeps makes the mean inf. A 0-dim tensor in the dtype of `x`,
+    with its digits; a Python float will do as well.
     """
     raise NotImplementedError("return the mean of what the mask keeps")
 
@@ -104,6 +105,9 @@ def test_zero_times_nan_is_nan():
     nan = isinstance(out, torch.Tensor) and out.isnan().any()
     assert not nan, "NaN and inf were masked out, and yet the mean is NaN (0 is no eraser: NaN * 0 is NaN)"
     check_tensor(out, torch.tensor(4.5), "the mask keeps 4 and 5; NaN, inf and 30 are masked out", rtol=1e-5)
+    with explain("masked_mean(x, mask) failed: x and mask are (5,)"):
+        out = _mean(masked_mean(x, torch.tensor([False, True, True, True, False])), x)
+    check_tensor(out, torch.tensor(_INF), "the mask keeps 4, 5 and inf, and their mean is inf")
 
 
 def test_fill_makes_a_new_tensor():

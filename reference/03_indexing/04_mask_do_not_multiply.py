@@ -78,6 +78,11 @@ MISTAKES = [
     ),
     Mistake("-inf where the mask is True", caught_by=_FILL_INF, fill=lambda x, mask, v: x.relu().masked_fill(mask, v)),
     Mistake(
+        "their mean is inf",
+        caught_by=_MEAN_NAN,
+        masked_mean=lambda x, mask: torch.nan_to_num(x * mask).sum() / mask.sum(),
+    ),
+    Mistake(
         "0.04 and 0.05, in float64",
         caught_by=_MEAN,
         masked_mean=lambda x, mask: x[mask].float().mean().to(x.dtype),

@@ -113,6 +113,7 @@ WRONG = [
         fill=lambda x, m, v: torch.from_numpy(np.where(m, np.float32(v), x)).to(x.dtype),
     ),
     Mistake("-inf where the mask is True", caught_by="", fill=lambda x, m, v: torch.where(m, v, x.float())),
+    Mistake("their mean is inf", caught_by="", masked_mean=lambda x, m: x[m & x.isfinite()].mean()),
     Mistake("invert must not change the mask", caught_by="", invert=_invert_in_place),
     Mistake("nobody asked to hide it", caught_by="", fill=lambda x, m, v: torch.where(m | x.isnan(), v, x)),
     Mistake("fill must not write into x", caught_by="", fill=_fill_and_clone),
