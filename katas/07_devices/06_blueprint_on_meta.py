@@ -163,12 +163,20 @@ def test_a_default_device_lasts_until_it_is_reset(ends):
             raise ValueError("this model cannot be built")
         return nn.Linear(2, 3)
 
-    for call in (lambda: param_bytes(build), lambda: output_shape(build, (5, 2))):
+    for call in (lambda: param_bytes(build), lambda: output_shape(build, (5, 2)), lambda: materialise(build, "cpu")):
         failed = explain("the model Linear(2, 3), with an input of (5, 2), failed")
         with failed if ends == "well" else contextlib.suppress(ValueError):
             call()
         device = torch.empty(0).device.type
         assert device == "cpu", f"your call ended {ends} and left {device} as the default device of the whole program"
+        torch.set_default_device("meta")  # somebody has another default
+        try:
+            with failed if ends == "well" else contextlib.suppress(ValueError):
+                call()
+            device = torch.empty(0).device.type
+        finally:
+            torch.set_default_device(None)
+        assert device == "meta", f"meta was the default device before your call, and {device} was it afterwards"
 
 
 @pytest.mark.filterwarnings("ignore:.*meta parameter")

@@ -71,6 +71,12 @@ def test_each_sample_has_a_gradient_of_its_own():
         if row.shape == rows.shape:
             _diagnose(name, row.detach(), rows)
         check_tensor(row, rows, f"{name}: row i should be the gradient of sample i alone", rtol=1e-3, atol=1e-6)
+    for p in model.parameters():
+        p.grad = torch.full_like(p, 100.0)
+    got = _call(model, F.cross_entropy, x, y)
+    for name, rows in want.items():
+        old = f"{name}: .grad held 100 from an earlier backward, which is no sample's gradient"
+        check_tensor(got[name], rows, old, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("n", [1, 4], ids=["one sample", "4 samples"])

@@ -47,7 +47,10 @@ from dojo.kit.training import (
 
 
 def prepare(images: torch.Tensor) -> torch.Tensor:
-    """What a net can learn from: `images`, uint8 (N, 28, 28), as float32 (N, 1, 28, 28), scaled to about unit size."""
+    """What a net can learn from: `images`, uint8 (N, 28, 28), as float32 (N, 1, 28, 28), scaled to about unit size.
+
+    An image gives the same numbers, whatever others come with it; a blank one gives finite numbers.
+    """
     raise NotImplementedError("turn the bytes into small floats, with a channel dimension")
 
 
@@ -150,6 +153,11 @@ def test_pixels_are_bytes_that_must_become_small_floats():
             "the pictures are no longer those that were given: bytes wrap around (in uint8, 3 - 5 is 254) and `//` "
             "cuts, so make floats first; and a reshape must not mix the images"
         )
+        one = prepare(before[:1].clone())
+        alone = torch.allclose(one, x[:1], rtol=1e-4, atol=1e-4)
+        assert alone, "an image gives other numbers alone than among others: a net would see it differently each time"
+    blank = prepare(torch.zeros(2, 28, 28, dtype=torch.uint8)).isfinite().all().item()
+    assert blank, "a blank image became nan or inf: its own spread is 0, scale by the numbers of the lesson"
 
 
 def test_a_net_gives_ten_logits_per_image_not_probabilities():

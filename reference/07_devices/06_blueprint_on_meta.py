@@ -115,7 +115,21 @@ _t4 = "test_a_default_device_lasts_until_it_is_reset"
 _t5 = "test_memory_is_not_yet_a_model"
 _t6 = "test_every_layer_must_be_initialised_not_only_linear_ones"
 
+
+def _back_to_the_cpu(build, device):
+    torch.set_default_device(device)
+    try:
+        return build()
+    finally:
+        torch.set_default_device("cpu")
+
+
 MISTAKES = [
+    Mistake(
+        "meta was the default device before your call",
+        caught_by="test_a_default_device_lasts_until_it_is_reset",
+        materialise=_back_to_the_cpu,
+    ),
     Mistake("and moved it then", caught_by=_t5, materialise=lambda build, device: build().to(device)),
     Mistake("of 4 bytes", caught_by=_t1, param_bytes=lambda build: sum(p.numel() for p in _meta(build).parameters())),
     Mistake(

@@ -207,7 +207,23 @@ _MEAN = "test_the_mean_over_the_samples_is_the_gradient_of_the_batch"
 _ALONE = "test_torch_func_leaves_the_model_alone"
 _JACOBIAN = "test_a_batch_of_jacobians_has_no_pairs_of_samples"
 
+
+def _clears_too_late(model, loss_fn, x, y):
+    rows = {name: [] for name, _ in model.named_parameters()}
+    for i in range(len(x)):
+        loss_fn(model(x[i : i + 1]), y[i : i + 1]).backward()
+        for name, p in model.named_parameters():
+            rows[name].append(p.grad.clone())
+            p.grad = None
+    return {name: torch.stack(r) for name, r in rows.items()}
+
+
 MISTAKES = [
+    Mistake(
+        ".grad held 100 from an earlier backward",
+        caught_by="test_each_sample_has_a_gradient_of_its_own",
+        per_sample_grads=_clears_too_late,
+    ),
     Mistake("all zeros, as when the loss does not use the params", caught_by=_OWN, per_sample_grads=_closed_over),
     Mistake("every sample got the batch's mean", caught_by=_OWN, per_sample_grads=_expanded),
     Mistake("row i should be the gradient of sample i alone", caught_by=_OWN, per_sample_grads=_one_gradient),

@@ -222,7 +222,19 @@ def _scaled(says, scale):
     return Mistake(says, caught_by=_PIXELS, prepare=scale, train=train, accuracy=_measure(prep=scale))
 
 
+def _by_the_batch(x):
+    x = x.unsqueeze(1).float()
+    return (x - x.mean()) / x.std()
+
+
+def _by_the_image(x):
+    x = x.unsqueeze(1).float()
+    return (x - x.mean((1, 2, 3), keepdim=True)) / x.std((1, 2, 3), keepdim=True)
+
+
 MISTAKES = [
+    _scaled("an image gives other numbers alone", _by_the_batch),
+    _scaled("a blank image became nan or inf", _by_the_image),
     _scaled("those are raw bytes", lambda x: x.unsqueeze(1).float()),
     _scaled("a convolution wants a channel dimension", lambda x: x / 255),
     _scaled("expected float32", lambda x: x.unsqueeze(1).double() / 255),

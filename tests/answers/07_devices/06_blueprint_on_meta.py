@@ -61,12 +61,13 @@ def _assign(build, device):
     return model.requires_grad_()
 
 
-def _set_then_none(build):
+def _set_and_put_back(build):
+    before = torch.get_default_device()
     torch.set_default_device("meta")
     try:
         return sum(p.untyped_storage().nbytes() for p in set(build().parameters()))
     finally:
-        torch.set_default_device(None)
+        torch.set_default_device(before)
 
 
 def _empty_then_load(build, device):
@@ -91,7 +92,7 @@ def _there(build, device):
 
 RIGHT = [
     dict(
-        param_bytes=_set_then_none,
+        param_bytes=_set_and_put_back,
         output_shape=lambda build, shape: list(_skeleton(build)(torch.rand(shape, device="meta")).size()),
         materialise=_empty_then_load,
     ),
@@ -184,7 +185,16 @@ def _input_from_numpy(build, input_shape):
     return tuple(_skeleton(build)(torch.from_numpy(np.zeros(input_shape, np.float32)).to("meta")).shape)
 
 
+def _default_cpu_afterwards(build):
+    torch.set_default_device("meta")
+    try:
+        return sum(p.nbytes for p in build().parameters())
+    finally:
+        torch.set_default_device("cpu")
+
+
 WRONG = [
+    Mistake("meta was the default device before your call", caught_by="", param_bytes=_default_cpu_afterwards),
     Mistake("and moved it then", caught_by="", materialise=lambda build, device: build().train().to(device)),
     Mistake("it did not use `device`", caught_by="", materialise=_always_on_the_cpu),
     Mistake("a parameter that is not trained takes memory too", caught_by="", param_bytes=_trainable),

@@ -260,6 +260,16 @@ def _train_on_labels_of_other_images(images, labels, epochs=1):
 
 
 WRONG = [
+    Mistake(
+        "an image gives other numbers alone",
+        caught_by="",
+        prepare=lambda x: (x.float() / x.float().std() - x.float().mean() / x.float().std())[:, None],
+    ),
+    Mistake(
+        "accuracy() froze the weights",
+        caught_by="",
+        accuracy=lambda m, *a: _accuracy_at_once(m.requires_grad_(False), *a),
+    ),
     Mistake("came in train mode and left in eval mode", caught_by="", accuracy=_at_home_in_eval_mode),
     Mistake(_BELONG, caught_by="", train=_train_on_labels_of_other_images),
     Mistake("returns a Python float", caught_by="", accuracy=lambda *a: torch.tensor(_accuracy_at_once(*a))),
