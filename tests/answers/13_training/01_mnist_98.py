@@ -259,6 +259,10 @@ def _train_on_labels_of_other_images(images, labels, epochs=1):
     return _train_with_a_loader(images[torch.randperm(len(images))], labels, epochs)
 
 
+def _frozen_afterwards(model, images, labels):
+    return _accuracy_at_once(model.requires_grad_(False), images, labels)
+
+
 WRONG = [
     Mistake(
         "an image gives other numbers alone",
@@ -268,7 +272,7 @@ WRONG = [
     Mistake(
         "accuracy() froze the weights",
         caught_by="",
-        accuracy=lambda m, *a: _accuracy_at_once(m.requires_grad_(False), *a),
+        accuracy=lambda m, x, y: _accuracy_at_once(m.requires_grad_(False), x, y),
     ),
     Mistake("came in train mode and left in eval mode", caught_by="", accuracy=_at_home_in_eval_mode),
     Mistake(_BELONG, caught_by="", train=_train_on_labels_of_other_images),
