@@ -4,12 +4,13 @@
 is an old way that reads a lone number as a *size*: `torch.Tensor(3)` is not the number 3 but 3 numbers that nobody has
 set. It also pushes everything through float32, which counts exactly only up to 16777216: larger ids change silently.
 
-`torch.tensor` has a habit of its own: it keeps the dtype of what comes in. Python floats become float32, Python ints
-become int64, and NumPy's floats, which are float64 unless somebody said otherwise, stay float64. A model's weights are
-float32 by default, and a layer does not mix: it stops with "mat1 and mat2 must have the same dtype". So say the dtype
-that you want (`dtype=`), or ask the model for the one that it has: `model.parameters()` walks through its weights, and
-each of them is a tensor with a `.dtype`. (Half of all fixes for this error change the model to float64. That is the
-wrong end: it makes every layer slower, for the sake of one array.)
+`torch.tensor` has a habit of its own: it keeps the dtype of what comes in. Python ints become int64, Python floats the
+default dtype, which is float32 until somebody calls `torch.set_default_dtype`, and NumPy's floats, which are float64
+unless somebody said otherwise, stay float64. A model's weights are float32 by default, and a layer does not mix: it
+stops with "mat1 and mat2 must have the same dtype". So say the dtype that you want (`dtype=`), or ask the model for its
+own: `model.parameters()` walks through its weights, and each of them is a tensor with a `.dtype`. (Half of all fixes
+for this error change the model to float64. That is the wrong end: it makes every layer slower, for the sake of one
+array.)
 
 About 15 minutes.
 Path: first_day, numpy
@@ -17,7 +18,8 @@ Path: first_day, numpy
 https://docs.pytorch.org/docs/stable/generated/torch.tensor.html
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -29,13 +31,14 @@ from dojo.kit import check_tensor, explain, unchanged
 
 
 def scalar(v: float) -> torch.Tensor:
-    """The number `v` (an int or a float) as a float32 tensor of shape ()."""
+    """The number `v` (an int or a float) as a float32 tensor of shape (), whatever the default dtype is."""
     raise NotImplementedError("make a tensor of one number, without a dimension")
 
 
 def features(rows: Sequence[Sequence[float]] | np.ndarray) -> torch.Tensor:
-    """A table of numbers as a float32 tensor of the same shape; `rows`, which stays as it is, is a list of lists or an
-    array of any integer, floating or bool dtype.
+    """A table of numbers as a float32 tensor of the same shape, whatever the default dtype is.
+
+    `rows`, which stays as it is, is a list of lists or an array of any integer, floating or bool dtype.
     """
     raise NotImplementedError("make a float32 tensor out of rows")
 
@@ -51,7 +54,8 @@ def labels(ids: Sequence[int] | np.ndarray) -> torch.Tensor:
 def predict(model: nn.Module, array: np.ndarray) -> torch.Tensor:
     """What `model` says to `array`, in the dtype of the model's parameters; `model` and `array` stay as they are.
 
-    `model` is any module that has parameters, all of one dtype; `array` may be of any integer or floating dtype.
+    `model` is any module that has parameters, all of one dtype, and that does not write into its input. `array` may be
+    of any integer or floating dtype.
     """
     raise NotImplementedError("give the array to the model in the model's dtype")
 
@@ -71,6 +75,10 @@ def test_a_number_is_not_a_size():
     assert _shape(out) != (1,), "your tensor has one dimension (of size 1): a scalar has none, its shape is ()"
     why = ": an int stays int64 unless you say otherwise" if getattr(out, "dtype", None) == torch.int64 else ""
     check_tensor(out, torch.tensor(3.0), f"scalar(3) is the number 3 as a tensor in float32{why}")
+    with _default_float64(), explain("scalar raised on the number 3, while the default dtype is float64"):
+        out = scalar(3)
+    said = "scalar(3) is float32, also while the default dtype is float64: name the dtype that you want"
+    check_tensor(out, torch.tensor(3.0), said)
 
 
 def test_a_fraction_stays_a_fraction():
@@ -93,6 +101,10 @@ def test_features_are_float32_whatever_comes_in(rows):
     said = "the same table, as a float32 tensor"
     if isinstance(out, torch.Tensor) and out.dtype != torch.float32:
         said = "torch.tensor keeps the dtype that comes in, float32 was asked for"
+    check_tensor(out, want, f"features, from {rows}: {said}")
+    with _default_float64(), explain(f"features raised on a table, {rows}, while the default dtype is float64"):
+        out = features(data)
+    said = "float32, also while the default dtype is float64: name the dtype that you want"
     check_tensor(out, want, f"features, from {rows}: {said}")
 
 
@@ -155,6 +167,16 @@ def test_data_follows_the_dtype_of_the_model(dtype):
             "your answer is the one to float32 numbers: the float64 array passed through float32"
         )
     check_tensor(out, want, f"the answer of a {dtype} model", rtol=3e-2 if dtype == torch.bfloat16 else 1e-12)
+
+
+@contextlib.contextmanager
+def _default_float64() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _shape(out: object) -> tuple[int, ...] | None:

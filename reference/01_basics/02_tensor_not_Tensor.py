@@ -75,6 +75,12 @@ MISTAKES = [
     Mistake("3 was read as a size", caught_by=_SCALAR, scalar=lambda v: torch.Tensor(v)),
     Mistake("a scalar has none", caught_by=_SCALAR, scalar=lambda v: torch.tensor([v], dtype=torch.float32)),
     Mistake("an int stays int64 unless you say otherwise", caught_by=_SCALAR, scalar=lambda v: torch.tensor(v)),
+    Mistake(
+        "also while the default dtype is float64",
+        caught_by=_SCALAR,
+        scalar=lambda v: torch.tensor(float(v)),
+    ),
+    Mistake("also while the default dtype is float64", caught_by=_FEATURES, features=lambda rows: torch.Tensor(rows)),
     Mistake("the number 3 as a tensor", caught_by=_SCALAR, scalar=lambda v: float(v)),
     Mistake(
         "scalar(-0.1) is the number -0.1",

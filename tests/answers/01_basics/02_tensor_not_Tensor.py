@@ -69,14 +69,14 @@ def _labels_by_float_array(ids):
 
 RIGHT = [
     dict(
-        scalar=lambda v: torch.tensor(float(v)),
+        scalar=lambda v: torch.tensor(v).float(),
         features=lambda rows: torch.tensor(rows).float(),
         labels=lambda ids: torch.tensor(ids).long(),
         predict=_predict_like_a_weight,
     ),
     dict(
-        scalar=lambda v: torch.Tensor([v])[0],
-        features=lambda rows: torch.Tensor(rows),
+        scalar=lambda v: torch.Tensor([v])[0].to(torch.float32),
+        features=lambda rows: torch.Tensor(rows).to(torch.float32),
         labels=lambda ids: torch.LongTensor(ids),
         predict=_predict_in_eval_mode,
     ),
@@ -88,7 +88,7 @@ RIGHT = [
     ),
     dict(
         scalar=lambda v: torch.FloatTensor([v]).squeeze(),
-        features=lambda rows: torch.stack([torch.tensor([float(v) for v in row]) for row in rows]),
+        features=lambda rows: torch.stack([torch.FloatTensor([float(v) for v in row]) for row in rows]),
         labels=lambda ids: torch.tensor([int(i) for i in ids]),
     ),
     dict(features=lambda rows: torch.FloatTensor(rows), labels=lambda ids: torch.as_tensor(ids).to(torch.long)),
@@ -99,10 +99,20 @@ RIGHT = [
         labels=lambda ids: torch.from_numpy(np.array(ids).astype("int64")),
         predict=lambda m, a: m(torch.tensor(a).to({p.dtype for p in m.parameters()}.pop())),
     ),
-    dict(scalar=lambda v: torch.zeros(()) + v, predict=lambda m, a: m(next(m.parameters()).new_tensor(a))),
+    dict(
+        scalar=lambda v: torch.zeros((), dtype=torch.float32) + v,
+        predict=lambda m, a: m(next(m.parameters()).new_tensor(a)),
+    ),
 ]
 
 WRONG = [
+    Mistake("also while the default dtype is float64", caught_by="", scalar=lambda v: torch.zeros(()) + v),
+    Mistake("also while the default dtype is float64", caught_by="", scalar=lambda v: torch.Tensor([v])[0]),
+    Mistake(
+        "also while the default dtype is float64",
+        caught_by="",
+        features=lambda rows: torch.stack([torch.tensor([float(v) for v in row]) for row in rows]),
+    ),
     Mistake("3 was read as a size", caught_by="", scalar=lambda v: torch.FloatTensor(v)),
     Mistake("3 was read as a size", caught_by="", scalar=lambda v: torch.zeros(v)),
     Mistake("a scalar has none", caught_by="", scalar=lambda v: torch.Tensor([v])),
