@@ -33,7 +33,8 @@ def standardise(x: torch.Tensor, mean: float | torch.Tensor, std: float | torch.
     """(x - mean) / std, in the dtype of `x` if `x` is floating point and in the default dtype if `x` is integer.
 
     `mean` and `std`, each by itself, are a number (an int or a float) or a tensor of any floating dtype that broadcasts
-    to the shape of `x`. All three stay as they are. With a float64 `x`, all the digits of float64 count.
+    to the shape of `x`. All three stay as they are. With a float64 `x`, all the digits of float64 count, also those
+    of a number.
     """
     raise NotImplementedError("standardise x without promoting it")
 
@@ -41,8 +42,8 @@ def standardise(x: torch.Tensor, mean: float | torch.Tensor, std: float | torch.
 def average(x: torch.Tensor) -> torch.Tensor:
     """The mean over all values of `x` as a tensor of shape (), for integer, bool and floating `x`.
 
-    A float64 `x` has a float64 mean; for all others any floating dtype will do. Where `x` is narrower than float64, the
-    mean is right even if the sum is beyond the range of its dtype. `x` stays as it is.
+    A float64 `x` has a float64 mean; for all others any floating dtype will do. Where `x` is float16, the mean is right
+    even if the sum is beyond the range of float16 (65504). `x` stays as it is.
     """
     raise NotImplementedError("average x, whatever its dtype")
 
@@ -113,6 +114,12 @@ def test_float64_keeps_all_its_digits():
     check_tensor(out, want, said, atol=1e-14)
     want = torch.tensor([[0.0, 5e-11, 1.0 - 5e-11]], dtype=torch.float64)
     check_tensor(exact, want, f"{said}, the statistics' digits count too", atol=1e-14)
+    with explain("standardise raised on a float64 batch and the Python numbers 0.1 and 0.3"):
+        out = standardise(torch.tensor([0.1, 0.7], dtype=torch.float64), 0.1, 0.3)
+    want = torch.tensor([0.0, 2.0], dtype=torch.float64)
+    check_tensor(
+        out, want, "a Python number has the digits of float64: 0.1 - 0.1 is 0, (0.7 - 0.1) / 0.3 is 2", atol=1e-14
+    )
 
 
 @pytest.mark.parametrize("default", [torch.float32, torch.float64], ids=["default float32", "default float64"])

@@ -52,6 +52,10 @@ def _stats_in_float32(x, mean, std):
     return standardise(x, mean, std)
 
 
+def _numbers_become_tensors(x, mean, std):
+    return standardise(x, *(s if isinstance(s, torch.Tensor) else torch.tensor(float(s)) for s in (mean, std)))
+
+
 def _only_int64_is_integer(x, mean, std):
     return ((x - mean) / std).to(torch.get_default_dtype() if x.dtype == torch.int64 else x.dtype)
 
@@ -118,6 +122,7 @@ MISTAKES = [
     Mistake("x, mean and std must stay as they are", caught_by=_VECTOR, standardise=_in_place_reference),
     Mistake("a detour through float32 keeps 7 digits", caught_by=_DIGITS, standardise=_through_float32),
     Mistake("the statistics' digits count too", caught_by=_DIGITS, standardise=_stats_in_float32),
+    Mistake("a Python number has the digits of float64", caught_by=_DIGITS, standardise=_numbers_become_tensors),
     Mistake("the mean 0.5 became the integer 0", caught_by=_INTEGERS, standardise=_cast_the_stats_of_any_kind),
     Mistake(
         "your result went back to integers", caught_by=_INTEGERS, standardise=lambda x, m, s: ((x - m) / s).to(x.dtype)

@@ -61,6 +61,11 @@ def _like_the_mean(x, mean, std):
     return ((x - mean) / std).to(torch.as_tensor(mean).dtype)
 
 
+def _stats_as_tensors(x, mean, std):
+    want = x.dtype if x.is_floating_point() else torch.get_default_dtype()
+    return ((x - torch.as_tensor(mean)) / torch.as_tensor(std)).to(want)
+
+
 RIGHT = [
     dict(standardise=_cast_everything_first, average=lambda x: x.double().mean()),
     dict(standardise=_compute_in_float64, average=_average_by_hand),
@@ -75,6 +80,7 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake("a Python number has the digits of float64", caught_by="", standardise=_stats_as_tensors),
     Mistake(
         "1-D float64 statistics promote it", caught_by="", standardise=lambda x, m, s: torch.div(torch.sub(x, m), s)
     ),
