@@ -39,7 +39,7 @@ def merge_heads(x: torch.Tensor) -> torch.Tensor:
 
 
 def split_heads(x: torch.Tensor, h: int) -> torch.Tensor:
-    """(B, T, h*D) -> (B, h, T, D): the reverse of merge_heads, for `h` heads. `x` stays as it is."""
+    """(B, T, h*D) -> (B, h, T, D): the reverse of merge_heads, for `h` heads and any dtype. `x` stays as it is."""
     raise NotImplementedError("give each head its part of each token")
 
 
@@ -141,3 +141,8 @@ def test_merge_undoes_split(batch, tokens, heads):
         with explain(f"merge_heads raised on {tuple(y.shape)} with the strides {y.stride()}"):
             merged = merge_heads(y.clone())
         check_tensor(merged, x, f"merge_heads of {tuple(y.shape)}: the numbers move, and stay what they are")
+    numpy = {"ScalarType": "NumPy knows no bfloat16, and any dtype may come"}
+    with explain(f"split_heads or merge_heads raised on {heads} heads in bfloat16", where=numpy):
+        split, merged = split_heads(x.bfloat16(), heads), merge_heads(want.bfloat16())
+    check_tensor(split, want.bfloat16(), f"split_heads(x, {heads}) in bfloat16: any dtype may come, and stays")
+    check_tensor(merged, x.bfloat16(), f"merge_heads of {heads} heads in bfloat16: any dtype may come, and stays")

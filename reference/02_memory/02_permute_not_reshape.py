@@ -130,6 +130,16 @@ MISTAKES = [
         caught_by=_TRIP,
         merge_heads=lambda x: torch.einsum("bhtd,hk->btkd", x, torch.eye(x.size(1)).to(x)).flatten(2),
     ),
+    Mistake(
+        "NumPy knows no bfloat16",
+        caught_by=_TRIP,
+        merge_heads=lambda x: torch.from_numpy(x.numpy().swapaxes(1, 2).reshape(x.shape[0], x.shape[2], -1)),
+    ),
+    Mistake(
+        "any dtype may come, and stays",
+        caught_by=_TRIP,
+        split_heads=lambda x, h: split_heads(x.float() if x.dtype == torch.bfloat16 else x, h),
+    ),
     Mistake("merge_heads must not change x", caught_by=_MERGE, merge_heads=lambda x: x.transpose_(1, 2).flatten(2)),
     Mistake(
         "split_heads must not change x",

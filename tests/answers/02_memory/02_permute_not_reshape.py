@@ -1,5 +1,6 @@
 """Answers that people give to permute_not_reshape, right ones and wrong ones."""
 
+import numpy as np
 import torch
 
 from dojo import Mistake
@@ -58,7 +59,7 @@ RIGHT = [
         to_chw=lambda img: img.as_strided(
             (img.shape[2], *img.shape[:2]), (img.stride(2), img.stride(0), img.stride(1))
         ),
-        merge_heads=lambda x: torch.from_numpy(x.numpy().transpose(0, 2, 1, 3).reshape(x.size(0), x.size(2), -1)),
+        merge_heads=lambda x: torch.concat([x.select(1, i) for i in range(x.size(1))], dim=2),
         split_heads=lambda x, h: x.unfold(2, x.size(2) // h, x.size(2) // h).transpose(1, 2),
     ),
     dict(
@@ -70,6 +71,16 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake(
+        "NumPy knows no bfloat16",
+        caught_by="",
+        merge_heads=lambda x: torch.from_numpy(x.numpy().transpose(0, 2, 1, 3).reshape(x.size(0), x.size(2), -1)),
+    ),
+    Mistake(
+        "NumPy knows no bfloat16",
+        caught_by="",
+        split_heads=lambda x, h: torch.stack([torch.tensor(part) for part in np.split(x.numpy(), h, axis=2)], dim=1),
+    ),
     Mistake("right shape, scrambled pixels", caught_by="", to_chw=_scramble),
     Mistake("rows and columns changed places too", caught_by="", to_chw=lambda img: torch.einsum("hwc->cwh", img)),
     Mistake("you reversed all dimensions", caught_by="", to_chw=lambda img: img.swapaxes(0, 2)),
