@@ -35,15 +35,19 @@ def counts(g: torch.Tensor, n: int) -> torch.Tensor:
 
 
 def group_sum(x: torch.Tensor, g: torch.Tensor, n: int) -> torch.Tensor:
-    """Out[k] is the sum of the rows x[i] with g[i] == k: (n, D). `x` (N, D) is float32, `g` (N,) int64, all < n.
+    """Out[k] is the sum of the rows x[i] with g[i] == k: (n, D). `x` (N, D) is float32, `g` (N,) int64, 0 <= g < n.
 
-    The result is float32, with the digits of float32. `x` and `g` stay as they are.
+    The result is float32, with the digits of float32 in each group, however large the rows of another group are. All
+    of `x` is finite, and so are the sums; N >= 1. `x` and `g` stay as they are.
     """
     raise NotImplementedError("add the rows of each group")
 
 
 def group_mean(x: torch.Tensor, g: torch.Tensor, n: int) -> torch.Tensor:
-    """As group_sum, with the mean in place of the sum: (n, D). An empty group has the mean 0."""
+    """As group_sum, with the mean in place of the sum: (n, D). An empty group has the mean 0.
+
+    `x` and its sums are finite here too.
+    """
     raise NotImplementedError("average the rows of each group")
 
 
@@ -88,6 +92,11 @@ def test_only_an_add_adds_rows_with_the_same_index():
     want = torch.tensor([[7.0, 70007, -7], [8, 80008, -8]])
     check_tensor(out, want, "each group holds the sum of its rows")
     check_tensor(group_sum(-x, g, 2), -want, "a second call does not begin where the first ended")
+    x, g = torch.tensor([[3e8, 0.5], [0.25, 3e8], [0.5, 0.25]]), torch.tensor([0, 1, 2])
+    with explain("group_sum(x, g, 3) failed: x is (3, 2), each row is a group of its own"):
+        out = group_sum(x, g, 3)
+    said = "each row is a group of its own: 3e8 in one group takes no digit from another (3e8 + 0.25 is 3e8 in float32)"
+    check_tensor(out, x.clone(), said)
 
 
 def test_an_empty_group_has_a_sum_too():
@@ -111,6 +120,11 @@ def test_a_mean_counts_the_rows_and_nothing_else():
         assert not out.allclose(sums / 5), "you divided by the number of all rows: each group has its own"
     want = torch.tensor([[2.0, 20002, -2], [3.25, 32503.25, -3.25]])
     check_tensor(out, want, "group 0 has 1 row, group 1 has 4", rtol=1e-6)
+    x, g = torch.tensor([[3e8, 0.5], [0.25, 3e8], [0.5, 0.25]]), torch.tensor([0, 1, 2])
+    with explain("group_mean(x, g, 3) failed: x is (3, 2), each row is a group of its own"):
+        out = group_mean(x, g, 3)
+    said = "each row is a group of its own, and its mean: 3e8 in one group takes no digit from another"
+    check_tensor(out, x.clone(), said, rtol=1e-6)
 
 
 def test_the_mean_of_nothing_is_zero_by_zero():

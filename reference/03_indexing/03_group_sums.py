@@ -81,6 +81,12 @@ def _mean_of_weighted_rows(x, g, n):
     return group_sum(x, g, n)
 
 
+def _sum_by_differences(x, g, n):
+    ends = torch.bincount(g, minlength=n).cumsum(0)
+    running = torch.cat([x.new_zeros(1, x.shape[1]), x[g.argsort(stable=True)].cumsum(0)])
+    return running[ends].diff(dim=0, prepend=running[:1])
+
+
 _kept: dict[tuple[int, int], torch.Tensor] = {}
 
 
@@ -116,6 +122,12 @@ MISTAKES = [
     Mistake("of each group one row was kept", caught_by=_SUM, group_sum=_sum_by_scatter),
     Mistake("only column 0 is filled", caught_by=_SUM, group_sum=_sum_of_one_column),
     Mistake("each group holds the sum of its rows", caught_by=_SUM, group_sum=lambda x, g, n: x.index_add(0, g, x)[:n]),
+    Mistake("takes no digit from another", caught_by=_SUM, group_sum=_sum_by_differences),
+    Mistake(
+        "takes no digit from another",
+        caught_by=_MEAN,
+        group_mean=lambda x, g, n: _sum_by_differences(x, g, n) / counts(g, n).clamp(min=1)[:, None],
+    ),
     Mistake("does not begin where the first ended", caught_by=_SUM, group_sum=_sum_into_a_kept_tensor),
     Mistake("their sum is 0", caught_by=_EMPTY_SUM, group_sum=lambda x, g, n: x.new_zeros(n, 3).index_add_(0, g, x).T),
     Mistake("group_sum(x, g, 2) failed", caught_by=_SUM, group_sum=lambda x, g, n: torch.bincount(g, x, n)),

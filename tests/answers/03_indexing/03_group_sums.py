@@ -100,6 +100,14 @@ def _median_of_groups(x, g, n):
     return torch.stack([x[g == k].median(0).values if (g == k).any() else x[0] * 0 for k in range(n)])
 
 
+def _sum_between_ends(x, g, n):
+    order = torch.argsort(g)
+    total = torch.cumsum(x[order], dim=0)
+    ends = torch.searchsorted(g[order], torch.arange(n), right=True)
+    upto = torch.stack([total[e - 1] if e > 0 else torch.zeros(x.shape[1]) for e in ends])
+    return torch.cat([upto[:1], upto[1:] - upto[:-1]])
+
+
 RIGHT = [
     dict(
         counts=lambda g, n: F.one_hot(g, n).to(torch.uint8).sum(0, dtype=torch.int16),
@@ -146,6 +154,7 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake("takes no digit from another", caught_by="", group_sum=_sum_between_ends),
     Mistake(
         "each group holds the sum of its rows",
         caught_by="",
