@@ -14,7 +14,7 @@ come in alphabetical order, so `einsum("ba", x)` silently transposes x.
 
 What is asked here: `scores` are attention's raw scores, no softmax: for each place of a text a *query* is compared with
 a *key* of each place. Inputs are float32 or float64, with any strides, and stay as they are; products and sums are
-computed in their dtype, and the result has it.
+computed in their dtype, and the result has it. (Only √D may be rounded to float32.)
 
 About 20 minutes. Before it: permute_not_reshape, the_silent_outer_product.
 Path: numpy
