@@ -29,7 +29,7 @@ def abs_diff(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def brighten(img: torch.Tensor, factor: float) -> torch.Tensor:
-    """`img` (uint8) times `factor` (an int or a float, >= 0) as a new uint8 image: what is too bright becomes 255.
+    """`img` (uint8) times `factor` (an int or a float, 0 to 1000) as a new uint8 image: what is too bright becomes 255.
 
     A fraction may be cut or rounded, as you like. `img` stays as it is.
     """
@@ -40,7 +40,7 @@ def put_(x: torch.Tensor, i: int, v: float) -> torch.Tensor:
     """Write the number `v` into `x[i]` in place and return `x`, a 1-D integer tensor whose dtype has room for `v`.
 
     `v` is an int of any size, or a float. ValueError if it has a fraction, be it small, which `x` would lose; then `x`
-    stays as it was. A float without a fraction, such as 7.0, is written.
+    stays as it was. A float without a fraction, such as 7.0, is written, exactly.
     """
     raise NotImplementedError("write v into x[i], or refuse")
 
@@ -143,6 +143,13 @@ def test_a_large_number_arrives_whole():
     assert came[2] != 16777216, "16777217 became 16777216: it did not survive a detour through float32"
     assert came[1] != 2**53, "2**53 + 1 became 2**53: it did not survive a detour through a Python float, or float64"
     check_tensor(x, torch.tensor([5, 2**53 + 1, 16777217]), "put_ writes 2**53 + 1 into x[1] and 16777217 into x[2]")
+    refused = {"ValueError": "16777217.0 was refused, but it has no fraction: x can hold it, float32 cannot"}
+    with explain("put_ raised on the float 16777217.0", where=refused):
+        put_(x, 0, 16777217.0)
+    said = (
+        "the float 16777217.0 arrives exactly: a Python float has the digits of float64, torch.tensor of it float32's"
+    )
+    check_tensor(x, torch.tensor([16777217, 2**53 + 1, 16777217]), said)
 
 
 @pytest.mark.parametrize("v", [1.9, -0.5, 2.000000001], ids=["almost 2", "minus a half", "hardly more than 2"])

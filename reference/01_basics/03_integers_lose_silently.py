@@ -98,6 +98,12 @@ def _through_float32(x, i, v):
     return _assign(x, i, t)
 
 
+def _as_a_tensor(x, i, v):
+    if v != int(v):
+        raise ValueError("fraction")
+    return _assign(x, i, torch.tensor(v))
+
+
 def _become_float(x, i, v):
     x.data = x.float()
     return put_(x, i, v)
@@ -186,6 +192,7 @@ MISTAKES = [
     Mistake("x changed its dtype", caught_by=_ITSELF, put_=_become_float),
     Mistake("x looks at other memory now", caught_by=_ITSELF, put_=_swap_the_data),
     Mistake("a detour through float32", caught_by=_WHOLE, put_=_through_float32),
+    Mistake("the float 16777217.0 arrives exactly", caught_by=_WHOLE, put_=_as_a_tensor),
 ]
 
 KEEP = {_WRAPS: "it is the fact itself, in the plainest case"}

@@ -29,10 +29,25 @@ def _put_by_index_fill(x, i, v):
 
 
 def _put_if_it_comes_back(x, i, v):
+    cast = torch.tensor(v, dtype=torch.float64 if isinstance(v, float) else x.dtype).to(x.dtype)
+    if cast.item() != v:
+        raise ValueError("would lose the fraction")
+    x[i] = cast
+    return x
+
+
+def _put_if_it_comes_back_from_float32(x, i, v):
     cast = torch.tensor(v).to(x.dtype)
     if cast.item() != v:
         raise ValueError("would lose the fraction")
     x[i] = cast
+    return x
+
+
+def _put_by_fill(x, i, v):
+    if v % 1:
+        raise ValueError("would lose the fraction")
+    x[i].copy_(torch.tensor(v))
     return x
 
 
@@ -191,6 +206,8 @@ WRONG = [
         brighten=lambda img, f: torch.where(img * f > 255, 255, (img * f).to(torch.uint8)).to(torch.uint8),
     ),
     Mistake("saturates at 255", caught_by="", brighten=lambda img, f: (img.short() * f).clamp_(0, 255).byte()),
+    Mistake("the float 16777217.0 arrives exactly", caught_by="", put_=_put_if_it_comes_back_from_float32),
+    Mistake("the float 16777217.0 arrives exactly", caught_by="", put_=_put_by_fill),
     Mistake("neither written nor refused", caught_by="", put_=_put_or_return_an_error),
     Mistake("lost its fraction on the way", caught_by="", put_=_put_int),
     Mistake("put_ returns x itself", caught_by="", put_=_put_into_a_list),
