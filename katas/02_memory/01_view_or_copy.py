@@ -62,6 +62,10 @@ def test_a_view_needs_strides_that_fit_not_contiguous_memory():
         v = flat_view(x[1, ::2])
     check_tensor(v, torch.tensor([4.0, 6.0]), "flat_view(x[1, ::2]) holds every second value of row 1")
     assert shares_memory(v, x), "you copied x[1, ::2], but a view of it exists"
+    with explain("flat_view raised on x[:, ::2], but from each value to the next are 2 places: a view exists"):
+        v = flat_view(x[:, ::2])
+    check_tensor(v, torch.tensor([0.0, 2, 4, 6, 8, 10]), "flat_view(x[:, ::2]) holds every second value of each row")
+    assert shares_memory(v, x), "you copied x[:, ::2], but a view of it exists"
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,12 @@ def _view_only_if_contiguous(x):
     return x.view(-1)
 
 
+def _view_only_of_a_vector(x):
+    if x.dim() > 1 and not x.is_contiguous():
+        raise RuntimeError("cannot view a tensor that is not contiguous")
+    return x.view(-1)
+
+
 _A_COPY = "Asked is the error, not a copy or another order"
 _CONTIGUOUS = "strides may be anything, x need not be contiguous"
 
@@ -136,6 +142,11 @@ MISTAKES = [
         _CONTIGUOUS,
         caught_by="test_a_view_needs_strides_that_fit_not_contiguous_memory",
         flat_view=_view_only_if_contiguous,
+    ),
+    Mistake(
+        "from each value to the next are 2 places",
+        caught_by="test_a_view_needs_strides_that_fit_not_contiguous_memory",
+        flat_view=_view_only_of_a_vector,
     ),
     Mistake(
         "where view refuses, it copies",

@@ -76,6 +76,12 @@ def _fill_by_unravelled_index(x, values):
     x[torch.unravel_index(torch.arange(x.numel()), x.shape)] = values
 
 
+def _view_if_dense(x):
+    if x.stride(-1) != 1 and x.dim() != 1:
+        raise RuntimeError("the rows do not lie side by side")
+    return x.view(x.numel())
+
+
 RIGHT = [
     dict(fill_flat_=_fill_and_return_nothing),
     dict(
@@ -95,6 +101,7 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake("from each value to the next are 2 places", caught_by="", flat_view=_view_if_dense),
     Mistake("NumPy knows no bfloat16 and no graph", caught_by="", flat=lambda x: torch.from_numpy(np.ravel(x.numpy()))),
     Mistake("expected RuntimeError, got ValueError", caught_by="", flat_view=_view_or_value_error),
     Mistake("Asked is the error, not a copy or another order", caught_by="", flat_view=lambda x: torch.flatten(x)),
