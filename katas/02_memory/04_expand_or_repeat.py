@@ -30,12 +30,15 @@ def broadcast_rows(row: torch.Tensor, n: int) -> torch.Tensor:
 
 
 def editable_rows(row: torch.Tensor, n: int) -> torch.Tensor:
-    """n >= 1 rows (n, D) that begin as `row` (1-D), in its dtype. A write to one reaches no other, and not `row`."""
+    """n >= 1 rows (n, D) that begin as `row` (1-D), exactly, in its dtype.
+
+    A write to one reaches no other, and not `row`.
+    """
     raise NotImplementedError("return n rows that can be edited one by one")
 
 
 def repeat_each(x: torch.Tensor, n: int) -> torch.Tensor:
-    """Each value of `x` (1-D, L values) n times in a row, exactly, in its dtype, 1-D with L * n values.
+    """Each value of `x` (1-D, L >= 1 values) n times in a row, exactly, in its dtype, 1-D with L * n values.
 
     [1, 2] and n=2 give [1, 1, 2, 2]. `x` stays as it is.
     """
@@ -113,6 +116,11 @@ def test_contiguous_does_not_copy_what_is_contiguous():
     check_tensor(rows, want, "editable_rows(row, 1) is row in one row, (1, 3), in the dtype of row")
     rows[0, 0] = 50
     assert row[0] == 1, "n was 1, and nothing was copied: your write to the rows changed the source"
+    row = torch.tensor([2**53 + 1, 5])
+    with explain("editable_rows(row, 2) of int64 could not be computed"):
+        rows = editable_rows(row, 2)
+    said = "int64: 2**53 + 1 arrives exactly in both rows (float64 makes 2**53 of it)"
+    check_tensor(rows, torch.tensor([[2**53 + 1, 5], [2**53 + 1, 5]]), said)
 
 
 @pytest.mark.myth(
@@ -131,3 +139,7 @@ def test_torch_repeat_is_not_numpy_repeat():
         out = repeat_each(torch.tensor([16777217, 5, 6], dtype=torch.int32), 2)
     want = torch.tensor([16777217, 16777217, 5, 5, 6, 6], dtype=torch.int32)
     check_tensor(out, want, "repeat_each([16777217, 5, 6], 2) keeps the values, the dtype and the order of x")
+    with explain("repeat_each(x, 2) of int64 could not be computed"):
+        out = repeat_each(torch.tensor([2**53 + 1, 5]), 2)
+    want = torch.tensor([2**53 + 1, 2**53 + 1, 5, 5])
+    check_tensor(out, want, "int64: 2**53 + 1 comes out exactly (float64 makes 2**53 of it)")

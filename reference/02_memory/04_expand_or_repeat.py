@@ -97,6 +97,16 @@ MISTAKES = [
         caught_by="test_contiguous_does_not_copy_what_is_contiguous",
         editable_rows=lambda row, n: row.expand(n, -1).contiguous(),
     ),
+    Mistake(
+        "2**53 + 1 comes out exactly",
+        caught_by=_EACH,
+        repeat_each=lambda x, n: torch.kron(x.double(), torch.ones(n).double()).to(x.dtype),
+    ),
+    Mistake(
+        "2**53 + 1 arrives exactly in both rows",
+        caught_by="test_contiguous_does_not_copy_what_is_contiguous",
+        editable_rows=lambda row, n: torch.outer(torch.ones(n).double(), row.double()).to(row.dtype),
+    ),
     Mistake("you repeated x as a whole", caught_by=_EACH, repeat_each=lambda x, n: x.repeat(n)),
     Mistake(
         "holds each value 3 times in a row",

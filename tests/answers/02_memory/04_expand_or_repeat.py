@@ -81,6 +81,16 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake(
+        "2**53 + 1 comes out exactly",
+        caught_by="",
+        repeat_each=lambda x, n: (x[:, None].double() * torch.ones(n).double()).flatten().to(x.dtype),
+    ),
+    Mistake(
+        "2**53 + 1 arrives exactly in both rows",
+        caught_by="",
+        editable_rows=lambda r, n: (torch.zeros(n, len(r)).double() + r).to(r.dtype),
+    ),
     Mistake("you copied the row again and again", caught_by="", broadcast_rows=lambda r, n: torch.stack([r] * n)),
     Mistake("you copied the row again and again", caught_by="", broadcast_rows=_rows_with_a_loop),
     Mistake("one in each of 4 rows", caught_by="", broadcast_rows=lambda r, n: torch.cat([r] * n)),
