@@ -68,7 +68,7 @@ def test_a_slice_follows_the_strides():
 
 def test_an_assignment_through_a_mask_writes_to_x():
     x = torch.arange(1.0, 13).view(4, 3)
-    x[3, 1] = float("inf")
+    x[3, 1], x[0, 1] = float("inf"), -float("inf")
     before, window = x.clone(), x[:]
     mask = torch.tensor([False, False, True, True])
     with explain("zero_column_(x, row_mask, 1) failed: x is 4 x 3, and row_mask has 4 values"):
@@ -85,11 +85,13 @@ def test_an_assignment_through_a_mask_writes_to_x():
 
 
 def test_a_mask_may_pick_nothing():
-    x = torch.tensor([[1, 2, 3], [4, 5, 16777217]])
-    with explain("zero_column_(x, row_mask, 2) raised on a mask that is False everywhere"):
-        zero_column_(x, torch.tensor([False, False]), 2)
-    want = torch.tensor([[1, 2, 3], [4, 5, 16777217]])
-    check_tensor(x, want, "the mask is False everywhere, so x must stay exactly as it is")
+    for dtype in (torch.int64, torch.bfloat16, torch.bool):
+        want = torch.tensor([[1, 2, 3], [4, 5, 2**53 + 1]]).to(dtype)
+        x = want.clone()
+        numpy = {"ScalarType": "NumPy knows no bfloat16, and x may have any dtype"}
+        with explain(f"zero_column_(x, row_mask, 2) raised on a mask that is False everywhere, {dtype}", where=numpy):
+            zero_column_(x, torch.tensor([False, False]), 2)
+        check_tensor(x, want, f"the mask is False everywhere, so x must stay exactly as it is, {dtype}")
 
 
 def test_swapping_rows_needs_a_copy():
@@ -111,9 +113,9 @@ def test_swapping_rows_needs_a_copy():
     today="x[0] is a window, even in one dimension: one value is there twice, the other is lost",
 )
 def test_even_a_single_value_is_a_window():
-    x = torch.tensor([16777219, 10, 20, 16777217, 40])
+    x = torch.tensor([2**53 + 1, 10, 20, 16777217, 40])
     with explain("swap_rows_(x, 0, 3) failed for a 1-D x, where x[0] is one value and has no columns"):
         swap_rows_(x, 0, 3)
     assert not x[0].equal(x[3]), f"one value is there twice, the other is lost: x[0] is a window, no number\n{x}"
-    want = torch.tensor([16777217, 10, 20, 16777219, 40])
+    want = torch.tensor([16777217, 10, 20, 2**53 + 1, 40])
     check_tensor(x, want, "x[0] and x[3] trade places, exactly, and the others stay")

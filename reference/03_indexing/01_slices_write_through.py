@@ -125,6 +125,24 @@ def _swap_through_float(x, i, j):
     x[j] = first
 
 
+def _swap_through_float64(x, i, j):
+    first = x[i].double()
+    x[i] = x[j].double()
+    x[j] = first
+
+
+def _zero_and_repair(x, row_mask, col):
+    x[:, col] = (x[:, col] * ~row_mask).nan_to_num()
+
+
+def _zero_by_numpy(x, row_mask, col):
+    x.numpy()[row_mask.numpy(), col] = 0
+
+
+def _zero_through_float64(x, row_mask, col):
+    x[:, col] = torch.where(row_mask, 0.0, x[:, col].double())
+
+
 def _swap_all_between(x, i, j):
     x[i : j + 1] = x[i : j + 1].flip(0)
 
@@ -164,6 +182,13 @@ MISTAKES = [
         caught_by="test_a_mask_may_pick_nothing",
         zero_column_=_zero_by_where_with_a_float,
     ),
+    Mistake("you changed rows where the mask is False", caught_by=_MASK, zero_column_=_zero_and_repair),
+    Mistake("NumPy knows no bfloat16", caught_by="test_a_mask_may_pick_nothing", zero_column_=_zero_by_numpy),
+    Mistake(
+        "so x must stay exactly as it is",
+        caught_by="test_a_mask_may_pick_nothing",
+        zero_column_=_zero_through_float64,
+    ),
     Mistake("you changed other columns", caught_by=_MASK, zero_column_=_zero_whole_rows),
     Mistake("you changed rows where the mask is False", caught_by=_MASK, zero_column_=_zero_whole_column),
     Mistake("you changed rows where the mask is False", caught_by=_MASK, zero_column_=_zero_the_other_rows),
@@ -180,6 +205,7 @@ MISTAKES = [
     Mistake("rows 0 and 2 trade places", caught_by=_SWAP, swap_rows_=_swap_by_adding),
     Mistake("you gave x other memory", caught_by=_SWAP, swap_rows_=_swap_by_new_data),
     Mistake("trade places, exactly", caught_by=_ONE, swap_rows_=_swap_through_float),
+    Mistake("trade places, exactly", caught_by=_ONE, swap_rows_=_swap_through_float64),
     Mistake("and the others stay", caught_by=_ONE, swap_rows_=_swap_all_between),
     Mistake("is one value and has no columns", caught_by=_ONE, swap_rows_=_swap_matrices_only),
     Mistake("one value is there twice", caught_by=_ONE, swap_rows_=_swap_single_values_as_a_tuple),

@@ -132,6 +132,11 @@ def _swap_flipped(x, i, j):
     x[[i, j]] = x[[i, j]].flip(0)
 
 
+def _zero_an_array(x, row_mask, col):
+    column = x[:, col].numpy()
+    column[row_mask.numpy()] = 0
+
+
 RIGHT = [
     dict(zero_column_=_zero_rows_put_back, swap_rows_=_swap_flipped),
     dict(
@@ -165,6 +170,7 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake("NumPy knows no bfloat16", caught_by="", zero_column_=_zero_an_array),
     Mistake("you returned a copy: a write", caught_by="", corner=lambda x, n: x[torch.arange(n)][:, torch.arange(n)]),
     Mistake("you returned a copy: a write", caught_by="", corner=lambda x, n: torch.tensor(x.tolist())[:n, :n]),
     Mistake("the first 2 rows and the first 2 columns", caught_by="", corner=lambda x, n: x[:n]),
