@@ -70,6 +70,10 @@ def test_a_slice_beside_labels_gives_every_row_every_label():
     nan = isinstance(out, torch.Tensor) and out.isnan().any()
     assert not nan, "p holds -inf beside the value to be picked, and NaN came out: -inf * 0 is NaN"
     check_tensor(out, torch.tensor([0.3, 0.5, 1.2], dtype=torch.float64), "pick(p, y) is p[0, 2], p[1, 0], p[2, 3]")
+    with explain("pick(p, y) failed: p is (3, 4), y is (3,)"):
+        out = pick(p, torch.tensor([0, 1, 1]))
+    want = torch.tensor([-_INF, 0.6, 1.0], dtype=torch.float64)
+    check_tensor(out, want, "y picks the -inf of row 0: it arrives as it is")
 
 
 def test_a_batch_of_one_still_has_a_batch_dimension():
@@ -80,19 +84,20 @@ def test_a_batch_of_one_still_has_a_batch_dimension():
 
 
 def test_two_index_tensors_mean_pairs():
-    x = torch.arange(16777200, 16777220).view(4, 5)
+    x = torch.arange(2**53, 2**53 + 20).view(4, 5)
     rows, cols = torch.tensor([1, 3]), torch.tensor([0, 2])
     with explain("grid(x, rows, cols) failed: x is (4, 5), rows and cols have 2 values each"):
         with unchanged("grid must not change x, rows or cols", x=x, rows=rows, cols=cols):
             out = grid(x, rows, cols)
-    pairs = _shape(out) == (2,) and out.tolist() == [16777205, 16777217]
+    pairs = _shape(out) == (2,) and out.tolist() == [2**53 + 5, 2**53 + 17]
     assert not pairs, "you got pairs, row 1 with column 0 and row 3 with column 2, and not all the crossings"
-    want = torch.tensor([[16777205, 16777207], [16777215, 16777217]])
+    want = torch.tensor([[5, 7], [15, 17]]) + 2**53
     check_tensor(out, want, "grid has rows 1 and 3, each at the columns 0 and 2")
 
 
 def test_a_grid_need_not_be_square_nor_in_order():
     x = torch.arange(20, dtype=torch.float64).view(4, 5)
+    x[2, 3] = _INF  # not asked for, but in a row that is
     no_pairs = {"shape mismatch": "index tensors of 2 and of 3 values make no pairs; asked are all the crossings"}
     with explain("grid(x, rows, cols) failed: there are 2 rows and 3 columns", where=no_pairs):
         out = grid(x, torch.tensor([2, 0]), torch.tensor([4, 1, 1]))
@@ -106,11 +111,13 @@ def test_a_grid_need_not_be_square_nor_in_order():
 
 
 def test_a_bool_tensor_is_a_mask():
-    x, mask = torch.tensor([1.5, 2.5, 4.5, 0.0]), torch.tensor([False, False, True, True])
+    x, mask = torch.tensor([1.5, 2.5, float("nan"), 0.0]), torch.tensor([False, False, True, True])
     with explain("keep(x, mask) failed: the mask is bool"), unchanged("keep must not change x or mask", x=x, mask=mask):
         out = keep(x, mask)
     assert _shape(out) != (2, 1), "you returned a column; asked is (2,)"
-    check_tensor(out, torch.tensor([4.5, 0.0]), "the mask was bool, and keeps the last two values, whatever they are")
+    check_tensor(
+        out, torch.tensor([float("nan"), 0.0]), "the mask was bool, and keeps the last two values, whatever they are"
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8], ids=["int64", "int32", "uint8"])

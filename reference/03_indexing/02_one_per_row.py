@@ -61,6 +61,26 @@ MISTAKES = [
         caught_by=_PICK,
         pick=lambda p, y: torch.tensor([p[i, k].item() for i, k in enumerate(y)]).to(p.dtype),
     ),
+    Mistake(
+        "it arrives as it is",
+        caught_by=_PICK,
+        pick=lambda p, y: (p * F.one_hot(y, p.shape[1])).nan_to_num().sum(1),
+    ),
+    Mistake(
+        "each at the columns 0 and 2",
+        caught_by=_PAIRS,
+        grid=lambda x, rows, cols: x.double()[rows][:, cols].to(x.dtype),
+    ),
+    Mistake(
+        "in that order, and column 1 twice",
+        caught_by=_GRID,
+        grid=lambda x, rows, cols: F.one_hot(rows, x.shape[0]).to(x) @ x @ F.one_hot(cols, x.shape[1]).to(x).T,
+    ),
+    Mistake(
+        "keeps the last two values, whatever they are",
+        caught_by="test_a_bool_tensor_is_a_mask",
+        keep=lambda x, mask: (lambda kept: kept[~kept.isnan()])(torch.where(mask.bool(), x, float("nan"))),
+    ),
     Mistake("the batch dimension is gone", caught_by=_ONE_ROW, pick=lambda p, y: p.gather(1, y[:, None]).squeeze()),
     Mistake("you got pairs", caught_by=_PAIRS, grid=lambda x, rows, cols: x[rows, cols]),
     Mistake("make no pairs; asked are all the crossings", caught_by=_GRID, grid=lambda x, rows, cols: x[rows, cols]),

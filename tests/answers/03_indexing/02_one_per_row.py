@@ -86,6 +86,11 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake(
+        "it arrives as it is",
+        caught_by="",
+        pick=lambda p, y: torch.einsum("ij,ij->i", p.nan_to_num(), torch.nn.functional.one_hot(y, p.shape[1]).to(p)),
+    ),
     Mistake("the batch dimension is gone", caught_by="", pick=lambda p, y: sum(p[i, k] for i, k in enumerate(y))),
     Mistake("keeps the last two values, whatever they are", caught_by="", keep=lambda x, m: x.sort().values[m.bool()]),
     Mistake("every label from every row", caught_by="", pick=lambda p, y: p.index_select(1, y)),
