@@ -35,16 +35,18 @@ def invert(mask: torch.Tensor) -> torch.Tensor:
 def masked_mean(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """The mean of the values of `x` (float32 or float64) where `mask` (bool, same shape) is True.
 
-    The others may be NaN or inf; an inf that the mask keeps makes the mean inf. A 0-dim tensor in the dtype of `x`,
+    The others may be NaN or inf; an inf that the mask keeps makes the mean inf. It keeps one value at least, no NaN,
+    and no finite value so large that a sum would overflow. A 0-dim tensor in the dtype of `x`,
     with its digits; a Python float will do as well.
     """
     raise NotImplementedError("return the mean of what the mask keeps")
 
 
 def fill(x: torch.Tensor, mask: torch.Tensor, v: float) -> torch.Tensor:
-    """A new tensor: `v` where `mask` (bool, the shape of `x`) is True, else the value of `x` (any float dtype).
+    """A new tensor: `v` where `mask` (bool, the shape of `x`) is True, else the value of `x`.
 
-    It has the dtype of `x`, and `v` stands there with all the digits of that dtype. v may be -inf.
+    It has the dtype of `x` (any float dtype, bfloat16 too), and `v` stands there with all the digits of that dtype. `v`
+    may be -inf.
     """
     raise NotImplementedError("return x with v where the mask is True")
 
@@ -136,9 +138,11 @@ def test_fill_covers_nan_and_leaves_the_rest():
 
 def test_zero_times_infinity_is_nan_too():
     """Attention scores are masked with -inf: softmax then gives those places exactly 0."""
-    with explain("fill(x, mask, -inf) failed: x and mask are (3,)"):
-        out = fill(torch.tensor([1.0, 2.0, -3.0]).half(), torch.tensor([False, True, False]), -_INF)
-    nan = isinstance(out, torch.Tensor) and out.isnan().any()
-    assert not nan, "v was -inf, and NaN appeared where the mask is False: -inf * 0 is NaN"
-    want = torch.tensor([1.0, -_INF, -3.0]).half()
-    check_tensor(out, want, "-inf where the mask is True, the value of x elsewhere, in the dtype of x")
+    numpy = {"ScalarType": "NumPy knows no bfloat16, and x may have any float dtype"}
+    for dtype in (torch.float16, torch.bfloat16):
+        with explain(f"fill(x, mask, -inf) failed: x and mask are (3,), {dtype}", where=numpy):
+            out = fill(torch.tensor([1.0, 2.0, -3.0]).to(dtype), torch.tensor([False, True, False]), -_INF)
+        nan = isinstance(out, torch.Tensor) and out.isnan().any()
+        assert not nan, "v was -inf, and NaN appeared where the mask is False: -inf * 0 is NaN"
+        want = torch.tensor([1.0, -_INF, -3.0]).to(dtype)
+        check_tensor(out, want, f"-inf where the mask is True, the value of x elsewhere, in the dtype of x, {dtype}")

@@ -9,6 +9,7 @@ Why: A product keeps what it multiplies: NaN * 0 and inf * 0 are NaN, so 0 is no
 and something else for uint8, where ~1 is 254. `masked_fill` gives a new tensor, `masked_fill_` writes into x.
 """
 
+import numpy as np
 import torch
 
 from dojo import Mistake
@@ -122,6 +123,11 @@ MISTAKES = [
         "nobody asked to hide it",
         caught_by=_FILL_NAN,
         fill=lambda x, mask, v: x.nan_to_num().masked_fill(mask, v),
+    ),
+    Mistake(
+        "NumPy knows no bfloat16",
+        caught_by=_FILL_INF,
+        fill=lambda x, mask, v: torch.from_numpy(np.where(mask.numpy(), x.numpy().dtype.type(v), x.numpy())),
     ),
     Mistake(
         "-inf * 0 is NaN",

@@ -62,7 +62,7 @@ RIGHT = [
         masked_mean=lambda x, m: x.masked_fill(~m, float("nan")).nanmean(),
         fill=_fill_with_full,
     ),
-    dict(invert=torch.logical_not, masked_mean=_mean_with_a_loop, fill=_fill_by_numpy),
+    dict(invert=torch.logical_not, masked_mean=_mean_with_a_loop),
     dict(
         invert=lambda m: m != 1,
         masked_mean=lambda x, m: x.masked_fill(m.logical_not(), 0).sum() / m.float().sum(),
@@ -88,6 +88,7 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake("NumPy knows no bfloat16", caught_by="", fill=_fill_by_numpy),
     Mistake("neither a number, to be subtracted", caught_by="", invert=lambda m: torch.tensor(not m)),
     Mistake("the mask keeps 4 and 5", caught_by="", masked_mean=lambda x, m: x[m].mean(0, keepdim=True)),
     Mistake("neither a number, to be subtracted", caught_by="", invert=lambda m: (torch.ones_like(m) - m).bool()),
