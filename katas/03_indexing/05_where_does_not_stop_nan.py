@@ -31,15 +31,15 @@ from dojo.kit import check_tensor, explain, unchanged
 def safe_sqrt(x: torch.Tensor) -> torch.Tensor:
     """The root of `x` where x > 0, however small, else 0. The gradient is 0.5 / sqrt(x) where x > 0, else 0.
 
-    Any shape; float32 or float64, and so is the result, with all its digits. `x` is not changed.
+    Any shape; all finite; float32 or float64, and so is the result, with all its digits. `x` is not changed.
     """
     raise NotImplementedError("return a root with a finite gradient")
 
 
 def safe_div(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """a / b (same shape) where b is not 0, however small, else 0. Where b is 0, the gradients of both are 0 too.
+    """a / b (same shape) where b is not 0, be it 1e-30, else 0. Where b is 0, the gradients of both are 0 too.
 
-    float32 or float64, and so is the result, with all its digits. `a` and `b` are not changed.
+    All finite; float32 or float64, and so is the result, with all its digits. `a` and `b` are not changed.
     """
     raise NotImplementedError("return a quotient with finite gradients")
 
