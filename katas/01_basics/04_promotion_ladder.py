@@ -40,7 +40,7 @@ def standardise(x: torch.Tensor, mean: float | torch.Tensor, std: float | torch.
 
 
 def average(x: torch.Tensor) -> torch.Tensor:
-    """The mean over all values of `x` as a tensor of shape (), for integer, bool and floating `x`.
+    """The mean over all values of `x` as a tensor of shape (), for any integer, bool and floating `x`.
 
     A float64 `x` has a float64 mean; for all others any floating dtype will do. Where `x` is float16, the mean is right
     even if the sum is beyond the range of float16 (65504). `x` stays as it is.
@@ -181,6 +181,9 @@ def test_the_mean_of_floats_loses_neither_digits_nor_range():
         value = _value(average(torch.full((3, 100), 400.0, dtype=torch.float16)))
     assert value != float("inf"), "the mean of 300 times 400 in float16 became inf: their sum is beyond its range"
     assert value == 400, f"the mean of 300 times 400 in float16 is 400, got {value}"
+    with explain("average raised on a bfloat16 tensor", where={"ScalarType": "NumPy knows no bfloat16: x may be any"}):
+        value = _value(average(torch.tensor([[1.0, 2.0], [4.0, 5.0]], dtype=torch.bfloat16)))
+    assert value == 3, f"the mean of 1, 2, 4 and 5 in bfloat16 is 3, got {value}"
 
 
 def _value(out: object) -> float:

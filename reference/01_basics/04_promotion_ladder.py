@@ -133,6 +133,7 @@ MISTAKES = [
     Mistake("a number has no method of a tensor", caught_by=_ZERO_DIM, standardise=_both_or_none),
     Mistake("x, mean and std must stay as they are", caught_by=_VECTOR, standardise=_into_the_stats),
     Mistake("of type float", caught_by=_MEAN, average=lambda x: x.double().mean().item()),
+    Mistake("NumPy knows no bfloat16", caught_by=_MEAN64, average=lambda x: torch.as_tensor(x.numpy().mean())),
     Mistake("became inf", caught_by=_MEAN64, average=lambda x: x.sum() / x.numel()),
     Mistake("the mean of all values", caught_by=_MEAN, average=lambda x: x.sum(dtype=x.dtype) / x.numel()),
     Mistake("mean() does not guess", caught_by=_MEAN, average=lambda x: x.mean()),

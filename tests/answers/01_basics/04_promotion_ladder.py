@@ -70,7 +70,6 @@ RIGHT = [
     dict(standardise=_cast_everything_first, average=lambda x: x.double().mean()),
     dict(standardise=_compute_in_float64, average=_average_by_hand),
     dict(standardise=_fill_a_result, average=lambda x: x.mean() if x.is_floating_point() else x.float().mean()),
-    dict(average=lambda x: torch.tensor(x.numpy().mean())),
     dict(standardise=_standardise_column_by_column, average=_average_in_steps),
     dict(average=lambda x: x.mean(dtype=torch.promote_types(x.dtype, torch.float32))),
     dict(average=lambda x: torch.tensor(x.flatten().tolist(), dtype=torch.float64).mean()),
@@ -80,6 +79,7 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake("NumPy knows no bfloat16", caught_by="", average=lambda x: torch.tensor(x.numpy().mean())),
     Mistake("a Python number has the digits of float64", caught_by="", standardise=_stats_as_tensors),
     Mistake(
         "1-D float64 statistics promote it", caught_by="", standardise=lambda x, m, s: torch.div(torch.sub(x, m), s)
