@@ -106,10 +106,12 @@ def test_mse_is_a_mean_over_all_values():
     ):
         out = _number(mse(pred, target))
     assert abs(out - 20 / 6) < 1e-4, f"two values of six are off, by 2 and by 4: (4 + 16) / 6 = 3.3333, got {out}"
-    pred, target = torch.tensor([1 + 2**-30, 5.0], dtype=torch.float64), torch.tensor([1.0, 5.0], dtype=torch.float64)
-    with explain("mse raised: pred and target are (2,), float64"):
-        out = _number(mse(pred, target))
-    assert abs(out * 2**61 - 1) < 1e-9, f"float64: one value of two is off by 2**-30, which is 2**-61, got {out}"
+    for dtype, bits, near in ((torch.float32, 12, 1e-6), (torch.float64, 30, 1e-9)):
+        pred, target = torch.tensor([1 + 2**-bits, 5.0], dtype=dtype), torch.tensor([1.0, 5.0], dtype=dtype)
+        with explain(f"mse raised: pred and target are (2,), {dtype}"):
+            out = _number(mse(pred, target))
+        said = f"{dtype}: one value of two is off by 2**-{bits}, which is 2**-{2 * bits + 1}, got {out}"
+        assert abs(out * 2 ** (2 * bits + 1) - 1) < near, said
 
 
 @pytest.mark.parametrize(
@@ -144,8 +146,8 @@ def test_accuracy_is_a_share():
         out = _number(accuracy(many, many.where(many % 4 < 3, 16777217)))
     assert abs(out - 3001 / 4001) < 1e-6, f"3001 of 4001 are right, which is {3001 / 4001:.6f}, not {out}"
     with explain("accuracy raised: pred and target are (1,)"):
-        out = _number(accuracy(torch.tensor([16777216]), torch.tensor([16777217])))
-    assert out == 0, f"16777216 and 16777217 are different classes (float32 has one number for both), got {out}"
+        out = _number(accuracy(torch.tensor([2**53]), torch.tensor([2**53 + 1])))
+    assert out == 0, f"2**53 and 2**53 + 1 are different classes (floats have one number for both), got {out}"
 
 
 @pytest.mark.parametrize(

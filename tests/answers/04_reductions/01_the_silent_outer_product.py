@@ -168,6 +168,10 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake(
+        "which is 2**-25", caught_by="", mse=lambda p, t: _mse_of_torch(p, t) if p.dim() > 1 else (p - t).abs().mean()
+    ),
+    Mistake("one number for both", caught_by="", accuracy=lambda p, t: _accuracy_with_assert(p / 1.0, t.double())),
     Mistake("which is 2**-61", caught_by="", mse=lambda p, t: _mse_of_torch(p.to(torch.float32), t.to(torch.float32))),
     Mistake("one number for both", caught_by="", accuracy=lambda p, t: _accuracy_with_assert(p * 1.0, t * 1.0)),
     Mistake("pairs that do not belong together", caught_by="", mse=_mse_of_the_grown_side),
