@@ -30,15 +30,16 @@ from dojo.kit import check_tensor, explain, unchanged
 
 
 def row_normalise(w: torch.Tensor) -> torch.Tensor:
-    """`w`: (N, M), all positive, no sum below 1e-6. Each row divided by its own sum, so that it sums to 1: (N, M)."""
+    """`w`: (N, M), all positive. Each row divided by its own sum, be it 1e-6 or 1e6, so that it sums to 1: (N, M)."""
     raise NotImplementedError("divide each row by its sum")
 
 
 def standardise(x: torch.Tensor) -> torch.Tensor:
-    """`x`: (N, D), N >= 1. Each column minus its mean, divided by its standard deviation as NumPy has it: (N, D).
+    """Each column of `x` minus its mean, divided by its standard deviation as NumPy has it: (N, D) -> (N, D).
 
     A column in which all values are the same becomes 0; so does everything where there is only one row. No eps is added
-    anywhere: a column that is small, or changes little, is scaled as exactly as the others.
+    anywhere: a column that is small, or changes little, is scaled as exactly as the others, down to a deviation of
+    1e-12. N >= 1; all of `x` is finite, and no value beyond 1e7.
     """
     raise NotImplementedError("give each column mean 0 and standard deviation 1")
 
