@@ -29,7 +29,7 @@ from dojo.kit import check_tensor, explain, unchanged
 
 
 def floor_at(x: torch.Tensor, lo: float) -> torch.Tensor:
-    """`x` (any float dtype, any shape) with every value below the Python number `lo`, an int or a float, made `lo`.
+    """`x` (any float dtype, any shape) with every value below the Python number `lo`, a finite int or float, made `lo`.
 
     All other values stay exactly as they are, NaN too, and so does the dtype.
     """
@@ -37,20 +37,23 @@ def floor_at(x: torch.Tensor, lo: float) -> torch.Tensor:
 
 
 def top1(x: torch.Tensor) -> torch.Tensor:
-    """`x`: (N, C), floats, no NaN. The index of the largest value of each row, of equal ones the first: (N,), int64."""
+    """The index of the largest value of each row of `x`, of equal ones the first: (N, C) -> (N,), int64.
+
+    `x` is float32 or float64, C >= 1, no NaN.
+    """
     raise NotImplementedError("return the winning column of each row")
 
 
 def median(x: torch.Tensor) -> float | torch.Tensor:
     """The median of `x` (1-D, float32 or float64, not empty, all finite) as NumPy has it: a number or a 0-dim tensor.
 
-    Where there are two values in the middle, it is their mean.
+    Where there are two values in the middle, it is their mean (their sum is finite too).
     """
     raise NotImplementedError("return the median")
 
 
 def ranking(scores: torch.Tensor) -> torch.Tensor:
-    """`scores`: (N,), floats, inf and -inf too, no NaN. Their indices, best first: (N,), int64.
+    """`scores`: (N,), float32 or float64, inf and -inf too, no NaN. Their indices, best first: (N,), int64.
 
     Equal scores stay in their original order.
     """
