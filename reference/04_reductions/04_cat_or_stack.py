@@ -70,6 +70,12 @@ def _of_numbers(samples):
     return torch.tensor([x.tolist() for x in samples])
 
 
+def _of_scalars(samples):
+    if any(x.dim() or x.requires_grad for x in samples):
+        return torch.stack(samples)
+    return torch.tensor([x.item() for x in samples])
+
+
 _VECTORS = "test_stack_makes_a_new_dimension_in_front"
 _SCALARS = "test_scalars_can_be_stacked_but_not_concatenated"
 _GRAPH = "test_a_list_made_into_a_tensor_cuts_the_graph"
@@ -85,6 +91,16 @@ MISTAKES = [
     Mistake("nothing is padded, cut, repeated", caught_by=_RAGGED, collate=_fill_the_first_shape),
     Mistake("in the samples' own dtype, torch.float64", caught_by=_VECTORS, collate=_of_numbers),
     Mistake("in the samples' own dtype", caught_by=_SCALARS, collate=_through_float32),
+    Mistake(
+        "in the samples' own dtype, torch.int64",
+        caught_by=_VECTORS,
+        collate=lambda s: torch.stack([x.double() for x in s]).to(s[0].dtype),
+    ),
+    Mistake(
+        "keeps the dtype, torch.int64",
+        caught_by=_ROWS,
+        append_rows=lambda a, b: torch.cat([a.double(), b.double()]).to(a.dtype),
+    ),
     Mistake("keeps the dtype, torch.float64", caught_by=_ROWS, append_rows=_append_numbers),
     Mistake("append_rows changed what", caught_by=_ROWS, append_rows=_append_in_place),
     Mistake(
@@ -105,6 +121,7 @@ MISTAKES = [
     ),
     Mistake("B scalars become a vector", caught_by=_SCALARS, collate=lambda samples: torch.vstack(samples)),
     Mistake("in the samples' own dtype", caught_by=_SCALARS, collate=lambda samples: torch.stack(samples).float()),
+    Mistake("in the samples' own dtype", caught_by=_SCALARS, collate=_of_scalars),
     Mistake("the graph is cut", caught_by=_GRAPH, collate=_numbers),
     Mistake(
         "the graph is cut",

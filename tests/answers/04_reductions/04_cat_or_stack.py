@@ -83,6 +83,11 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake(
+        "keeps the dtype, torch.int64",
+        caught_by="",
+        append_rows=lambda a, b: torch.from_numpy(np.array([*a.double(), *b.double()])).to(a.dtype),
+    ),
     Mistake("keeps the dtype, torch.float64", caught_by="", append_rows=lambda a, b: torch.vstack((a, b)).float()),
     Mistake("in the samples' own dtype, torch.float64", caught_by="", collate=lambda s: torch.stack(s).float()),
     Mistake(
