@@ -36,7 +36,7 @@ def identical(a: torch.Tensor, b: torch.Tensor) -> bool | torch.Tensor:
     """Have `a` and `b` (of any shapes) the same dtype, the same shape and exactly the same values?
 
     Bools, ints and floats of any width, bfloat16 too, with a gradient or without: the last is no difference. A NaN is
-    the same as a NaN. Strides do not matter.
+    the same as a NaN, whatever its bytes; nobody asks about 0 and -0. Strides do not matter.
     """
     raise NotImplementedError("compare dtype, shape and values")
 
@@ -44,7 +44,8 @@ def identical(a: torch.Tensor, b: torch.Tensor) -> bool | torch.Tensor:
 def close(a: torch.Tensor, b: torch.Tensor) -> bool | torch.Tensor:
     """Have `a` and `b` (any float dtypes, any shapes) the same shape, and the same values up to rounding?
 
-    A NaN is close to a NaN, inf to inf, -inf to -inf, and each to nothing else. The two dtypes may differ.
+    A NaN is close to a NaN, inf to inf, -inf to -inf, and each to nothing else. The two dtypes may differ. A gradient
+    is no difference here either.
     """
     raise NotImplementedError("compare shape and values, up to rounding")
 
@@ -69,6 +70,8 @@ def test_identical_means_to_the_last_bit():
         a, b = torch.tensor([1, 0, 1], dtype=dtype), torch.tensor([1, 1, 1], dtype=dtype)
         assert _says(identical, a, a.clone()) is True, f"{dtype} tensors with the same values are identical"
         assert _says(identical, a, b) is False, f"{dtype}: 1, 0, 1 and 1, 1, 1 differ"
+    empty = torch.zeros(0, 3)
+    assert _says(identical, empty, empty.clone()) is True, "two tensors (0, 3) are identical: nothing in them differs"
     weight = x.clone().requires_grad_()
     got = [_says(identical, x, weight), _says(identical, weight * 1, weight * 1)]
     assert got == [True, True], "whether a gradient is wanted is no difference of dtype, shape or values"
@@ -118,6 +121,10 @@ def test_nan_is_not_equal_to_itself():
     for value in (1.0, 0.0):
         a, b = torch.tensor([value, _NAN, 3.0]), torch.tensor([_NAN, value, 3.0])
         assert _says(identical, a, b) is False, "the NaNs are in different places"
+    other = torch.tensor([1.0, -_NAN, 3.0])
+    assert _says(identical, x, other) is True, "NaN and -NaN are both a NaN, although their bytes differ"
+    x, other = torch.tensor([_NAN, _INF]), torch.tensor([_NAN, torch.finfo(torch.float32).max])
+    assert _says(identical, x, other) is False, "inf and the largest float32 differ (nan_to_num makes one of the other)"
     assert _says(identical, x, torch.tensor([2.0, _NAN, 3.0])) is False, "one NaN in common does not excuse the 2"
 
 
@@ -126,6 +133,8 @@ def test_rounding_makes_equal_sums_differ():
     assert _says(close, a, b) is True, "0.1 + 0.2 is not 0.3 to the last bit: close allows for rounding"
     x = torch.tensor([[1.0, -2.0, 4.0]])
     assert _says(close, x, x * (1 + 1e-6)) is True, "a relative difference of 1e-6 is close"
+    weight = x.clone().requires_grad_()
+    assert _says(close, weight, weight * 1) is True, "whether a gradient is wanted is no difference of values"
     assert _says(close, x, x * 1.01) is False, "a difference of 1 % is not close"
     assert _says(close, x, torch.tensor([[1.0, -2.0, 5.0]])) is False, "one value differs: close is about all of them"
     big = torch.tensor([1e5, 3e5])
@@ -167,6 +176,8 @@ def test_allclose_broadcasts_and_knows_no_nan():
     answers = {f"{one} and {other}": _says(close, torch.ones(one), torch.ones(other)) for one, other in _SHAPES}
     wrong = [shapes for shapes, answer in answers.items() if answer]
     assert not wrong, f"different shapes are not close, so compare them before anything broadcasts: {', '.join(wrong)}"
+    empty = torch.zeros(0, 3)
+    assert _says(close, empty, empty.clone()) is True, "two tensors (0, 3) are close: nothing in them differs"
     x = torch.tensor([1.0, _NAN])
     assert _says(close, x, x.clone()) is True, "a NaN is close to a NaN: allclose says no unless it is asked to say yes"
     other = torch.tensor([1.0, 0.0])

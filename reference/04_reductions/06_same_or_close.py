@@ -58,6 +58,12 @@ def _same_bytes(a, b):
     return a.shape == b.shape and a.numpy().tobytes() == b.numpy().tobytes()
 
 
+def _same_bits(a, b):
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    return torch.equal(a.detach().contiguous().view(torch.uint8), b.detach().contiguous().view(torch.uint8))
+
+
 def _count_nans(a, b):
     counts = a.dtype == b.dtype and a.shape == b.shape and int(a.isnan().sum()) == int(b.isnan().sum())
     return counts and torch.equal(a.nan_to_num(), b.nan_to_num())
@@ -165,6 +171,26 @@ MISTAKES = [
         identical=lambda a, b: a.dtype == b.dtype and a.shape == b.shape and bool(((a == b) | b.isnan()).all()),
     ),
     Mistake("the NaNs are in different places", caught_by=_NAN, identical=_count_nans),
+    Mistake("although their bytes differ", caught_by=_NAN, identical=_same_bits),
+    Mistake(
+        "nan_to_num makes one of the other",
+        caught_by=_NAN,
+        identical=lambda a, b: (
+            a.dtype == b.dtype and torch.equal(a.nan_to_num(nan=-12345), b.nan_to_num(nan=-12345))
+            if a.is_floating_point()
+            else identical(a, b)
+        ),
+    ),
+    Mistake(
+        "an answer is wanted for torch.float32 (0, 3)",
+        caught_by=_BROADCAST,
+        close=lambda a, b: a.shape == b.shape and (close(a, b) if a.numel() else bool((a - b).abs().max() < 1e-5)),
+    ),
+    Mistake(
+        "a tensor that requires a gradient has no",
+        caught_by=_CLOSE,
+        close=lambda a, b: a.shape == b.shape and bool(np.allclose(a.double(), b.double(), equal_nan=True)),
+    ),
     Mistake("you changed a tensor to compare it", caught_by=_NAN, identical=_fill_nans_in_place),
     Mistake(
         "although they have the same bytes",
