@@ -139,6 +139,7 @@ MISTAKES = [
         caught_by=_COUNT,
         n_values=lambda x: x.untyped_storage().nbytes() // x.element_size(),
     ),
+    Mistake("in float64 too", caught_by=_COUNT, n_values=lambda x: x.nbytes // 4),
     Mistake(_BATCH, caught_by=_ONE, drop_channel=_squeeze_all),
     Mistake(_BATCH, caught_by=_ONE, drop_channel=_squeeze_twice_when_alone),
     Mistake(_BATCH, caught_by=_ONE, drop_channel=lambda x: x.squeeze()),

@@ -89,6 +89,7 @@ WRONG = [
     Mistake("that is the sum", caught_by="", n_values=lambda x: int(np.sum(x.shape))),
     Mistake("that counts dimensions", caught_by="", n_values=lambda x: len(x.shape)),
     Mistake("you returned a shape", caught_by="", n_values=lambda x: x.shape),
+    Mistake("in float64 too", caught_by="", n_values=lambda x: x.numel() * x.element_size() // 4),
     Mistake("was not called", caught_by="", n_values=lambda x: x.nelement),
     Mistake("is its dimension 0", caught_by="", batch_size=lambda x: len(x.squeeze())),
     Mistake("is its dimension 0", caught_by="", batch_size=lambda x: x.size(1)),
