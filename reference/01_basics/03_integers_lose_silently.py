@@ -179,7 +179,7 @@ MISTAKES = [
     ),
     Mistake("7.0 was refused", caught_by=_ITSELF, put_=_only_ints),
     Mistake("a Python float, or float64", caught_by=_WHOLE, put_=_as_a_float),
-    Mistake("2.000000001 lost its fraction", caught_by=_TRUNCATES, put_=_almost_whole),
+    Mistake("2.0000000000000004 lost its fraction", caught_by=_TRUNCATES, put_=_almost_whole),
     Mistake("lost its fraction on the way", caught_by=_TRUNCATES, put_=_assign),
     Mistake("lost its fraction on the way", caught_by=_TRUNCATES, put_=_round),
     Mistake("-0.5 lost its fraction", caught_by=_TRUNCATES, put_=_positive_fractions_only),

@@ -198,7 +198,7 @@ WRONG = [
     ),
     Mistake("lost its fraction on the way", caught_by="", put_=_put_by_copy),
     Mistake("7.0 was refused", caught_by="", put_=_put_only_ints),
-    Mistake("2.000000001 lost its fraction", caught_by="", put_=_put_whole_to_nine_digits),
+    Mistake("2.0000000000000004 lost its fraction", caught_by="", put_=_put_whole_to_nine_digits),
     Mistake("a Python float, or float64", caught_by="", put_=_put_through_an_array),
     Mistake(
         "went round in uint8",
