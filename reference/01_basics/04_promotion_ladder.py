@@ -136,6 +136,11 @@ MISTAKES = [
     Mistake("NumPy knows no bfloat16", caught_by=_MEAN64, average=lambda x: torch.as_tensor(x.numpy().mean())),
     Mistake("became inf", caught_by=_MEAN64, average=lambda x: x.sum() / x.numel()),
     Mistake("the mean of all values", caught_by=_MEAN, average=lambda x: x.sum(dtype=x.dtype) / x.numel()),
+    Mistake(
+        "the mean of all values",
+        caught_by=_MEAN,
+        average=lambda x: x.to(torch.promote_types(x.dtype, torch.float16)).mean(),
+    ),
     Mistake("mean() does not guess", caught_by=_MEAN, average=lambda x: x.mean()),
     Mistake(
         "the fraction was cut off",
