@@ -145,6 +145,10 @@ def test_masked_means_exactly_zero(low):
         out = masked_softmax(torch.tensor([[0.0, 0.0, 1000.0]]), torch.tensor([[True, True, False]]))
     said = "two kept scores of 0 share the weight, however large the masked one is, here 1000"
     check_tensor(out, torch.tensor([[0.5, 0.5, 0.0]]), said, atol=1e-3)
+    with explain("masked_softmax raised on the scores -1e35, -1e35 and 0"):
+        out = masked_softmax(torch.tensor([[-1e35, -1e35, 0.0]]), torch.tensor([[True, True, False]]))
+    said = "two kept scores of -1e35 share the weight, for they are finite, and a masked one takes no part"
+    check_tensor(out, torch.tensor([[0.5, 0.5, 0.0]]), said, atol=1e-3)
 
 
 def test_a_row_without_a_score_is_zero_not_nan():

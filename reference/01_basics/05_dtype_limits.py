@@ -119,6 +119,11 @@ MISTAKES = [
     Mistake("expected torch.float16", caught_by=_DTYPE, masked_softmax=_in_float32),
     Mistake("all the weight is where keep is False", caught_by=_DTYPE, masked_softmax=_inverted),
     Mistake("it must get exactly 0", caught_by=_ZERO, masked_softmax=_minus_100),
+    Mistake(
+        "two kept scores of -1e35",
+        caught_by=_ZERO,
+        masked_softmax=lambda s, k: (_fill(s.double(), k, -1e30) * k).to(s.dtype),
+    ),
     Mistake("two kept scores near -50.0", caught_by=_ZERO, masked_softmax=_exp_with_eps),
     Mistake("let softmax shift them first", caught_by=_ZERO, masked_softmax=_exp_without_shift),
     Mistake(

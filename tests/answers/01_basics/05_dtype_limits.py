@@ -109,6 +109,11 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake(
+        "two kept scores of -1e35",
+        caught_by="",
+        masked_softmax=lambda s, k: torch.where(k, s.double(), -1e20).softmax(-1).masked_fill(~k, 0).to(s.dtype),
+    ),
     Mistake("is nearly 0: finfo.tiny", caught_by="", mask_value=lambda d: -torch.finfo(d).eps),
     Mistake("is not negative", caught_by="", mask_value=lambda d: torch.finfo(d).max),
     Mistake("is not finite", caught_by="", mask_value=lambda d: torch.tensor(-torch.inf, dtype=d)),
