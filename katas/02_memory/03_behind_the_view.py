@@ -40,7 +40,7 @@ def windows(x: torch.Tensor, k: int) -> torch.Tensor:
 
 
 def compact(x: torch.Tensor) -> torch.Tensor:
-    """A copy of `x` (same shape, dtype and values) whose storage holds the elements of `x` and nothing else."""
+    """A copy of `x` (same shape, dtype and exact values) whose storage holds the elements of `x` and nothing else."""
     raise NotImplementedError("copy x, but not the block behind it")
 
 
@@ -153,5 +153,5 @@ def test_a_column_is_spread_over_the_whole_block():
 
 
 def test_a_copy_is_a_copy_even_if_nothing_can_be_saved():
-    _check_compact(torch.tensor([[0, 1, 2], [3, 4, 16777217]]), "a whole tensor (int64)")
+    _check_compact(torch.tensor([[0, 1, 2], [3, 4, 2**53 + 1]]), "a whole tensor (int64)")
     _check_compact(torch.tensor([[True, False], [False, False]]), "a whole tensor (bool)")

@@ -132,6 +132,7 @@ MISTAKES = [
     Mistake("has the values of big[:2]", caught_by=_ROWS, compact=lambda x: x.float().clone().to(x.dtype)),
     Mistake("expected torch.float64", caught_by=_ROWS, compact=lambda x: torch.tensor(x.tolist())),
     Mistake("has the values of a whole tensor", caught_by=_COPY, compact=lambda x: (x * 1.0).to(x.dtype)),
+    Mistake("has the values of a whole tensor", caught_by=_COPY, compact=lambda x: (x.double() + 0).to(x.dtype)),
     Mistake(
         "offset raised on x (4, 2, 3)",
         caught_by=_STRIDES,
