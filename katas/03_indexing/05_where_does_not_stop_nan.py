@@ -29,7 +29,7 @@ from dojo.kit import check_tensor, explain, unchanged
 
 
 def safe_sqrt(x: torch.Tensor) -> torch.Tensor:
-    """The root of `x` where x > 0, however small, else 0. The gradient is 0.5 / sqrt(x) where x > 0, else 0.
+    """The root of `x` where x > 0, be it 1e-30, else 0. The gradient is 0.5 / sqrt(x) where x > 0, else 0.
 
     Any shape; all finite; float32 or float64, and so is the result, with all its digits. `x` is not changed.
     """
