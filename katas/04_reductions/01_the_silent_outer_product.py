@@ -112,6 +112,10 @@ def test_mse_is_a_mean_over_all_values():
             out = _number(mse(pred, target))
         said = f"{dtype}: one value of two is off by 2**-{bits}, which is 2**-{2 * bits + 1}, got {out}"
         assert abs(out * 2 ** (2 * bits + 1) - 1) < near, said
+    pred, target = torch.tensor([1.1, 5.0], dtype=torch.float64), torch.tensor([1.0, 5.0], dtype=torch.float64)
+    with explain("mse raised: pred and target are (2,), float64"):
+        out = _number(mse(pred, target))
+    assert abs(out - 0.005) < 1e-14, f"float64: one value of two is off by 0.1, which is 0.005 in float64, got {out}"
 
 
 @pytest.mark.parametrize(

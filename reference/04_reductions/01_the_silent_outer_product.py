@@ -140,6 +140,7 @@ _PAIRS = "pairs that do not belong together"
 MISTAKES = [
     Mistake("which is 2**-61", caught_by=_MSE, mse=lambda pred, target: mse(pred.float(), target.float())),
     Mistake("which is 2**-25", caught_by=_MSE, mse=lambda p, t: mse(p.half().to(p), t.half().to(t))),
+    Mistake("which is 0.005 in float64", caught_by=_MSE, mse=lambda p, t: torch.tensor(mse(p, t).item())),
     Mistake("one number for both", caught_by=_SHARE, accuracy=lambda p, t: accuracy(p.double(), t.double())),
     Mistake("one number for both", caught_by=_SHARE, accuracy=lambda p, t: accuracy(p.float(), t.float())),
     Mistake("accuracy changed what", caught_by=_SHARE, accuracy=lambda p, t: 1 - p.sub_(t).clamp(0, 1).float().mean()),

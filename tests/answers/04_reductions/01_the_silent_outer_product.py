@@ -168,6 +168,7 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake("which is 0.005 in float64", caught_by="", mse=lambda p, t: _mse_of_torch(p, t).float()),
     Mistake(
         "which is 2**-25", caught_by="", mse=lambda p, t: _mse_of_torch(p, t) if p.dim() > 1 else (p - t).abs().mean()
     ),
