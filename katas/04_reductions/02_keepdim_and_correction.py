@@ -66,7 +66,7 @@ def test_row_sums_divide_columns_when_the_matrix_is_square():
 
 @_BOTH
 def test_a_kept_dimension_fits_any_number_of_rows(dtype):
-    rows = torch.tensor([[1.0, 1, 2, 4], [1e-6, 2e-6, 3e-6, 4e-6], [5, 5, 5, 5]], dtype=dtype)
+    rows = torch.tensor([[1.0, 1, 2, 4], [1e-7, 2e-7, 3e-7, 4e-7], [5, 5, 5, 5]], dtype=dtype)
     want = torch.tensor([[0.125, 0.125, 0.25, 0.5], [0.1, 0.2, 0.3, 0.4], [0.25, 0.25, 0.25, 0.25]], dtype=dtype)
     for n in (3, 2, 1):
         w = rows[:n].clone()

@@ -127,6 +127,11 @@ MISTAKES = [
     Mistake(
         "(3, 4) tensor divides each row",
         caught_by=_ROWS,
+        row_normalise=lambda w: w / w.sum(1, keepdim=True).clamp(min=1e-5),
+    ),
+    Mistake(
+        "(3, 4) tensor divides each row",
+        caught_by=_ROWS,
         row_normalise=lambda w: (w.float() / w.float().sum(1, True)).to(w.dtype),
     ),
     Mistake("you divided w in place", caught_by=_ROWS, row_normalise=_normalise_in_place),
