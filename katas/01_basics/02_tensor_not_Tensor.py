@@ -36,7 +36,7 @@ def scalar(v: float) -> torch.Tensor:
 
 
 def features(rows: Sequence[Sequence[float]] | np.ndarray) -> torch.Tensor:
-    """A table of numbers as a float32 tensor of the same shape, whatever the default dtype is.
+    """A table of numbers as a float32 tensor of the same shape, where the default dtype is float32 or float64.
 
     `rows`, which stays as it is, is a list of lists or an array of any integer, floating or bool dtype.
     """

@@ -47,9 +47,9 @@ def first_gap(dtype: torch.dtype) -> int:
 def masked_softmax(scores: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
     """Softmax over the last dimension of `scores` (any floating dtype) where only the scores with `keep` take part.
 
-    The scores are finite; `keep` is bool, of the same shape. What is not kept gets exactly 0, the rest of its row sums
-    to 1; a row where nothing is kept is all 0. Returns shape and dtype of `scores`, with all the digits of that dtype.
-    `scores` and `keep` stay as they are.
+    The scores are finite, and none is near the most negative number; `keep` is bool, of the same shape. What is not
+    kept gets exactly 0, the rest of its row sums to 1; a row where nothing is kept is all 0. Returns shape and dtype of
+    `scores`, with all the digits of that dtype. `scores` and `keep` stay as they are.
     """
     raise NotImplementedError("softmax over the scores that are kept")
 

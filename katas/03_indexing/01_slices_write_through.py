@@ -82,6 +82,10 @@ def test_an_assignment_through_a_mask_writes_to_x():
     check_tensor(x[2:, 1], torch.zeros(2), "the column is 0 where the mask is True")
     assert shares_memory(window, x), "you gave x other memory: who held a window on x before, still sees the old values"
     assert mask.tolist() == [False, False, True, True], "you changed the mask"
+    one = torch.ones(3, 2)
+    with explain("zero_column_ failed where one row alone is picked"):
+        zero_column_(one, torch.tensor([False, True, False]), 0)
+    check_tensor(one, torch.tensor([[1.0, 1], [0, 1], [1, 1]]), "one True in the mask: one row has its 0")
 
 
 def test_a_mask_may_pick_nothing():

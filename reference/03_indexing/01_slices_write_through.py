@@ -152,7 +152,18 @@ _MASK = "test_an_assignment_through_a_mask_writes_to_x"
 _SWAP = "test_swapping_rows_needs_a_copy"
 _ONE = "test_even_a_single_value_is_a_window"
 
+
+def _row_by_row(x, row_mask, col):
+    for i in row_mask.nonzero().squeeze().tolist():
+        x[i, col] = 0
+
+
 MISTAKES = [
+    Mistake(
+        "failed where one row alone is picked",
+        caught_by="test_an_assignment_through_a_mask_writes_to_x",
+        zero_column_=_row_by_row,
+    ),
     Mistake("you returned a copy: a write", caught_by=_WINDOW, corner=lambda x, n: x[list(range(n))][:, :n]),
     Mistake("you returned a copy: a write", caught_by=_WINDOW, corner=lambda x, n: x[:n, :n].clone()),
     Mistake("corner must not change x", caught_by=_WINDOW, corner=lambda x, n: x.set_(x[:n, :n])),
