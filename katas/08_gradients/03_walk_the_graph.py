@@ -31,15 +31,19 @@ from dojo.kit import explain
 
 
 def op_names(t: torch.Tensor) -> list[str]:
-    """The operations behind `t`, each node once, from `t` backwards (branches in any order).
+    """The operations behind `t`, each node once: the one that made `t` comes first, then those behind it.
 
-    A name is the node's without the number at its end, where it has one: "PowBackward". AccumulateGrad is no operation.
+    Where the graph is a chain, the oldest comes last; branches may be in any order. A name is the node's without the
+    number at its end, where it has one: "PowBackward". AccumulateGrad is no operation.
     """
     raise NotImplementedError("walk the nodes from t.grad_fn and list their names")
 
 
 def leaves(t: torch.Tensor) -> list[torch.Tensor]:
-    """The leaves that a backward from `t` would reach: the very tensors, each once, in any order."""
+    """The leaves that a backward from `t` would reach: the very tensors, each once, in any order.
+
+    A leaf `t` that requires grad is reached itself; where `t` requires no grad, none is.
+    """
     raise NotImplementedError("walk the nodes from t.grad_fn and collect the leaves")
 
 
