@@ -41,8 +41,9 @@ def nth_derivative(f: Callable[[torch.Tensor], torch.Tensor], x0: float, n: int)
 def gradient_penalty(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """The mean over the N samples of (‖∂ model(x_i) / ∂ x_i‖₂ - 1)², a 0-d tensor; its gradient reaches the weights.
 
-    `x` is (N, D), float32 or float64 as the model is, and does not require grad; `model(x)` is (N, 1), each row from
-    its own sample. `x` and the model are left as they are, every `.grad` too.
+    That gradient stays finite where a sample's gradient is 0, as torch's norms do. `x` is (N, D), float32 or float64 as
+    the model is, and does not require grad; `model(x)` is (N, 1), each row from its own sample. `x` and the model are
+    left as they are, every `.grad` too.
     """
     raise NotImplementedError("penalise the norm of each sample's gradient")
 
@@ -142,6 +143,17 @@ def test_the_penalty_trains_the_weights():
         penalty.backward()
     assert weight.grad is not None, "no gradient reaches the weights: the path from the penalty to them is cut"
     check_tensor((weight.grad * step).sum(), want, "the weights' gradient differs from a finite difference", rtol=1e-4)
+
+    dead = nn.Sequential(nn.Linear(3, 1), nn.ReLU())
+    nn.init.ones_(dead.get_parameter("0.weight"))
+    penalty = _penalty(dead, torch.tensor([[-1.0, -2.0, -3.0], [1.0, 2.0, 3.0]]) * 10)
+    with explain("penalty.backward() raised, where the gradient of one sample is 0"):
+        penalty.backward()
+    grad = dead.get_parameter("0.weight").grad
+    assert grad is not None, "no gradient reaches the weights: the path from the penalty to them is cut"
+    assert grad.isfinite().all(), (
+        f"the weights' gradient is {grad.tolist()} where the gradient of one sample is 0: a root has the slope inf at 0"
+    )
 
 
 def test_autograd_grad_writes_into_nobodys_grad():

@@ -93,6 +93,10 @@ def _retained_only(model, x):
     return (_rows(model, x, create_graph=False, retain_graph=True).norm(dim=1) - 1).pow(2).mean()
 
 
+def _root_by_hand(model, x):
+    return (_rows(model, x).pow(2).sum(1).sqrt() - 1).pow(2).mean()
+
+
 def _one_factor_detached(model, x):
     distance = _rows(model, x).norm(dim=1) - 1
     return (distance * distance.detach()).mean()
@@ -208,6 +212,7 @@ def _constant_without_grad_fn(f, x0, n):
 
 
 MISTAKES = [
+    Mistake("a root has the slope inf at 0", caught_by=_WEIGHTS, gradient_penalty=_root_by_hand),
     Mistake(
         "of x, a leaf without grad_fn",
         caught_by="test_the_slope_of_a_line_has_no_graph_at_all",
