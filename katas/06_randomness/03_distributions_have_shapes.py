@@ -31,7 +31,7 @@ from dojo.kit import check_tensor, explain, unchanged
 def sample_actions(logits: torch.Tensor, n: int) -> torch.Tensor:
     """Draw `n` class numbers, (n,) int64: class k with probability softmax(logits)[k].
 
-    `logits` is (K,), float32, and stays as it is: any values, 100 and more too; -inf means never.
+    `logits` is (K,), float32, and stays as it is: any finite values, 100 and more too; -inf means never.
     """
     raise NotImplementedError("draw n classes")
 
@@ -45,7 +45,7 @@ def log_prob(mu: torch.Tensor, sigma: torch.Tensor, x: torch.Tensor) -> torch.Te
 
 
 def reparam(mu: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-    """One draw from Normal(mu, sigma) per element, in the shape of `mu`, through which gradients reach both."""
+    """One draw from Normal(mu, sigma) per element, in the shape of both, through which gradients reach both."""
     raise NotImplementedError("draw in a way that can be differentiated")
 
 
