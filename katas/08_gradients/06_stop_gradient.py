@@ -37,14 +37,17 @@ def freeze_(t: torch.Tensor) -> torch.Tensor:
 
 
 def constant_copy(t: torch.Tensor) -> torch.Tensor:
-    """The values of `t` (a leaf or not) in memory of its own, without a graph. `t` stays as it is."""
+    """The values of `t` (a leaf or not, of any dtype) in memory of its own, without a graph.
+
+    `t` stays as it is.
+    """
     raise NotImplementedError("copy t, without its graph")
 
 
 def td_loss(q: torch.Tensor, q_next: torch.Tensor, r: float) -> torch.Tensor:
-    """(r + 0.9·q_next - q)², in the float dtype of `q` and `q_next`, which are 0-d; `r` is a Python number.
+    """(r + 0.9·q_next - q)², in the dtype of `q` and `q_next`, which are 0-d; `r` is a Python number.
 
-    The gradient flows only through `q`; `q_next` itself stays as it is.
+    The dtype is any float one. The gradient flows only through `q`; `q_next` itself stays as it is.
     """
     raise NotImplementedError("the squared distance of q from a constant target")
 
@@ -134,6 +137,11 @@ def test_detach_shares_memory_and_clone_keeps_the_graph(kind):
         y += 1
         (y * leaf.detach().sum().requires_grad_()).sum().backward()
     check_tensor(t.detach(), values, "t changed when you wrote to the copy")
+    for dtype in (torch.bfloat16, torch.int64, torch.bool):
+        values = t.detach().to(dtype)
+        with explain(f"constant_copy raised on a {dtype} tensor", _SIGNS):
+            y = constant_copy(values)
+        check_tensor(y, values, f"the copy of a {dtype} tensor has its values")
 
 
 def test_a_target_is_a_constant():
@@ -161,6 +169,12 @@ def test_a_target_is_a_constant():
         loss = td_loss(q, q_next, -3)
     want = torch.tensor((-3 + 0.9 * 0.3 - 0.1) ** 2, dtype=torch.float64)
     check_tensor(loss, want, "(-3 + 0.9*0.3 - 0.1)**2, computed in float64 all the way", rtol=1e-12, requires_grad=True)
+    for dtype in (torch.float16, torch.bfloat16):
+        q, q_next = (torch.tensor(value, dtype=dtype, requires_grad=True) for value in (2.0, 6.0))
+        with explain(f"td_loss raised on leaves of {dtype}", _SIGNS):
+            loss = td_loss(q, q_next, 1.5)
+        want = torch.tensor(24.01, dtype=dtype)
+        check_tensor(loss, want, f"(1.5 + 0.9*6 - 2)**2 is 24.01, in {dtype}", rtol=8 * torch.finfo(dtype).eps)
 
 
 def test_features_without_a_graph_can_be_trained_on():

@@ -201,6 +201,18 @@ _AS_IT_IS = "only this run was to have no graph"
 
 MISTAKES = [
     Mistake(
+        "is 24.01, in torch.float16",
+        caught_by=_TARGET,
+        td_loss=lambda q, q_next, r: (
+            (torch.tensor(r, dtype=torch.promote_types(q.dtype, torch.float32)) + 0.9 * q_next.detach() - q) ** 2
+        ),
+    ),
+    Mistake(
+        "constant_copy raised on a torch.bfloat16 tensor",
+        caught_by=_COPY,
+        constant_copy=lambda t: torch.from_numpy(t.detach().numpy().copy()),
+    ),
+    Mistake(
         "the copy has the values of t",
         caught_by=_COPY,
         constant_copy=lambda t: t.detach().float().clone().to(t.dtype),
