@@ -198,6 +198,13 @@ def test_a_node_is_visited_once_however_many_ways_lead_there():
             names = _names(_walk(op_names, y))
             assert len(names) <= 10, f"ten products made y and you found {len(names)}: visit a shared node once"
             assert len(names) == 10, f"ten products made y and you found only {len(names)}"
+    left, right = (torch.ones(4, requires_grad=True) * 2).chunk(2)
+    names = sorted(name.rstrip("0") for name in _names(_walk(op_names, left * right)))
+    want = ["MulBackward", "MulBackward", "SplitBackward"]
+    assert names == want, (
+        f"two products and one chunk made this, you found {names}: a node with two outputs is one node, the number in "
+        "the pair says which output"
+    )
     started = time.process_time()
     got = _walk(leaves, y)
     slow = time.process_time() - started > 0.5  # seconds; 22 nodes take less than a thousandth of one
