@@ -31,7 +31,7 @@ from dojo.kit import check_tensor, explain, unchanged
 
 
 def nth_derivative(f: Callable[[torch.Tensor], torch.Tensor], x0: float, n: int) -> float:
-    """The `n`-th derivative (n ≥ 1) of `f` at `x0`, a float; 0.0 where a lower derivative no longer depends on x.
+    """The `n`-th derivative (n ≥ 1) of `f` at `x0`, a float; 0.0 where a lower one, or `f`, does not depend on x.
 
     `f` maps a 0-d float tensor to a 0-d tensor, and needs nothing but it and numbers.
     """
@@ -91,6 +91,10 @@ def test_the_slope_of_a_line_has_no_graph_at_all(n):
     with explain(f"nth_derivative of x itself raised at n = {n - 1}", signs):
         got = nth_derivative(lambda x: x, 5.0, n - 1)
     assert got == float(n == 2), f"derivative {n - 1} of x, a leaf without grad_fn, is {float(n == 2)}, got {got}"
+    flat = "7 does not depend on x at all, so its derivatives are 0"
+    with explain(f"nth_derivative of the constant 7 raised at n = {n - 1}", dict.fromkeys(signs, flat)):
+        got = nth_derivative(lambda x: torch.tensor(7.0), 5.0, n - 1)
+    assert got == 0.0, f"{flat}, got {got}"
 
 
 @pytest.mark.parametrize(

@@ -177,6 +177,17 @@ def _root_per_sample(model, x):
     return torch.stack([(g.dot(g) ** 0.5 - 1) ** 2 for g in _leaf_penalty(model, x)]).mean()
 
 
+def _backward_first(f, x0, n):
+    x = torch.tensor(x0, requires_grad=True)
+    f(x).backward(create_graph=True)
+    for _ in range(n - 1):
+        slope, x.grad = x.grad, None
+        if not slope.requires_grad:
+            return 0.0
+        slope.backward(create_graph=True)
+    return x.grad.item()
+
+
 def _no_root(model, x):
     g = _leaf_penalty(model, x)
     return (torch.einsum("nd,nd->n", g, g) - 1).square().mean()
@@ -217,6 +228,7 @@ def _gradients_set_to_none(model, x):
 
 
 WRONG = [
+    Mistake("7 does not depend on x at all", caught_by="", nth_derivative=_backward_first),
     Mistake("a root has the slope inf at 0", caught_by="", gradient_penalty=_root_per_sample),
     Mistake("you took one norm over the whole batch", caught_by="", gradient_penalty=_squeezed_norms),
     Mistake("you cleared the .grad of", caught_by="", gradient_penalty=_gradients_set_to_none),
