@@ -39,7 +39,7 @@ def sample_actions(logits: torch.Tensor, n: int) -> torch.Tensor:
 def log_prob(mu: torch.Tensor, sigma: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """The log density, (B,), of each row of `x` (B, D) as one point: D independent normals, `mu` and `sigma` (D,).
 
-    Finite also where the density itself is too small for a float. What it is given stays as it is.
+    All are float32. Finite also where the density itself is too small for a float. What it is given stays as it is.
     """
     raise NotImplementedError("one log density per row of x")
 
