@@ -32,7 +32,10 @@ from dojo.kit import check_tensor, explain, raises, shares_memory, unchanged
 
 
 def freeze_(t: torch.Tensor) -> torch.Tensor:
-    """Switch the gradient of the leaf `t` off, in place, so that it can be switched on again later. Returns `t`."""
+    """Switch the gradient of the leaf `t` off, in place, so that it can be switched on again later. Returns `t`.
+
+    Its values and its `.grad` stay as they are.
+    """
     raise NotImplementedError("switch the gradient of t off and return t")
 
 
@@ -102,6 +105,7 @@ def _features(encoder: nn.Module, x: torch.Tensor) -> Any:
 )
 def test_requires_grad_is_switched_by_a_call_not_by_an_attribute():
     t = torch.ones(3, requires_grad=True)
+    t.grad = torch.zeros(3)
     out = freeze_(t)
     assert callable(t.requires_grad_), (
         "you overwrote the method; nothing was switched off: requires_grad_ is to be called"
@@ -111,6 +115,7 @@ def test_requires_grad_is_switched_by_a_call_not_by_an_attribute():
     assert out is t, "freeze_ returns t itself: the underscore promises that t is changed in place"
     assert not t.requires_grad, "t still requires a gradient"
     check_tensor(t.detach(), torch.ones(3), "freeze_ switches the gradient off, the values of t stay as they are")
+    assert t.grad is not None, "t.grad is gone: freeze_ stops gradients to come, what is in .grad stays as it is"
     with explain("after freeze_(t), t.requires_grad_(True) must switch it on again"):
         t.requires_grad_(True)
         (t * torch.tensor([1.0, 2, 3])).sum().backward()

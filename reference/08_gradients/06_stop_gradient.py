@@ -132,6 +132,11 @@ def _swallow_the_error(encoder, x):
             return x
 
 
+def _freeze_and_clear(t):
+    t.grad = None
+    return t.requires_grad_(False)
+
+
 _FREEZE = "test_requires_grad_is_switched_by_a_call_not_by_an_attribute"
 _COPY = "test_detach_shares_memory_and_clone_keeps_the_graph"
 _TARGET = "test_a_target_is_a_constant"
@@ -200,6 +205,7 @@ def _cut_a_leaf(q, q_next, r):
 _AS_IT_IS = "only this run was to have no graph"
 
 MISTAKES = [
+    Mistake("t.grad is gone", caught_by=_FREEZE, freeze_=_freeze_and_clear),
     Mistake(
         "is 24.01, in torch.float16",
         caught_by=_TARGET,

@@ -181,7 +181,14 @@ def _frozen_for_a_moment(encoder, x):
     return feat
 
 
+def _freeze_in_an_optimizer(t):
+    torch.optim.SGD([t], lr=0.1).zero_grad()
+    t.requires_grad = False
+    return t
+
+
 WRONG = [
+    Mistake("t.grad is gone", caught_by="", freeze_=_freeze_in_an_optimizer),
     Mistake(
         "is 24.01, in torch.float16",
         caught_by="",
