@@ -179,6 +179,10 @@ def test_a_count_needs_no_selection(device):
         near = torch.tensor([[-1.0, -1 + 1e-12], [-300.0, -float("inf")]], dtype=torch.float64)
         got = n_correct(near, torch.tensor([1, 0]))
         assert got == 2, f"float64: -1 + 1e-12 is above -1, and -300 above -inf, so 2 hits; you counted {got}"
+        got = n_correct(torch.tensor([[0.0, 1e-20], [0.0, -1e-20]]), torch.tensor([1, 0]))
+        assert got == 2, f"1e-20 is above 0, and 0 above -1e-20, so 2 hits; you counted {got}"
+        got = n_correct(torch.tensor([[0.0, 1.0]]).expand(3001, 2), torch.ones(3001, dtype=torch.int64))
+        assert got.item() == 3001, f"3001 hits, which uint8 and float16 do not hold; you counted {got}"
         got = n_correct(logits[:0], y[:0])
         assert got == 0, f"of 0 rows none has its maximum at y, you counted {got}"
 

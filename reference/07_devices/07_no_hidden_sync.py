@@ -96,6 +96,12 @@ _t6 = "test_a_count_needs_no_selection"
 _t7 = "test_a_mask_needs_no_indexing"
 
 MISTAKES = [
+    Mistake("1e-20 is above 0", caught_by=_t6, n_correct=lambda logits, y: n_correct(logits.softmax(1), y)),
+    Mistake(
+        "uint8 and float16 do not hold",
+        caught_by=_t6,
+        n_correct=lambda logits, y: (logits.argmax(1) == y).sum(dtype=torch.uint8),
+    ),
     Mistake(
         "2**53 + 1 is not rounded",
         caught_by=_t7,

@@ -147,6 +147,16 @@ def _loop_over_values(x):
 
 WRONG = [
     Mistake(
+        "1e-20 is above 0",
+        caught_by="",
+        n_correct=lambda logits, y: F.softmax(logits, dim=-1).max(dim=-1).indices.eq(y).sum(),
+    ),
+    Mistake(
+        "uint8 and float16 do not hold",
+        caught_by="",
+        n_correct=lambda logits, y: (logits.argmax(dim=1) == y).half().sum(),
+    ),
+    Mistake(
         "2**53 + 1 is not rounded",
         caught_by="",
         zero_negative=lambda x: x.relu() if x.is_floating_point() else x.to(torch.float64).relu().long(),
