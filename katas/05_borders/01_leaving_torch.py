@@ -31,10 +31,10 @@ from dojo.kit import explain, unchanged
 
 
 def log_row(step: int, loss: torch.Tensor, preds: torch.Tensor) -> dict[str, Any]:
-    """`loss`: (), perhaps with a graph; `preds`: (B,), int64 or float32. {"step": ..., "loss": ..., "preds": ...}.
+    """{"step": ..., "loss": ..., "preds": ...}.
 
-    Ready for json.dumps: an int, a float, a list of numbers, each with all its digits. `loss` and `preds` stay as they
-    are.
+    `loss` is (), float32 or float64, perhaps with a graph; `preds` is (B,), int64 or float32. Ready for json.dumps: an
+    int, a float, a list of numbers, each with all its digits. `loss` and `preds` stay as they are.
     """
     raise NotImplementedError("return a dict of plain Python numbers")
 
@@ -42,7 +42,7 @@ def log_row(step: int, loss: torch.Tensor, preds: torch.Tensor) -> dict[str, Any
 def find(tensors: list[torch.Tensor], t: torch.Tensor) -> int:
     """The index of the first tensor with the shape and exactly the values of `t`, or -1.
 
-    All are of one dtype, any one; the shapes may be anything.
+    All are of one dtype, any one (bfloat16 too), and hold no NaN; the shapes may be anything.
     """
     raise NotImplementedError("search the list by value")
 
@@ -50,7 +50,7 @@ def find(tensors: list[torch.Tensor], t: torch.Tensor) -> int:
 def distinct(scalars: list[torch.Tensor]) -> set[Any]:
     """`scalars`: one or more tensors of shape () and one dtype, any one. The set of their values, as plain numbers.
 
-    The values are exact; `scalars` stays as it is.
+    bfloat16 is a dtype too, and there is no NaN. The values are exact; `scalars` stays as it is.
     """
     raise NotImplementedError("return the different values as a set")
 
@@ -59,7 +59,7 @@ def distinct(scalars: list[torch.Tensor]) -> set[Any]:
 under_test(globals())
 
 
-@pytest.mark.parametrize("preds", [[2, 0, 2**53 + 1], [0.25, -1.5], [7]], ids=["ints", "floats", "one int"])
+@pytest.mark.parametrize("preds", [[2, 0, 2**53 + 1], [0.25, -1.5, 1 + 2**-20], [7]], ids=["ints", "floats", "one int"])
 def test_json_knows_numbers_and_lists_no_tensors(preds):
     w = torch.tensor([1.0, 0.25], requires_grad=True)
     loss = (w * w).sum() / 2  # 0.53125
@@ -121,6 +121,7 @@ def test_in_and_index_want_one_truth_value():
         (torch.float32, 1.0, 1.0000002),
         (torch.float64, 1.0, 1.0 + 1e-12),
         (torch.int64, 2**53, 2**53 + 1),
+        (torch.bfloat16, 1.0, 1.0078125),
     ):
         a, b = torch.tensor([one], dtype=dtype), torch.tensor([other], dtype=dtype)
         with explain(f"find raised for {dtype}"):
@@ -150,8 +151,9 @@ def test_comparing_different_shapes_broadcasts_or_fails():
         ([0.5, 0.25, 0.5, 0.5001220703125], torch.float32),
         ([0.1, 0.1 + 1e-12, 0.1], torch.float64),
         ([True, False, True], torch.bool),
+        ([0.5, 1.0078125, 1.0, 0.5], torch.bfloat16),
     ],
-    ids=["ints", "large ints", "floats", "float64", "bools"],
+    ids=["ints", "large ints", "floats", "float64", "bools", "bfloat16"],
 )
 def test_a_set_of_tensors_goes_by_identity(values, dtype):
     scalars = [torch.tensor(v, dtype=dtype) for v in values]

@@ -37,15 +37,19 @@ def wrap(a: np.ndarray) -> torch.Tensor:
 
 
 def own(a: np.ndarray) -> torch.Tensor:
-    """A tensor with the values, shape and dtype of `a` (any strides), in memory of its own. `a` stays as it is."""
+    """A tensor with the values, shape and dtype of `a` (any strides), in memory of its own. `a` stays as it is.
+
+    `a` has one dimension at least, and one value at least.
+    """
     raise NotImplementedError("return a tensor that has nothing to do with the memory of a")
 
 
 def export(t: torch.Tensor) -> np.ndarray:
-    """The values of `t` (any float or int dtype, any device, with or without a graph) as an array of the same shape.
+    """The values of `t` (any device, with or without a graph) as an array of the same shape.
 
-    Exactly these values (of ints, those up to 2**53), in a dtype of NumPy's that holds them. Never fails, and `t`
-    itself stays as it is: its values, its graph, its requires_grad.
+    `t` is of any int dtype, or float16, bfloat16, float32, float64. Exactly these values (of ints, those up to 2**53),
+    in a dtype of NumPy's that holds them. Never fails, and `t` itself stays as it is: its values, its graph, its
+    requires_grad.
     """
     raise NotImplementedError("return the values of t as a numpy array")
 

@@ -47,7 +47,7 @@ def record(history: list[torch.Tensor], x: torch.Tensor) -> None:
 
 
 def make_buffers(n: int, k: int) -> list[torch.Tensor]:
-    """`n` float32 tensors of `k` zeros each; writing into one changes no other."""
+    """`n` tensors of `k` zeros each, in the default dtype, float32; writing into one changes no other."""
     raise NotImplementedError("return n buffers")
 
 
@@ -123,7 +123,11 @@ def test_a_list_of_one_tensor_shows_its_last_value_everywhere():
     assert values != [[3.0, 3.0]] * 3, f"the history shows the last value three times: your snapshots share {whose}"
     assert values == [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]], f"the snapshots are 1, 2 and 3, in this order: got {values}"
     assert x.tolist() == [3.0, 3.0], "you changed x"
-    for other in (torch.tensor([[16777217, -1]]), torch.tensor(1 + 2**-40, dtype=torch.float64)):
+    for other in (
+        torch.tensor([[2**53 + 1, -1]]),
+        torch.tensor(1 + 2**-40, dtype=torch.float64),
+        torch.tensor([0.5, float("nan")], dtype=torch.bfloat16),
+    ):
         with explain(f"record raised for {other.dtype} of shape {tuple(other.shape)}"):
             record(history, other)
         check_tensor(history[-1], other, f"a snapshot of {other.dtype} has the shape, the dtype and the values")

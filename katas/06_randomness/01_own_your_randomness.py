@@ -44,7 +44,10 @@ def replay(fn: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def seed_all(seed: int) -> None:
-    """Seed the global generators of torch, of numpy (the one behind `np.random.rand`) and of Python's `random`."""
+    """Seed the global generators of torch, of numpy (the one behind `np.random.rand`) and of Python's `random`.
+
+    `seed` is from 0 to 2**32 - 1, which numpy takes.
+    """
     raise NotImplementedError("seed three libraries")
 
 

@@ -37,7 +37,7 @@ def adjacency(edges: torch.Tensor, n: int) -> torch.Tensor:
 def n_edges(A: torch.Tensor) -> int:
     """How many different edges has the graph of the sparse matrix `A` (perhaps not coalesced, perhaps without edges)?
 
-    Returns an int (a 0-dim tensor will do).
+    No values of `A` are 0, nor add up to 0. Returns an int (a 0-dim tensor will do).
     """
     raise NotImplementedError("count the distinct entries of A")
 
@@ -45,8 +45,8 @@ def n_edges(A: torch.Tensor) -> int:
 def neighbour_sum(A: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Row i: the sum of the rows x[j] over all edges from i to j, each as often as A[i, j] says.
 
-    `A` is sparse, (n, n), perhaps not coalesced; `x` and the result are dense, (n, d); all three are float32. `A` and
-    `x` stay as they are.
+    `A` is sparse, (n, n), perhaps not coalesced; `x` and the result are dense, (n, d); all three are float32, of finite
+    values. `A` and `x` stay as they are.
     """
     raise NotImplementedError("sum the rows of x over the neighbours")
 

@@ -31,7 +31,7 @@ from dojo.kit import check_tensor, explain, unchanged
 def sample_actions(logits: torch.Tensor, n: int) -> torch.Tensor:
     """Draw `n` class numbers, (n,) int64: class k with probability softmax(logits)[k].
 
-    `logits` is (K,), float32, and stays as it is: any values, 100 and more too; -inf means never.
+    `logits` is (K,), float32, and stays as it is: any finite values, 100 and more too; -inf means never.
     """
     raise NotImplementedError("draw n classes")
 
@@ -39,13 +39,13 @@ def sample_actions(logits: torch.Tensor, n: int) -> torch.Tensor:
 def log_prob(mu: torch.Tensor, sigma: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """The log density, (B,), of each row of `x` (B, D) as one point: D independent normals, `mu` and `sigma` (D,).
 
-    Finite also where the density itself is too small for a float. What it is given stays as it is.
+    All are float32. Finite also where the density itself is too small for a float. What it is given stays as it is.
     """
     raise NotImplementedError("one log density per row of x")
 
 
 def reparam(mu: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-    """One draw from Normal(mu, sigma) per element, in the shape of `mu`, through which gradients reach both."""
+    """One draw from Normal(mu, sigma) per element, in the shape of both, through which gradients reach both."""
     raise NotImplementedError("draw in a way that can be differentiated")
 
 

@@ -34,7 +34,8 @@ def move(batch: Any, device: str | torch.device) -> Any:
     """`batch` with all tensors on `device`: a tensor, or dicts, lists, tuples, namedtuples of such, at any depth.
 
     Containers keep their types (an OrderedDict too), other leaves are the same objects and do not move (a module
-    neither). `batch` itself does not change, and a tensor that is on `device` already is not copied.
+    neither). `batch` itself does not change, a tensor that is on `device` already is not copied, and one that requires
+    grad still does where it comes to. Other subclasses of dict, list and tuple do not occur.
     """
     raise NotImplementedError("return the batch with its tensors on the device")
 
@@ -82,6 +83,10 @@ def test_to_returns_the_moved_tensor():
         assert got.device.type == "meta", "still on the CPU: `.to` returns the moved tensor, x stays; did you drop it?"
     _check_moved(got, x, "the tensor")
     _check_moved(_moved(x, torch.device("meta")), x, "the tensor (moved to a torch.device)")
+    got = _moved({"x": x.clone().requires_grad_()})
+    with explain("the batch is no longer what it was"):
+        cut = not got["x"].requires_grad
+    assert not cut, "a tensor that requires grad was moved, and the moved one does not: it was cut from its graph"
 
 
 def test_tensors_may_lie_deep_and_other_leaves_stay():

@@ -173,11 +173,12 @@ def test_layers_in_a_python_list_are_lost():
 def test_a_tensor_made_in_forward_is_born_where_you_say():
     here, there = torch.zeros(2, 5), torch.zeros(2, 5, 3, device="meta")
     with (
-        explain("positions raised, for an x of shape (2, 5), (2, 5, 3) on meta, or (1, 300)"),
+        explain("positions raised, for an x of shape (2, 5), (2, 5, 3) on meta, (1, 300) or (1, 3000)"),
         OneDevicePerOp(),
     ):
         got, moved = positions(here), positions(there)
         other = positions(torch.zeros(1, 300, dtype=torch.uint8))
+        half = positions(torch.zeros(1, 3000, dtype=torch.float16))
     check_tensor(got, torch.tensor([0, 1, 2, 3, 4]), "x is (2, 5): T is dim 1, so the positions are 0 to 4, int64")
     if isinstance(moved, torch.Tensor):
         assert moved.device == there.device, (
@@ -185,3 +186,4 @@ def test_a_tensor_made_in_forward_is_born_where_you_say():
         )
     check_tensor(moved, torch.empty(5, dtype=torch.int64, device="meta"), "x is (2, 5, 3): T is dim 1, so 5 positions")
     check_tensor(other, torch.arange(300), "x is (1, 300) uint8: T is 300 this time, the positions are 0 to 299, int64")
+    check_tensor(half, torch.arange(3000), "x is (1, 3000) float16: T is 3000, and float16 cannot count so far")

@@ -21,6 +21,9 @@ About 30 minutes. Before it: one_per_row, which_device, move_a_batch.
 https://docs.pytorch.org/docs/stable/notes/cuda.html
 """
 
+import contextlib
+import re
+
 import torch
 
 from dojo import under_test
@@ -39,7 +42,7 @@ def common_device(*tensors: torch.Tensor) -> torch.device:
 def matmul_on(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
     """`x @ w` for x (n, k) and w (k, m), as (n, m) on the device of `x`. `w` may be elsewhere, and stays there.
 
-    Both are left as they are, and gradients reach both.
+    Both are left as they are, and gradients reach both, wherever they are.
     """
     raise NotImplementedError("multiply on the device of x")
 
@@ -47,7 +50,7 @@ def matmul_on(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
 def lookup(table: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     """The rows of `table` (n, d) that `ids` (any shape, int64) name, as ids.shape + (d,), on the device of `table`.
 
-    Both are left as they are.
+    `ids` may be elsewhere: on the CPU while the table is on a GPU, or the other way round. Both are left as they are.
     """
     raise NotImplementedError("look the rows up on the device of the table")
 
@@ -82,7 +85,7 @@ def _check_device(*tensors, want, says):
 
 
 def _check_on_second_device(function, name, stays, other, want, says):
-    """Call the function as on a GPU machine, and say in the lesson's words what went wrong."""
+    """Call the function as on a GPU machine, and say in the lesson's words what went wrong; returns the result."""
     signs = {
         "out of meta": "something left the device of the first tensor: the other one must come, the result stay there",
         "same device|not on the expected device": "the two tensors met on two devices: .to returns a moved tensor, the "
@@ -95,9 +98,24 @@ def _check_on_second_device(function, name, stays, other, want, says):
             out = function(stays, other)
         except RuntimeError as error:  # NotImplementedError is one
             if function is lookup and "item() cannot be called on meta" in str(error):
-                return  # it reads the ids that it moved, one by one: slow on a GPU, but only meta has nothing to read
+                return None  # it reads the ids that it moved one by one: slow, but only meta has nothing to read
             raise
     check_tensor(out, want.to("meta"), says)
+    return out
+
+
+def _check_that_the_other_comes(function, name, stays, other):
+    """The first tensor on the CPU, the other one elsewhere: to copy or to read it is right, and only meta refuses."""
+    what = f"{name}, its first tensor on the CPU and the second elsewhere"
+    with OneDevicePerOp(), explain(f"{what}: raised", {"same device": f"{what}: the two tensors met on two devices"}):
+        try:
+            out = function(stays, other.to("meta"))
+        except RuntimeError as error:
+            if re.search("out of meta|cannot be called on meta", str(error)):
+                return
+            raise
+    device = getattr(out, "device", None)
+    assert device == stays.device, f"{what}: the result should be on the CPU, it is on {device}"
 
 
 def test_tensors_on_one_device_have_it_in_common():
@@ -158,7 +176,16 @@ def test_a_product_is_computed_where_x_is():
     cut = [name for name, grad in zip(("x", "w"), grads, strict=True) if grad is None]
     assert not cut, f"no gradient reaches {cut[0]}: the product was computed from something cut off from it"
     says = "the product belongs on the device of x"
-    _check_on_second_device(matmul_on, "matmul_on", x.detach().to("meta"), w.detach(), want, says)
+    far = x.detach().to("meta").requires_grad_()
+    out = _check_on_second_device(matmul_on, "matmul_on", far, w, want, says)
+    for name, tensor in (("x", far), ("w", w)):
+        grad = None
+        if out.requires_grad:
+            with contextlib.suppress(NotImplementedError):  # the way back to w has a copy in it, which meta refuses
+                grad = "there"
+                (grad,) = torch.autograd.grad(out.sum(), tensor, allow_unused=True, retain_graph=True)
+        assert grad is not None, f"no gradient reaches {name} where w has to move: the product was cut off from it"
+    _check_that_the_other_comes(matmul_on, "matmul_on", x, w)
 
 
 def test_an_embedding_is_looked_up_where_the_table_is():
@@ -171,3 +198,4 @@ def test_an_embedding_is_looked_up_where_the_table_is():
         check_tensor(out, want[index], f"lookup gives the row of the table for every id, ids of shape {shape}")
     says = "the rows belong on the device of the table"
     _check_on_second_device(lookup, "lookup", table.to("meta"), ids, want, says)
+    _check_that_the_other_comes(lookup, "lookup", table, ids)

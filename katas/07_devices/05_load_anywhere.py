@@ -120,6 +120,7 @@ def test_an_optimizer_made_before_still_moves_the_loaded_weights(tmp_path):
     model = _net()
     torch.save(_copy(model.state_dict()), tmp_path / "w.pt")
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    model[1].eval()
     with torch.no_grad():
         model[0].weight.zero_()
     with explain("load_into failed on a file that was saved here, on the CPU"):
@@ -132,6 +133,7 @@ def test_an_optimizer_made_before_still_moves_the_loaded_weights(tmp_path):
         assert same, f"you replaced the buffer {name} by another tensor: load into the one that the model has"
     assert all(p.requires_grad for p in model.parameters()), "the loaded parameters no longer require a gradient"
     assert model.training, "load_into left the model in eval mode: whoever called it goes on training"
+    assert not model[1].training, "the BatchNorm was in eval mode before load_into, and is in training mode now"
 
 
 @pytest.mark.parametrize("keys", ["one missing", "one too many", "one of another name"])
@@ -151,6 +153,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path, keys):
 def test_a_saved_file_is_a_plain_state_dict(tmp_path):
     model = _net()
     model[0].weight.grad = torch.ones(4, 3)
+    model[1].eval()
     want, before = _copy(model.state_dict()), _tensors_of(model)
     moved = []
 
@@ -169,6 +172,7 @@ def test_a_saved_file_is_a_plain_state_dict(tmp_path):
     changed = [key for key, now in _tensors_of(model).items() if now != before[key]]
     assert not changed, f"save_weights changed {', '.join(changed)} of the model: it stays as it is"
     assert model.training, "save_weights left the model in eval mode: it stays as it is"
+    assert not model[1].training, "the BatchNorm was in eval mode before save_weights, and is in training mode now"
     devices = _devices_in_the_file(_net().to("meta"), tmp_path / "meta.pt")
     away = devices - {"cpu"}
     assert not away, "the model was on another device, and what you saved is still there: bring it to the CPU"

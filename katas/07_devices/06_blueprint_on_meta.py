@@ -40,7 +40,10 @@ def param_bytes(build: Callable[[], nn.Module]) -> int:
 
 
 def output_shape(build: Callable[[], nn.Module], input_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape that the model `build()` gives for a float32 input of `input_shape`, without real memory for either."""
+    """The shape that the model `build()` gives for an input of `input_shape` and the default dtype, float32.
+
+    Without real memory for either.
+    """
     raise NotImplementedError("send a blueprint of an input through a blueprint of the model")
 
 

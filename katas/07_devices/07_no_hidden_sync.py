@@ -41,7 +41,8 @@ def mean_loss(losses: list[torch.Tensor]) -> torch.Tensor:
 def clip_norm(g: torch.Tensor, max: float) -> torch.Tensor:
     """`g` (any shape), scaled down to the 2-norm `max` if its own, over all values, is above that. No new NaN.
 
-    `g` is float32 or float64, of finite values, and keeps its dtype; `max` is a positive float or int.
+    `g` is float32 or float64, and keeps its dtype; its values are finite, and so are their squares. `max` is a positive
+    float or int. An error of 1e-3 of a value is allowed.
     """
     raise NotImplementedError("scale g by a factor of at most 1")
 
@@ -49,7 +50,7 @@ def clip_norm(g: torch.Tensor, max: float) -> torch.Tensor:
 def n_correct(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """How many rows of `logits` (n, classes) have their maximum at the class that `y`, (n,), int64, says?
 
-    Returns a 0-dim tensor, of any dtype.
+    `n` may be 0. Returns a 0-dim tensor, of any dtype that holds the count.
     """
     raise NotImplementedError("count the hits")
 
@@ -178,6 +179,12 @@ def test_a_count_needs_no_selection(device):
         near = torch.tensor([[-1.0, -1 + 1e-12], [-300.0, -float("inf")]], dtype=torch.float64)
         got = n_correct(near, torch.tensor([1, 0]))
         assert got == 2, f"float64: -1 + 1e-12 is above -1, and -300 above -inf, so 2 hits; you counted {got}"
+        got = n_correct(torch.tensor([[0.0, 1e-20], [0.0, -1e-20]]), torch.tensor([1, 0]))
+        assert got == 2, f"1e-20 is above 0, and 0 above -1e-20, so 2 hits; you counted {got}"
+        got = n_correct(torch.tensor([[0.0, 1.0]]).expand(3001, 2), torch.ones(3001, dtype=torch.int64))
+        assert got.item() == 3001, f"3001 hits, which uint8 and float16 do not hold; you counted {got}"
+        got = n_correct(logits[:0], y[:0])
+        assert got == 0, f"of 0 rows none has its maximum at y, you counted {got}"
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
@@ -201,5 +208,5 @@ def test_a_mask_needs_no_indexing(device):
             what = "-inf becomes 0 as all negative values do; NaN is not negative, it stays, and so does inf"
             check_tensor(got, want, f"{dtype}: {what}")
         with explain("zero_negative failed on int64"):
-            got = zero_negative(torch.tensor([16777217, -5, 0]))
-        check_tensor(got, torch.tensor([16777217, 0, 0]), "an int64 tensor stays one, 16777217 is not rounded")
+            got = zero_negative(torch.tensor([2**53 + 1, -5, 0]))
+        check_tensor(got, torch.tensor([2**53 + 1, 0, 0]), "an int64 tensor stays one, 2**53 + 1 is not rounded")

@@ -29,9 +29,9 @@ from dojo.kit import check_tensor, explain
 
 
 def make_weight(rows: int, cols: int, scale: float) -> torch.Tensor:
-    """A float32 leaf of shape (rows, cols) that requires a gradient: normal values, mean 0, std `scale`.
+    """A leaf of shape (rows, cols) that requires a gradient: normal values, mean 0, std `scale`.
 
-    Each call draws anew.
+    Its dtype is torch's default, float32. Each call draws anew.
     """
     raise NotImplementedError("draw the values, scale them, and make a leaf of the result")
 

@@ -31,15 +31,19 @@ from dojo.kit import explain
 
 
 def op_names(t: torch.Tensor) -> list[str]:
-    """The operations behind `t`, each node once, from `t` backwards (branches in any order).
+    """The operations behind `t`, each node once: the one that made `t` comes first, then those behind it.
 
-    A name is the node's without the number at its end, where it has one: "PowBackward". AccumulateGrad is no operation.
+    Where the graph is a chain, the oldest comes last; branches may be in any order. A name is the node's without the
+    number at its end, where it has one: "PowBackward". AccumulateGrad is no operation.
     """
     raise NotImplementedError("walk the nodes from t.grad_fn and list their names")
 
 
 def leaves(t: torch.Tensor) -> list[torch.Tensor]:
-    """The leaves that a backward from `t` would reach: the very tensors, each once, in any order."""
+    """The leaves that a backward from `t` would reach: the very tensors, each once, in any order.
+
+    A leaf `t` that requires grad is reached itself; where `t` requires no grad, none is.
+    """
     raise NotImplementedError("walk the nodes from t.grad_fn and collect the leaves")
 
 
@@ -194,6 +198,13 @@ def test_a_node_is_visited_once_however_many_ways_lead_there():
             names = _names(_walk(op_names, y))
             assert len(names) <= 10, f"ten products made y and you found {len(names)}: visit a shared node once"
             assert len(names) == 10, f"ten products made y and you found only {len(names)}"
+    left, right = (torch.ones(4, requires_grad=True) * 2).chunk(2)
+    names = sorted(name.rstrip("0") for name in _names(_walk(op_names, left * right)))
+    want = ["MulBackward", "MulBackward", "SplitBackward"]
+    assert names == want, (
+        f"two products and one chunk made this, you found {names}: a node with two outputs is one node, the number in "
+        "the pair says which output"
+    )
     started = time.process_time()
     got = _walk(leaves, y)
     slow = time.process_time() - started > 0.5  # seconds; 22 nodes take less than a thousandth of one

@@ -166,6 +166,12 @@ def test_a_gradient_that_was_left_over_is_no_part_of_the_next():
     assert numbers == [6.0, 6.0, 6.0], (
         f"w.grad held 1e9, and 1e9 + 6 is 1e9 in float32: differences of sums lose digits, you gave {numbers}"
     )
+    w.grad = torch.tensor(float("inf"))
+    numbers = _numbers(_run(fresh_grads, _square, w, 3), 3)
+    assert numbers == [6.0, 6.0, 6.0], (
+        f"w.grad held inf, and neither inf * 0 nor inf - inf is 0: start from nothing, not from a product with 0 or a "
+        f"difference, you gave {numbers}"
+    )
 
 
 def test_zeroing_in_place_keeps_the_same_tensor():

@@ -32,19 +32,25 @@ from dojo.kit import check_tensor, explain, raises, shares_memory, unchanged
 
 
 def freeze_(t: torch.Tensor) -> torch.Tensor:
-    """Switch the gradient of the leaf `t` off, in place, so that it can be switched on again later. Returns `t`."""
+    """Switch the gradient of the leaf `t` off, in place, so that it can be switched on again later. Returns `t`.
+
+    Its values and its `.grad` stay as they are.
+    """
     raise NotImplementedError("switch the gradient of t off and return t")
 
 
 def constant_copy(t: torch.Tensor) -> torch.Tensor:
-    """The values of `t` (a leaf or not) in memory of its own, without a graph. `t` stays as it is."""
+    """The values of `t` (a leaf or not, of any dtype) in memory of its own, without a graph.
+
+    `t` stays as it is.
+    """
     raise NotImplementedError("copy t, without its graph")
 
 
 def td_loss(q: torch.Tensor, q_next: torch.Tensor, r: float) -> torch.Tensor:
-    """(r + 0.9·q_next - q)², in the float dtype of `q` and `q_next`, which are 0-d; `r` is a Python number.
+    """(r + 0.9·q_next - q)², in the dtype of `q` and `q_next`, which are 0-d; `r` is a Python number.
 
-    The gradient flows only through `q`; `q_next` itself stays as it is.
+    The dtype is any float one. The gradient flows only through `q`; `q_next` itself stays as it is.
     """
     raise NotImplementedError("the squared distance of q from a constant target")
 
@@ -99,6 +105,7 @@ def _features(encoder: nn.Module, x: torch.Tensor) -> Any:
 )
 def test_requires_grad_is_switched_by_a_call_not_by_an_attribute():
     t = torch.ones(3, requires_grad=True)
+    t.grad = torch.zeros(3)
     out = freeze_(t)
     assert callable(t.requires_grad_), (
         "you overwrote the method; nothing was switched off: requires_grad_ is to be called"
@@ -108,6 +115,7 @@ def test_requires_grad_is_switched_by_a_call_not_by_an_attribute():
     assert out is t, "freeze_ returns t itself: the underscore promises that t is changed in place"
     assert not t.requires_grad, "t still requires a gradient"
     check_tensor(t.detach(), torch.ones(3), "freeze_ switches the gradient off, the values of t stay as they are")
+    assert t.grad is not None, "t.grad is gone: freeze_ stops gradients to come, what is in .grad stays as it is"
     with explain("after freeze_(t), t.requires_grad_(True) must switch it on again"):
         t.requires_grad_(True)
         (t * torch.tensor([1.0, 2, 3])).sum().backward()
@@ -134,6 +142,11 @@ def test_detach_shares_memory_and_clone_keeps_the_graph(kind):
         y += 1
         (y * leaf.detach().sum().requires_grad_()).sum().backward()
     check_tensor(t.detach(), values, "t changed when you wrote to the copy")
+    for dtype in (torch.bfloat16, torch.int64, torch.bool):
+        values = t.detach().to(dtype)
+        with explain(f"constant_copy raised on a {dtype} tensor", _SIGNS):
+            y = constant_copy(values)
+        check_tensor(y, values, f"the copy of a {dtype} tensor has its values")
 
 
 def test_a_target_is_a_constant():
@@ -161,6 +174,12 @@ def test_a_target_is_a_constant():
         loss = td_loss(q, q_next, -3)
     want = torch.tensor((-3 + 0.9 * 0.3 - 0.1) ** 2, dtype=torch.float64)
     check_tensor(loss, want, "(-3 + 0.9*0.3 - 0.1)**2, computed in float64 all the way", rtol=1e-12, requires_grad=True)
+    for dtype in (torch.float16, torch.bfloat16):
+        q, q_next = (torch.tensor(value, dtype=dtype, requires_grad=True) for value in (2.0, 6.0))
+        with explain(f"td_loss raised on leaves of {dtype}", _SIGNS):
+            loss = td_loss(q, q_next, 1.5)
+        want = torch.tensor(24.01, dtype=dtype)
+        check_tensor(loss, want, f"(1.5 + 0.9*6 - 2)**2 is 24.01, in {dtype}", rtol=8 * torch.finfo(dtype).eps)
 
 
 def test_features_without_a_graph_can_be_trained_on():

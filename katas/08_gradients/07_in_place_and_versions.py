@@ -129,12 +129,12 @@ def test_backward_refuses_a_graph_that_is_older_than_the_edit():
     with explain("clamp_ raised on a leaf that requires grad", _LEAF):
         clamp_(w, -0.5, 1.0)
     check_tensor(w.detach(), torch.tensor([-0.5, 0.125, 1.0]), "w itself should be clamped into [-0.5, 1]")
-    wide = torch.tensor([-2.0, 0.05, 3.0], dtype=torch.float64, requires_grad=True)
-    with explain("clamp_ raised on a leaf of float64", _LEAF):
-        clamp_(wide, -0.1, 0.1)
-    check_tensor(
-        wide.detach(), torch.tensor([-0.1, 0.05, 0.1], dtype=torch.float64), "a leaf of float64, and lo and hi exact"
-    )
+    for dtype in (torch.float64, torch.float16, torch.bfloat16):
+        leaf = torch.tensor([-2.0, 0.05, 3.0], dtype=dtype, requires_grad=True)
+        with explain(f"clamp_ raised on a leaf of {dtype}", _LEAF):
+            clamp_(leaf, -0.1, 0.1)
+        want = torch.tensor([-0.1, 0.05, 0.1], dtype=dtype)
+        check_tensor(leaf.detach(), want, f"a leaf of {dtype}, and lo and hi as exact as that is")
     with raises(
         RuntimeError,
         "autograd did not notice your edit: the stale graph ran backward and gave wrong gradients",

@@ -31,7 +31,7 @@ from dojo.kit import check_tensor, explain, unchanged
 
 
 def nth_derivative(f: Callable[[torch.Tensor], torch.Tensor], x0: float, n: int) -> float:
-    """The `n`-th derivative (n ≥ 1) of `f` at `x0`, a float; 0.0 where a lower derivative no longer depends on x.
+    """The `n`-th derivative (n ≥ 1) of `f` at `x0`, a float; 0.0 where a lower one, or `f`, does not depend on x.
 
     `f` maps a 0-d float tensor to a 0-d tensor, and needs nothing but it and numbers.
     """
@@ -41,8 +41,9 @@ def nth_derivative(f: Callable[[torch.Tensor], torch.Tensor], x0: float, n: int)
 def gradient_penalty(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """The mean over the N samples of (‖∂ model(x_i) / ∂ x_i‖₂ - 1)², a 0-d tensor; its gradient reaches the weights.
 
-    `x` is (N, D), float32 or float64 as the model is, and does not require grad; `model(x)` is (N, 1), each row from
-    its own sample. `x` and the model are left as they are, every `.grad` too.
+    That gradient stays finite where a sample's gradient is 0, as torch's norms do. `x` is (N, D), float32 or float64 as
+    the model is, and does not require grad; `model(x)` is (N, 1), each row from its own sample. `x` and the model are
+    left as they are, every `.grad` too.
     """
     raise NotImplementedError("penalise the norm of each sample's gradient")
 
@@ -90,6 +91,10 @@ def test_the_slope_of_a_line_has_no_graph_at_all(n):
     with explain(f"nth_derivative of x itself raised at n = {n - 1}", signs):
         got = nth_derivative(lambda x: x, 5.0, n - 1)
     assert got == float(n == 2), f"derivative {n - 1} of x, a leaf without grad_fn, is {float(n == 2)}, got {got}"
+    flat = "7 does not depend on x at all, so its derivatives are 0"
+    with explain(f"nth_derivative of the constant 7 raised at n = {n - 1}", dict.fromkeys(signs, flat)):
+        got = nth_derivative(lambda x: torch.tensor(7.0), 5.0, n - 1)
+    assert got == 0.0, f"{flat}, got {got}"
 
 
 @pytest.mark.parametrize(
@@ -142,6 +147,17 @@ def test_the_penalty_trains_the_weights():
         penalty.backward()
     assert weight.grad is not None, "no gradient reaches the weights: the path from the penalty to them is cut"
     check_tensor((weight.grad * step).sum(), want, "the weights' gradient differs from a finite difference", rtol=1e-4)
+
+    dead = nn.Sequential(nn.Linear(3, 1), nn.ReLU())
+    nn.init.ones_(dead.get_parameter("0.weight"))
+    penalty = _penalty(dead, torch.tensor([[-1.0, -2.0, -3.0], [1.0, 2.0, 3.0]]) * 10)
+    with explain("penalty.backward() raised, where the gradient of one sample is 0"):
+        penalty.backward()
+    grad = dead.get_parameter("0.weight").grad
+    assert grad is not None, "no gradient reaches the weights: the path from the penalty to them is cut"
+    assert grad.isfinite().all(), (
+        f"the weights' gradient is {grad.tolist()} where the gradient of one sample is 0: a root has the slope inf at 0"
+    )
 
 
 def test_autograd_grad_writes_into_nobodys_grad():

@@ -31,19 +31,19 @@ from dojo.kit import check_tensor, explain, unchanged
 
 
 def safe_sqrt(x: torch.Tensor) -> torch.Tensor:
-    """The square root of each value of `x` (float, any shape, no NaN) where x > 0, and 0 elsewhere. `x` is not changed.
+    """The square root of each value of `x` (any float dtype and shape, no NaN) where x > 0, and 0 elsewhere.
 
-    Its gradient is 1 / (2·sqrt(x)) where x > 0, for tiny x too, and 0 elsewhere. Both are as exact as the dtype of `x`,
-    which the result has.
+    `x` is not changed. The root's gradient is 1 / (2·sqrt(x)) where x > 0, for tiny x too, and 0 elsewhere. Both are as
+    exact as the dtype of `x`, which the result has, float16 and bfloat16 included.
     """
     raise NotImplementedError("square roots that can be differentiated everywhere")
 
 
 def distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """The Euclidean distance of row i of `a` to row i of `b`, both (N, D); returns (N,), in their float dtype.
+    """The Euclidean distance of row i of `a` to row i of `b`, both (N, D), float32 or float64.
 
-    Where the two rows are equal, the distance is 0 and so is its gradient. An error of 1e-5 is allowed everywhere. `a`
-    and `b` are not changed.
+    Returns (N,), in their dtype. Where the two rows are equal, the distance is 0 and so is its gradient. An error of
+    1e-5 is allowed everywhere. `a` and `b` are not changed.
     """
     raise NotImplementedError("one distance per row, differentiable also at 0")
 
@@ -52,14 +52,18 @@ def distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 under_test(globals())
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.float32, torch.float64, torch.float16, torch.bfloat16],
+    ids=["float32", "float64", "float16", "bfloat16"],
+)
 def test_where_x_is_not_positive_the_root_is_zero(dtype):
     x = torch.tensor([[-1.0, 0.0, 4.0, 2.0, 1e-4], [-1e-4, 9e-7, 1e-24, 1.0, float("inf")]], dtype=dtype)
     with explain(f"safe_sqrt raised on a (2, 5) tensor of {dtype}"), unchanged("safe_sqrt must not change x", x=x):
         got = safe_sqrt(x)
     assert not (isinstance(got, torch.Tensor) and got.isnan().any()), "nan: the root of a negative number got through"
-    roots = [[0.0, 0.0, 2.0, 2**0.5, 0.01], [0.0, 9e-7**0.5, 1e-12, 1.0, float("inf")]]
-    want, exact = torch.tensor(roots, dtype=dtype), 4 * torch.finfo(dtype).eps
+    roots = [max(value, 0.0) ** 0.5 for value in x.flatten().tolist()]  # of the values that x holds, rounded to dtype
+    want, exact = torch.tensor(roots, dtype=dtype).view(2, 5), 4 * torch.finfo(dtype).eps
     check_tensor(got, want, f"exact in {dtype}: the root where x > 0, and 0 elsewhere", rtol=exact)
 
 

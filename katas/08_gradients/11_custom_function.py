@@ -34,15 +34,18 @@ from dojo.kit import check_tensor, explain, unchanged
 
 
 class ScaledTanh(torch.autograd.Function):
-    """`ScaledTanh.apply(x, k)` is k * tanh(x), for a float tensor `x` (any shape) and a Python float `k`, not 0.
+    """`ScaledTanh.apply(x, k)` is k * tanh(x), for a tensor `x` and a Python float `k`, not 0.
 
-    It can be differentiated with respect to x, twice. Where x is so large that tanh(x) is ±1, the value is ±k and the
-    gradient 0. (`setup_context` is as good as the `ctx` of `forward`.)
+    `x` has any float dtype and shape. It can be differentiated with respect to x, twice. Where x is so large that
+    tanh(x) is ±1, the value is ±k and the gradient 0. (`setup_context` is as good as the `ctx` of `forward`.)
     """
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, k: float) -> torch.Tensor:
-        """The values, in the shape and dtype of `x`, which is not changed; keeps in `ctx` what backward needs."""
+        """The values, in the shape and dtype of `x`, and as exact as that; keeps in `ctx` what backward needs.
+
+        `x` is not changed.
+        """
         raise NotImplementedError("compute k * tanh(x)")
 
     @staticmethod
@@ -52,9 +55,9 @@ class ScaledTanh(torch.autograd.Function):
 
 
 def ste_round(x: torch.Tensor) -> torch.Tensor:
-    """`x` (finite floats, any shape) rounded as by torch.round, up to 1e-5; its gradient goes to `x` unchanged.
+    """`x` (finite, float32 or float64, any shape) rounded as by torch.round, up to 1e-5.
 
-    `x` itself stays as it is.
+    Its gradient goes to `x` unchanged. `x` itself stays as it is.
     """
     raise NotImplementedError("round, but let the gradient through")
 
@@ -103,15 +106,21 @@ def _gradient(x, k, upstream):
 
 
 def test_forward_computes_the_value():
-    for dtype, rtol in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
+    for dtype, rtol in (
+        (torch.float32, 1e-5),
+        (torch.float64, 1e-12),
+        (torch.float16, 1e-2),
+        (torch.bfloat16, 5e-2),
+    ):
         x = torch.tensor([[0.0, 0.5, -2.0], [100.0, -100.0, 1000.0]], dtype=dtype)
-        want = torch.tensor([[0.0, 0.6931757358900147, -1.4460413701137254], [1.5, -1.5, 1.5]], dtype=dtype)
-        said = f"for x of {dtype}, ScaledTanh.apply(x, 1.5) is 1.5 * tanh(x)"
-        got = _apply(x, 1.5)
+        want = torch.tensor([[0.0, 0.508328872986011, -1.060430338083399], [1.1, -1.1, 1.1]], dtype=dtype)
+        said = f"for x of {dtype}, ScaledTanh.apply(x, 1.1) is 1.1 * tanh(x)"
+        got = _apply(x, 1.1)
         assert not (isinstance(got, torch.Tensor) and got.isnan().any()), (
-            "expected ±1.5 at x = ±100, got nan: exp overflows"
+            "expected ±1.1 at x = ±100, got nan: exp overflows"
         )
         check_tensor(got, want, said, rtol=rtol)
+        check_tensor(_apply(x[0, 1], 1.1), want[0, 1], f"{said}, also for an x without dimensions", rtol=rtol)
 
 
 def test_backward_multiplies_by_what_comes_from_above():

@@ -35,8 +35,8 @@ def checkpointed(block: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """`block(x)` with the same value and the same gradients, but keeping only the block's input until backward.
 
     The block's forward runs once now, and once more in backward. `x` may or may not require grad, and is left as it is,
-    and so are the modes of the block's modules; the weights get their gradients in both cases. The random generator
-    moves on as with `block(x)`, and backward does not move it. No warnings.
+    and so are the modes of the block's modules; the weights get their gradients in both cases, added to what is in
+    `.grad`, as always. The random generator moves on as with `block(x)`, and backward does not move it. No warnings.
     """
     raise NotImplementedError("run the block, and let backward run it again")
 
@@ -50,11 +50,15 @@ def test_checkpointing_changes_no_gradient():
     c = torch.randn(3, 4)
     plain = block(x)
     want = torch.autograd.grad((plain * c).sum(), [x, *block.parameters()])
+    block[0].weight.grad = torch.full((4, 4), 100.0)
+    want[1].add_(100.0)
     y = _run(block, x)
     check_tensor(y, plain.detach(), "the value should be block(x)", rtol=1e-5, atol=1e-6, requires_grad=True)
     _backward(y, c)
     for name, got, grad in zip(["x", *_names(block)], _grads(x, block), want, strict=True):
         assert got is not None, f"{name} got no gradient: the graph was cut on the way"
+        lost = name == "0.weight" and torch.allclose(got, grad - 100, rtol=1e-3, atol=1e-4)
+        assert not lost, "0.weight.grad held 100 before, and backward replaced it: it should add to what is there"
         check_tensor(got, grad, f"the gradient of {name} should be that of block(x)", rtol=1e-4, atol=1e-6)
 
 

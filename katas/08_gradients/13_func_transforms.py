@@ -49,9 +49,10 @@ def per_sample_grads(model: nn.Module, loss_fn: Loss, x: torch.Tensor, y: torch.
 
 
 def batch_jacobian(f: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    """The Jacobian of `f` at each row of `x` (N, in), which is not changed; returns (N, out, in) in the dtype of `x`.
+    """The Jacobian of `f` at each row of `x` (N, in); returns (N, out, in) in the dtype of `x`.
 
-    `f` maps (in,) to (out,), and a batch (N, in) to (N, out) row by row.
+    `x` may or may not require a gradient, and is not changed. `f` maps (in,) to (out,), and a batch (N, in) to (N, out)
+    row by row.
     """
     raise NotImplementedError("one (out, in) matrix per row of x")
 
@@ -134,6 +135,7 @@ def test_a_batch_of_jacobians_has_no_pairs_of_samples(n, out, dtype):
     a = torch.tensor([[1.0, -2.0, 0.5], [0.25, 3.0, -1.0], [0.5, 0.5, 0.75], [-1.0, 2.0, 0.0]], dtype=dtype)[:out]
     x = torch.randn(n, 3, dtype=dtype)
     want = (1 - torch.tanh(x @ a.T) ** 2)[:, :, None] * a
+    x.requires_grad_(n == 1)
     otherwise = f"batch_jacobian raised on an x of shape ({n}, 3) and {dtype}"
     with unchanged("batch_jacobian must leave the caller's x as it is", x=x):
         got = _run(batch_jacobian, lambda x: torch.tanh(x @ a.T), x, otherwise=otherwise)
@@ -142,7 +144,7 @@ def test_a_batch_of_jacobians_has_no_pairs_of_samples(n, out, dtype):
     assert shape != (n, out, n, 3), f"{shape}: every output by every input; between different samples it is all zeros"
     assert shape != (n, 3), f"{shape}: the outputs were added up; each has a row of its own in the Jacobian"
     assert shape != (n, 3, out), f"{shape}: transposed; a Jacobian has a row per output and a column per input"
-    check_tensor(got, want, "[i] should be the Jacobian (out, in) of f at row i", rtol=1e-4, atol=1e-6)
+    check_tensor(got.detach(), want, "[i] should be the Jacobian (out, in) of f at row i", rtol=1e-4, atol=1e-6)
 
 
 def _diagnose(name: str, got: torch.Tensor, rows: torch.Tensor) -> None:

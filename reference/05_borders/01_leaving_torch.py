@@ -12,6 +12,7 @@ for each log line is fine, once for each sample is not.
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from dojo import Mistake
@@ -74,6 +75,25 @@ _SHAPES = "test_comparing_different_shapes_broadcasts_or_fails"
 _SET = "test_a_set_of_tensors_goes_by_identity"
 
 MISTAKES = [
+    Mistake(
+        "find raised for torch.bfloat16",
+        caught_by=_INDEX,
+        find=lambda ts, t: next((i for i, x in enumerate(ts) if np.array_equal(x.numpy(), t.numpy())), -1),
+    ),
+    Mistake(
+        "distinct raised for torch.bfloat16",
+        caught_by=_SET,
+        distinct=lambda scalars: {s.numpy().item() for s in scalars},
+    ),
+    Mistake(
+        "numbers are wanted, in their order",
+        caught_by=_JSON,
+        log_row=lambda step, loss, preds: (
+            log_row(step, loss, (preds * 10**4).round() / 10**4)
+            if preds.is_floating_point()
+            else log_row(step, loss, preds)
+        ),
+    ),
     Mistake(
         "(0,) and (0, 3) are two shapes",
         caught_by="test_comparing_different_shapes_broadcasts_or_fails",

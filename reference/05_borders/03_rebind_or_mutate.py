@@ -91,6 +91,16 @@ _GRAPH = "test_clone_keeps_the_graph"
 _BUFFERS = "test_a_multiplied_list_holds_one_tensor"
 
 MISTAKES = [
+    Mistake(
+        "raised for torch.bfloat16",
+        caught_by=_HISTORY,
+        record=lambda history, x: history.append(torch.from_numpy(x.detach().numpy().copy())),
+    ),
+    Mistake(
+        "a snapshot of torch.int64 has",
+        caught_by=_HISTORY,
+        record=lambda history, x: history.append(x.detach().double().clone().to(x.dtype)),
+    ),
     Mistake("float64 in, float64 out", caught_by=_PURE, centered=lambda x: (x.float() - x.float().mean()).to(x.dtype)),
     Mistake("with a mean of 0 too", caught_by=_PURE, centered=lambda x: x - x.mean() if x.mean() else x),
     Mistake(

@@ -52,6 +52,14 @@ def _to(device):
     return lambda x: x.to(device) if isinstance(x, torch.Tensor) else x
 
 
+def _cut_what_moves(batch, device):
+    def leaf(x):
+        there = not isinstance(x, torch.Tensor) or x.device == torch.device(device)
+        return x if there else x.detach().to(device)
+
+    return _walk(batch, leaf)
+
+
 def _drop(batch, device):
     def leaf(x):
         if isinstance(x, torch.Tensor):
@@ -202,6 +210,7 @@ _ORDERED = "an OrderedDict stays an OrderedDict"
 _PLAIN = "what is no tensor stays as it is"
 
 MISTAKES = [
+    Mistake("it was cut from its graph", caught_by="test_to_returns_the_moved_tensor", move=_cut_what_moves),
     Mistake(_DROPPED, caught_by="test_to_returns_the_moved_tensor", move=_drop),
     Mistake(
         "further down (a dict in a dict) stayed on cpu",
@@ -302,5 +311,3 @@ MISTAKES = [
         move=_named_become_tuples,
     ),
 ]
-
-KEEP = {"test_to_returns_the_moved_tensor": "it is the fact itself, in the plainest case"}

@@ -199,6 +199,15 @@ _DIM_1 = "x is (2, 5): T is dim 1"
 
 MISTAKES = [
     Mistake(
+        "float16 cannot count so far",
+        caught_by="test_a_tensor_made_in_forward_is_born_where_you_say",
+        positions=lambda x: (
+            torch.ones_like(x).flatten(2).cumsum(1).long()[0, :, 0] - 1
+            if x.dim() > 2
+            else torch.ones_like(x)[0].cumsum(0).long() - 1
+        ),
+    ),
+    Mistake(
         "Scaler computes (x - mean) / std", caught_by="test_a_module_computes_with_its_tensors", Scaler=_Multiplied
     ),
     Mistake("Scaler changed its input", caught_by="test_a_module_computes_with_its_tensors", Scaler=_InPlace),

@@ -89,6 +89,12 @@ def _nothing_to_compare(*tensors):
     return common_device(*tensors)
 
 
+def _detach_what_moves(x, w):
+    if w.device != x.device:
+        w = w.detach().to(x.device).requires_grad_()
+    return x @ w
+
+
 def _two_dimensions_of_ids(table, ids):
     return torch.stack([torch.stack([table[i] for i in row]) for row in ids])
 
@@ -98,6 +104,16 @@ _LEFT = "something left the device of the first tensor"
 _NUMBER = "a 0-dim CPU tensor is a plain number"
 
 MISTAKES = [
+    Mistake(
+        "no gradient reaches w where w has to move",
+        caught_by="test_a_product_is_computed_where_x_is",
+        matmul_on=_detach_what_moves,
+    ),
+    Mistake(
+        "its first tensor on the CPU and the second elsewhere: the two tensors met",
+        caught_by="test_an_embedding_is_looked_up_where_the_table_is",
+        lookup=lambda table, ids: table[ids],
+    ),
     Mistake(
         _NUMBER,
         caught_by="test_a_0_dim_cpu_tensor_goes_along_with_any_device",

@@ -102,6 +102,14 @@ _t5 = "test_a_small_view_takes_its_big_storage_into_the_file"
 
 MISTAKES = [
     Mistake(
+        "in eval mode before load_into", caught_by=_t2, load_into=lambda m, f: (m.eval(), load_into(m, f), m.train())
+    ),
+    Mistake(
+        "in eval mode before save_weights",
+        caught_by=_t4,
+        save_weights=lambda m, f: (m.eval(), save_weights(m, f), m.train()),
+    ),
+    Mistake(
         _GPU_FILE,
         caught_by=_t1,
         load_into=lambda m, f: m.load_state_dict(torch.load(f, map_location={"cuda:0": "cpu"})),

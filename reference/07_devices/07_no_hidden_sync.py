@@ -96,6 +96,22 @@ _t6 = "test_a_count_needs_no_selection"
 _t7 = "test_a_mask_needs_no_indexing"
 
 MISTAKES = [
+    Mistake("1e-20 is above 0", caught_by=_t6, n_correct=lambda logits, y: n_correct(logits.softmax(1), y)),
+    Mistake(
+        "uint8 and float16 do not hold",
+        caught_by=_t6,
+        n_correct=lambda logits, y: (logits.argmax(1) == y).sum(dtype=torch.uint8),
+    ),
+    Mistake(
+        "2**53 + 1 is not rounded",
+        caught_by=_t7,
+        zero_negative=lambda x: x.clamp(min=0) if x.is_floating_point() else x.double().clamp(min=0).to(x.dtype),
+    ),
+    Mistake(
+        "of 0 rows none",
+        caught_by=_t6,
+        n_correct=lambda logits, y: (logits.argmax(1) == y).double().mean().mul(len(y)).round(),
+    ),
     Mistake("-inf becomes 0", caught_by=_t7, zero_negative=lambda x: x * (x > 0)),
     Mistake("-inf becomes 0", caught_by=_t7, zero_negative=lambda x: (x + x.abs()) / 2),
     Mistake("NaN is not negative", caught_by=_t7, zero_negative=lambda x: torch.where(x > 0, x, 0)),

@@ -65,6 +65,16 @@ def _names_of_every_way(t):
     return names
 
 
+def _names_per_output(t):
+    names, seen, todo = [], set(), [(t.grad_fn, 0)] if t.grad_fn else []
+    for pair in todo:  # the list grows while it is walked
+        if pair[0] is not None and pair not in seen and not hasattr(pair[0], "variable"):
+            seen.add(pair)
+            names.append(type(pair[0]).__name__.rstrip("0123456789"))
+            todo += pair[0].next_functions
+    return names
+
+
 def _names_without_look(t):
     names, node = [], t.grad_fn
     while not hasattr(node, "variable"):
@@ -227,6 +237,7 @@ _DEEP = "test_a_graph_may_be_deeper_than_the_python_stack"
 _ONCE = "test_a_node_is_visited_once_however_many_ways_lead_there"
 
 MISTAKES = [
+    Mistake("a node with two outputs is one node", caught_by=_ONCE, op_names=_names_per_output),
     Mistake("the number at the end of a name is not wanted", caught_by=_NAMES, op_names=_names_with_digits),
     Mistake("may be another than 0", caught_by=_NAMES, op_names=_names_without_zero),
     Mistake("nothing to cut off", caught_by=_NAMES, op_names=_names_cut_by_one),

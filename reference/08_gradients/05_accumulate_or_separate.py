@@ -177,6 +177,16 @@ def _turned(losses, params):
     return [list(column) for column in zip(*per_loss_grads(losses, params), strict=True)]
 
 
+def _times_zero(loss_fn, w, n):
+    grads = []
+    for _ in range(n):
+        if w.grad is not None:
+            w.grad *= 0
+        loss_fn(w).backward()
+        grads.append(w.grad.clone())
+    return grads
+
+
 _HISTORY = "test_every_backward_adds_to_the_same_grad"
 _SEPARATED = "test_losses_on_one_graph_can_be_separated"
 _UNUSED = "test_a_parameter_that_a_loss_does_not_use_gets_zeros"
@@ -271,6 +281,11 @@ def _fresh_by_difference(loss_fn, w, n):
 
 
 MISTAKES = [
+    Mistake(
+        "neither inf * 0 nor inf - inf is 0",
+        caught_by="test_a_gradient_that_was_left_over_is_no_part_of_the_next",
+        fresh_grads=_times_zero,
+    ),
     Mistake(
         "differences of sums lose digits",
         caught_by="test_a_gradient_that_was_left_over_is_no_part_of_the_next",

@@ -132,6 +132,11 @@ def _swallow_the_error(encoder, x):
             return x
 
 
+def _freeze_and_clear(t):
+    t.grad = None
+    return t.requires_grad_(False)
+
+
 _FREEZE = "test_requires_grad_is_switched_by_a_call_not_by_an_attribute"
 _COPY = "test_detach_shares_memory_and_clone_keeps_the_graph"
 _TARGET = "test_a_target_is_a_constant"
@@ -200,6 +205,19 @@ def _cut_a_leaf(q, q_next, r):
 _AS_IT_IS = "only this run was to have no graph"
 
 MISTAKES = [
+    Mistake("t.grad is gone", caught_by=_FREEZE, freeze_=_freeze_and_clear),
+    Mistake(
+        "is 24.01, in torch.float16",
+        caught_by=_TARGET,
+        td_loss=lambda q, q_next, r: (
+            (torch.tensor(r, dtype=torch.promote_types(q.dtype, torch.float32)) + 0.9 * q_next.detach() - q) ** 2
+        ),
+    ),
+    Mistake(
+        "constant_copy raised on a torch.bfloat16 tensor",
+        caught_by=_COPY,
+        constant_copy=lambda t: torch.from_numpy(t.detach().numpy().copy()),
+    ),
     Mistake(
         "the copy has the values of t",
         caught_by=_COPY,

@@ -167,7 +167,7 @@ MISTAKES = [
     Mistake("over the sum of exp(x) in the same row", caught_by=_VALUE, softmax_rows=_with_an_eps),
     Mistake("over the sum of exp(x) in the same row", caught_by=_VALUE, softmax_rows=_last_dimension_of_a_square),
     Mistake("an operation saved a tensor for backward", caught_by=_GRAD, softmax_rows=_row_sums_written_over),
-    Mistake("and lo and hi exact", caught_by=_STALE, clamp_=_bounds_in_float32),
+    Mistake("lo and hi as exact as that is", caught_by=_STALE, clamp_=_bounds_in_float32),
     Mistake("exp saved its result for backward and you overwrote it", caught_by=_GRAD, softmax_rows=_divide_in_place),
     Mistake("wrong gradient, and no error", caught_by=_GRAD, softmax_rows=_divide_data_in_place),
     Mistake("wrong gradient, and no error", caught_by=_GRAD, softmax_rows=_detach_the_sum),

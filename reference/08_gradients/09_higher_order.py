@@ -74,9 +74,9 @@ def _stop_at_zero(f, x0, n):
     x = torch.tensor(x0, requires_grad=True)
     y = f(x)
     for k in range(n):
-        (y,) = torch.autograd.grad(y, x, create_graph=True)
-        if k < n - 1 and (y == 0 or not y.requires_grad):
+        if not y.requires_grad or (k > 0 and y == 0):
             return 0.0
+        (y,) = torch.autograd.grad(y, x, create_graph=True)
     return y.item()
 
 
@@ -91,6 +91,10 @@ def _without_a_graph(model, x):
 
 def _retained_only(model, x):
     return (_rows(model, x, create_graph=False, retain_graph=True).norm(dim=1) - 1).pow(2).mean()
+
+
+def _root_by_hand(model, x):
+    return (_rows(model, x).pow(2).sum(1).sqrt() - 1).pow(2).mean()
 
 
 def _one_factor_detached(model, x):
@@ -197,6 +201,16 @@ def _in_eval_mode(model, x):
     return gradient_penalty(model, x)
 
 
+def _first_without_a_look(f, x0, n):
+    x = torch.tensor(x0, requires_grad=True)
+    (y,) = torch.autograd.grad(f(x), x, create_graph=True)
+    for _ in range(n - 1):
+        if not y.requires_grad:
+            return 0.0
+        (y,) = torch.autograd.grad(y, x, create_graph=True)
+    return y.item()
+
+
 def _constant_without_grad_fn(f, x0, n):
     x = torch.tensor(x0, requires_grad=True)
     y = f(x)
@@ -208,6 +222,8 @@ def _constant_without_grad_fn(f, x0, n):
 
 
 MISTAKES = [
+    Mistake("7 does not depend on x at all", caught_by=_LINE, nth_derivative=_first_without_a_look),
+    Mistake("a root has the slope inf at 0", caught_by=_WEIGHTS, gradient_penalty=_root_by_hand),
     Mistake(
         "of x, a leaf without grad_fn",
         caught_by="test_the_slope_of_a_line_has_no_graph_at_all",

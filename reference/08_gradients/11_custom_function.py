@@ -39,6 +39,12 @@ def ste_round(x: torch.Tensor) -> torch.Tensor:
     return x + (x.round() - x).detach()
 
 
+class _KInATensor(ScaledTanh):
+    @staticmethod
+    def forward(ctx, x, k):
+        return ScaledTanh.forward(ctx, x, k) / k * torch.tensor(k)
+
+
 class _WithoutK(ScaledTanh):
     @staticmethod
     def forward(ctx, x, k):
@@ -254,7 +260,8 @@ _t4 = "test_a_value_from_the_middle_of_forward_has_no_history"
 _t5 = "test_rounding_stops_the_gradient_unless_you_let_it_through"
 
 MISTAKES = [
-    Mistake("is 1.5 * tanh(x)", caught_by=_t1, ScaledTanh=_WithoutK),
+    Mistake("is 1.1 * tanh(x)", caught_by=_t1, ScaledTanh=_KInATensor),
+    Mistake("is 1.1 * tanh(x)", caught_by=_t1, ScaledTanh=_WithoutK),
     Mistake("backward ignores grad_output", caught_by=_t3, ScaledTanh=_IgnoresUpstream),
     Mistake("backward forgot k", caught_by=_t2, ScaledTanh=_ForgetsK),
     Mistake("one gradient for each input of forward", caught_by=_t3, ScaledTanh=_OneGradient),

@@ -120,7 +120,31 @@ _CHOICE = "test_the_choice_of_implementation_is_made_not_left_open"
 _DROPOUT = "test_dropout_drops_the_same_places_in_both_runs"
 _KEPT = "test_only_the_input_is_kept"
 
+
+class _Replaces(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, block, x, *params):
+        ctx.block, ctx.x, ctx.state = block, x, torch.get_rng_state()
+        return block(x)
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        x, params = ctx.x.detach().requires_grad_(), list(ctx.block.parameters())
+        with torch.random.fork_rng(), torch.enable_grad():
+            torch.set_rng_state(ctx.state)
+            y = ctx.block(x)
+        to_x, *grads = torch.autograd.grad(y, [x, *params], grad_output)
+        for p, grad in zip(params, grads, strict=True):
+            p.grad = grad
+        return None, to_x, *[None] * len(params)
+
+
 MISTAKES = [
+    Mistake(
+        "backward replaced it",
+        caught_by="test_checkpointing_changes_no_gradient",
+        checkpointed=lambda block, x: _Replaces.apply(block, x, *block.parameters()),
+    ),
     Mistake("nothing was recomputed", caught_by=_AGAIN, checkpointed=lambda block, x: block(x)),
     Mistake("activations are still there", caught_by=_KEPT, checkpointed=lambda block, x: block(x)),
     Mistake("nothing was recomputed", caught_by=_AGAIN, checkpointed=_on_the_cpu),
@@ -150,5 +174,3 @@ MISTAKES = [
     Mistake("requires_grad: expected True, got False", caught_by=_SAME, checkpointed=_under_no_grad),
     Mistake("x got no gradient: the graph was cut", caught_by=_SAME, checkpointed=_detached_input),
 ]
-
-KEEP = {"test_checkpointing_changes_no_gradient": "it is the promise itself: same value, same gradients"}

@@ -218,7 +218,19 @@ def _clears_too_late(model, loss_fn, x, y):
     return {name: torch.stack(r) for name, r in rows.items()}
 
 
+def _switched_off_afterwards(f, x):
+    y = f(x.requires_grad_())
+    rows = [torch.autograd.grad(y[:, k].sum(), x, retain_graph=True)[0] for k in range(y.shape[1])]
+    x.requires_grad_(False)
+    return torch.stack(rows, dim=1)
+
+
 MISTAKES = [
+    Mistake(
+        "leave the caller's x as it is",
+        caught_by="test_a_batch_of_jacobians_has_no_pairs_of_samples",
+        batch_jacobian=_switched_off_afterwards,
+    ),
     Mistake(
         ".grad held 100 from an earlier backward",
         caught_by="test_each_sample_has_a_gradient_of_its_own",

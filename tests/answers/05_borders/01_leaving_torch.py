@@ -85,10 +85,21 @@ RIGHT = [
         find=_find_by_assert,
         distinct=lambda scalars: set(torch.tensor(scalars).unique().tolist()),
     ),
-    dict(find=_find_by_numpy, distinct=lambda scalars: set(np.unique([s.numpy() for s in scalars]).tolist())),
+    dict(distinct=lambda scalars: set(torch.stack(scalars).unique().tolist())),
 ]
 
 WRONG = [
+    Mistake("find raised for torch.bfloat16", caught_by="", find=_find_by_numpy),
+    Mistake(
+        "distinct raised for torch.bfloat16",
+        caught_by="",
+        distinct=lambda scalars: set(np.unique([s.numpy() for s in scalars]).tolist()),
+    ),
+    Mistake(
+        "numbers are wanted, in their order",
+        caught_by="",
+        log_row=lambda s, loss, p: dict(step=s, loss=loss.item(), preds=[round(v, 4) for v in p.tolist()]),
+    ),
     Mistake(
         "are close, but not equal",
         caught_by="",

@@ -119,6 +119,20 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake(
+        "raised for torch.bfloat16",
+        caught_by="",
+        record=lambda history, x: history.append(torch.tensor(x.detach().cpu().numpy())),
+    ),
+    Mistake(
+        "a snapshot of torch.int64 has",
+        caught_by="",
+        record=lambda h, x: (
+            h.append(torch.tensor([*map(float, x.flatten())]).double().to(x.dtype).view(x.shape))
+            if x.dtype == torch.int64
+            else h.append(x.detach().clone())
+        ),
+    ),
     Mistake("you changed the caller's x", caught_by="", centered=lambda x: torch.asarray(x).sub_(x.mean())),
     Mistake("x did not change", caught_by="", center_=lambda x: x.add(-x.mean())),
     Mistake(

@@ -160,11 +160,17 @@ def _named_become_dicts(batch, device):
     return _with_match(batch, device)
 
 
+def _data_where_it_moves(batch, device):
+    there = torch.empty(0, device=device).device
+    return tree_map(lambda x: x.data.to(there) if torch.is_tensor(x) and x.device != there else x, batch)
+
+
 def _whatever_moves(batch, device):
     return tree_map(lambda leaf: leaf.to(device) if callable(getattr(leaf, "to", None)) else leaf, batch)
 
 
 WRONG = [
+    Mistake("it was cut from its graph", caught_by="", move=_data_where_it_moves),
     Mistake("what is no tensor stays as it is", caught_by="", move=_forgets_the_last_return),
     Mistake("the namedtuple became a tuple: it must stay", caught_by="", move=_named_become_dicts),
     Mistake(

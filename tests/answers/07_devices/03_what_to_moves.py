@@ -201,6 +201,11 @@ class _TwiceMadeTower(nn.Module):
 
 
 WRONG = [
+    Mistake(
+        "float16 cannot count so far",
+        caught_by="",
+        positions=lambda x: x.new_ones(x.shape[1]).cumsum(0).sub(1).to(torch.int64),
+    ),
     Mistake("tower.layers[0] stayed behind", caught_by="", Tower=_TwiceMadeTower),
     Mistake("mean and std are not trained", caught_by="", Scaler=_HalfParameters),
     Mistake("a weight and a bias each, so 6 parameters", caught_by="", Tower=_OneBiasMissingTower),

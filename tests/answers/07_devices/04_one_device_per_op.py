@@ -71,7 +71,11 @@ def _ask_and_move(x, w):
 
 
 RIGHT = [
-    dict(common_device=_loop, matmul_on=lambda x, w: torch.mm(x, w.to(x.device)), lookup=lambda table, ids: table[ids]),
+    dict(
+        common_device=_loop,
+        matmul_on=lambda x, w: torch.mm(x, w.to(x.device)),
+        lookup=lambda table, ids: table[ids.to(table.device)],
+    ),
     dict(common_device=_filter_and_all, matmul_on=_empty_then_copy, lookup=lambda t, ids: t[ids.to(t.device)]),
     dict(common_device=_ask_torch, matmul_on=lambda x, w: x @ w.type_as(x), lookup=_module_lookup),
     dict(matmul_on=lambda x, w: torch.einsum("nk,km->nm", x, torch.as_tensor(w, device=x.device)), lookup=_rows),
@@ -139,6 +143,16 @@ def _back_home(x, w):
 
 
 WRONG = [
+    Mistake(
+        "no gradient reaches w where w has to move",
+        caught_by="",
+        matmul_on=lambda x, w: x @ (w if w.device == x.device else w.data.to(x.device)),
+    ),
+    Mistake(
+        "its first tensor on the CPU and the second elsewhere: the two tensors met",
+        caught_by="",
+        lookup=lambda t, i: t[i] if t.is_meta else t.index_select(0, i.reshape(-1)).view(*i.shape, -1),
+    ),
     Mistake("two of these tensors are on different devices", caught_by="", common_device=_any_accelerator),
     Mistake("something left the device of the first tensor", caught_by="", matmul_on=_back_home),
     Mistake("lookup raised where both tensors are on the CPU", caught_by="", lookup=lambda t, i: t[i.to("cuda:7")]),

@@ -157,6 +157,18 @@ def _save_arrays(model, file):
 
 WRONG = [
     Mistake(
+        "in eval mode before save_weights",
+        caught_by="",
+        save_weights=lambda m, f: (
+            torch.save({k: v.cpu().clone() for k, v in m.eval().state_dict().items()}, f) or m.train()
+        ),
+    ),
+    Mistake(
+        "in eval mode before load_into",
+        caught_by="",
+        load_into=lambda m, f: m.train().load_state_dict(torch.load(f, map_location="cpu")),
+    ),
+    Mistake(
         "tell torch.load where tensors go here",
         caught_by="",
         load_into=lambda m, f: m.load_state_dict(torch.load(f, map_location={"cuda:0": torch.device("cpu")})),

@@ -146,6 +146,26 @@ def _loop_over_values(x):
 
 
 WRONG = [
+    Mistake(
+        "1e-20 is above 0",
+        caught_by="",
+        n_correct=lambda logits, y: F.softmax(logits, dim=-1).max(dim=-1).indices.eq(y).sum(),
+    ),
+    Mistake(
+        "uint8 and float16 do not hold",
+        caught_by="",
+        n_correct=lambda logits, y: (logits.argmax(dim=1) == y).half().sum(),
+    ),
+    Mistake(
+        "2**53 + 1 is not rounded",
+        caught_by="",
+        zero_negative=lambda x: x.relu() if x.is_floating_point() else x.to(torch.float64).relu().long(),
+    ),
+    Mistake(
+        "of 0 rows none",
+        caught_by="",
+        n_correct=lambda logits, y: torch.eq(logits.argmax(-1), y).float().mean() * y.shape[0],
+    ),
     Mistake("-inf becomes 0", caught_by="", zero_negative=lambda x: x * (x >= 0).to(x.dtype)),
     Mistake("an int64 tensor stays one", caught_by="", zero_negative=lambda x: torch.where(x < 0, torch.zeros(1), x)),
     Mistake("NaN is not negative", caught_by="", zero_negative=lambda x: torch.where(x >= 0, x, 0)),

@@ -132,6 +132,19 @@ def _leaves_depth_first(t):
     return [t] * t.requires_grad if t.grad_fn is None else [node.variable for node in _depth_first(t, True)]
 
 
+def _names_of_pairs(t):
+    seen, todo, names = {(None, 0)}, [(t.grad_fn, 0)], []
+    while todo:
+        pair = todo.pop()
+        if pair in seen:
+            continue
+        seen.add(pair)
+        todo += reversed(pair[0].next_functions)
+        if "AccumulateGrad" not in pair[0].name():
+            names.append(re.sub("[0-9]+$", "", pair[0].name()))
+    return names
+
+
 RIGHT = [
     {"op_names": _names_cut_at_backward, "leaves": _leaves_depth_first},
     {"op_names": _names_by_stack, "leaves": _leaves_by_stack},
@@ -140,6 +153,7 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake("a node with two outputs is one node", caught_by="", op_names=_names_of_pairs),
     Mistake(
         "a digit inside a name belongs to it",
         caught_by="",

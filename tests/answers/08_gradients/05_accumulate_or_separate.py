@@ -228,12 +228,22 @@ def _park_grads_of(losses, params):
     return rows
 
 
+def _by_a_product_with_zero(loss_fn, w, n):
+    grads = []
+    for _ in range(n):
+        w.grad = torch.zeros_like(w) if w.grad is None else w.grad * 0
+        loss_fn(w).backward()
+        grads.append(w.grad)
+    return grads
+
+
 def _zero_grad_before(loss_fn, w, n):
     torch.optim.SGD([w], lr=0.1).zero_grad()
     return [(loss_fn(w).backward(), w.grad.clone())[1] for _ in range(n)]
 
 
 WRONG = [
+    Mistake("neither inf * 0 nor inf - inf is 0", caught_by="", fresh_grads=_by_a_product_with_zero),
     Mistake("differences of sums lose digits", caught_by="", fresh_grads=_fresh_by_difference),
     Mistake(
         "it is not in your sums",

@@ -159,7 +159,7 @@ RIGHT = [
         "cache_features": _inference_and_clone,
     },
     {
-        "constant_copy": lambda t: torch.from_numpy(t.detach().numpy().copy()),
+        "constant_copy": lambda t: t.detach().to("cpu", copy=True),
         "td_loss": lambda q, q_next, r: (r + 0.9 * q_next.data - q) ** 2,
         "cache_features": lambda encoder, x: encoder(x).data.clone(),
     },
@@ -181,7 +181,24 @@ def _frozen_for_a_moment(encoder, x):
     return feat
 
 
+def _freeze_in_an_optimizer(t):
+    torch.optim.SGD([t], lr=0.1).zero_grad()
+    t.requires_grad = False
+    return t
+
+
 WRONG = [
+    Mistake("t.grad is gone", caught_by="", freeze_=_freeze_in_an_optimizer),
+    Mistake(
+        "is 24.01, in torch.float16",
+        caught_by="",
+        td_loss=lambda q, n, r: (q - (r + 0.9 * (n.detach() if n.dtype == torch.float64 else n.detach().float()))) ** 2,
+    ),
+    Mistake(
+        "constant_copy raised on a torch.bfloat16 tensor",
+        caught_by="",
+        constant_copy=lambda t: torch.tensor(t.detach().cpu().numpy()),
+    ),
     Mistake("only this run was to have no graph", caught_by="", cache_features=_eval_and_no_grad),
     Mistake("only this run was to have no graph", caught_by="", cache_features=_frozen_for_a_moment),
     Mistake(

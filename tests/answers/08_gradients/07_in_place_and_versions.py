@@ -193,7 +193,7 @@ WRONG = [
         caught_by="",
         softmax_rows=lambda x: x.exp() / x.exp().sum(1, keepdim=True).clamp_min(1e-9),
     ),
-    Mistake("and lo and hi exact", caught_by="", clamp_=_limits_as_tensors),
+    Mistake("lo and hi as exact as that is", caught_by="", clamp_=_limits_as_tensors),
     Mistake("exp saved its result for backward and you overwrote it", caught_by="", softmax_rows=_times_the_inverse),
     Mistake("every value of the layer's own weight", caught_by="", clamp_=_bounds_swapped),
     Mistake("exp saved its result for backward and you overwrote it", caught_by="", softmax_rows=_div_),

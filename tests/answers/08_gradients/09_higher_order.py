@@ -62,7 +62,7 @@ def _per_sample_loop(model, x):
 def _transforms(model, x):
     params = dict(model.named_parameters())
     g = vmap(grad(lambda row: functional_call(model, params, (row[None],)).sum()))(x)
-    return torch.mean((g.square().sum(-1).sqrt() - 1.0).square())
+    return torch.mean((g.norm(dim=-1) - 1.0).square())
 
 
 def _unused_is_zero(f, x0, n):
@@ -173,6 +173,21 @@ def _batch_mean(model, x):
     return (g.norm(2, 1) - 1).square().mean()
 
 
+def _root_per_sample(model, x):
+    return torch.stack([(g.dot(g) ** 0.5 - 1) ** 2 for g in _leaf_penalty(model, x)]).mean()
+
+
+def _backward_first(f, x0, n):
+    x = torch.tensor(x0, requires_grad=True)
+    f(x).backward(create_graph=True)
+    for _ in range(n - 1):
+        slope, x.grad = x.grad, None
+        if not slope.requires_grad:
+            return 0.0
+        slope.backward(create_graph=True)
+    return x.grad.item()
+
+
 def _no_root(model, x):
     g = _leaf_penalty(model, x)
     return (torch.einsum("nd,nd->n", g, g) - 1).square().mean()
@@ -213,6 +228,8 @@ def _gradients_set_to_none(model, x):
 
 
 WRONG = [
+    Mistake("7 does not depend on x at all", caught_by="", nth_derivative=_backward_first),
+    Mistake("a root has the slope inf at 0", caught_by="", gradient_penalty=_root_per_sample),
     Mistake("you took one norm over the whole batch", caught_by="", gradient_penalty=_squeezed_norms),
     Mistake("you cleared the .grad of", caught_by="", gradient_penalty=_gradients_set_to_none),
     Mistake("‖gradient of that sample‖ - 1", caught_by="", gradient_penalty=_absolute),

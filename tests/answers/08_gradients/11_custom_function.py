@@ -121,6 +121,14 @@ def _hooked(x):
     return y
 
 
+class _NumberAsTensor(_AsksAutograd):
+    @staticmethod
+    def forward(ctx, x, k):
+        ctx.save_for_backward(x)
+        ctx.k = k
+        return torch.tensor([k]) * torch.tanh(x) if x.dim() else k * torch.tanh(x)
+
+
 RIGHT = [
     dict(ScaledTanh=_SetupContext, ste_round=_Round.apply),
     dict(ScaledTanh=_SavesTheOutput, ste_round=lambda x: x - (x - torch.round(x)).detach()),
@@ -232,6 +240,7 @@ def _round_data(x):
 
 
 WRONG = [
+    Mistake("is 1.1 * tanh(x)", caught_by="", ScaledTanh=_NumberAsTensor),
     Mistake("ctx is there for what belongs to one call", caught_by="", ScaledTanh=_KeptInAGlobal),
     Mistake("is a subclass of torch.autograd.Function", caught_by="", ScaledTanh=_Module),
     Mistake(

@@ -148,7 +148,13 @@ def _train_inside(block, x):
     return checkpoint(run, x, use_reentrant=False)
 
 
+def _cleared_before(block, x):
+    block.zero_grad()
+    return checkpoint(block, x, use_reentrant=False)
+
+
 WRONG = [
+    Mistake("backward replaced it", caught_by="", checkpointed=_cleared_before),
     Mistake("the same mask at every call", caught_by="", checkpointed=_seed_before),
     Mistake("leave modes alone", caught_by="", checkpointed=_train_inside),
     Mistake("the block should run once in forward", caught_by="", checkpointed=_a_copy),

@@ -216,7 +216,12 @@ def _scale_x_in_place(model, loss_fn, x, y):
     return _loop(model, loss_fn, x, y)
 
 
+def _detach_in_place_first(f, x):
+    return torch.stack([jacrev(f)(row) for row in x.detach_()])
+
+
 WRONG = [
+    Mistake("leave the caller's x as it is", caught_by="", batch_jacobian=_detach_in_place_first),
     Mistake("must not change x and y", caught_by="", per_sample_grads=_scale_x_in_place),
     Mistake("leave both in the dtype", caught_by="", batch_jacobian=lambda f, x: _sum_trick(f, x.to(torch.float32))),
     Mistake("there is no graph to go back", caught_by="", per_sample_grads=_without_grad_mode),
