@@ -151,6 +151,11 @@ MISTAKES = [
     Mistake("must leave x itself as it is", caught_by=_PLAIN, drop_channel=_in_place),
     Mistake("come out as (4, 2, 3)", caught_by=_PLAIN, drop_channel=_last_dimension),
     Mistake("the same values and dtype", caught_by=_PLAIN, drop_channel=_into_a_new_tensor),
+    Mistake(
+        "the same values and dtype",
+        caught_by=_PLAIN,
+        drop_channel=lambda x: (_one_or_error(x), x.nansum(1) if x.is_floating_point() else x[:, 0])[1],
+    ),
     Mistake(_NOTHING, caught_by=_RGB, drop_channel=lambda x: x.squeeze(1)),
     Mistake("squeeze(1) on a size-2 dim does nothing", caught_by=_RGB, drop_channel=_only_rgb_is_wrong),
     Mistake("an assert is no check for callers", caught_by=_RGB, drop_channel=_assert_one),
