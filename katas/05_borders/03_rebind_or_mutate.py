@@ -56,11 +56,12 @@ under_test(globals())
 
 
 def test_a_minus_sign_makes_a_new_tensor_minus_equals_does_not():
-    x = torch.tensor([1.0, 2.0, 4.5])
+    x, tenths = torch.tensor([1.0, 2.0, 4.5]), torch.tensor([0.1, 0.2, 1e4])
     with (
         explain("centered raised for a tensor of shape (3,)"),
-        unchanged("you changed the caller's x: its memory was written, whatever name you used", x=x),
+        unchanged("you changed the caller's x: its memory was written, whatever name you used", x=x, tenths=tenths),
     ):
+        centered(tenths)  # what is added back afterwards comes back rounded
         y = centered(x)
     check_tensor(y, torch.tensor([-1.5, -0.5, 2.0]), "centered(x) is x minus the mean of x, which is 2.5")
     assert not shares_memory(y, x), "the result lives in the memory of x: a later write to one changes the other"
@@ -155,6 +156,12 @@ def test_clone_keeps_the_graph():
     check_tensor(history[0], torch.tensor([3.0, -6.0]), "the snapshot has the values of x")
     check_tensor(history[1], torch.tensor([1.0, -2.0]), "the snapshot has the values of x")
     assert all(t.requires_grad for t in (y, w)), "you cut x itself off from its graph: record only looks at x"
+    with torch.no_grad():
+        w.add_(5), y.mul_(7)
+    values = [h.tolist() for h in history]
+    assert values == [[3.0, -6.0], [1.0, -2.0]], (
+        f"x went on, and the snapshots with it: a tensor that requires grad is to be copied too, they are {values} now"
+    )
 
 
 @pytest.mark.parametrize(("n", "k"), [(3, 2), (1, 4)], ids=["3 buffers", "one buffer"])

@@ -139,6 +139,8 @@ def test_an_entry_is_not_an_edge():
     assert n == 4, f"A has the edges 0→1, 0→3, 1→4 and 2→0, so 4; yours are {n}"
     n = _n_edges(_graph().coalesce())
     assert n == 4, f"coalesced, A has the edges 0→1, 0→3, 1→4 and 2→0 still, so 4; yours are {n}"
+    n = _n_edges(_graph().coalesce() * -0.5)
+    assert n == 4, f"a weight may be negative, or below 1, and the edge is there: 4 edges, yours are {n}"
     n = _n_edges(torch.sparse_coo_tensor(torch.zeros(2, 0, dtype=torch.int64), torch.zeros(0), (7, 7)))
     assert n == 0, f"a graph of 7 nodes and no edge has 0 edges; yours are {n}"
 

@@ -50,7 +50,7 @@ def clip_norm(g: torch.Tensor, max: float) -> torch.Tensor:
 def n_correct(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """How many rows of `logits` (n, classes) have their maximum at the class that `y`, (n,), int64, says?
 
-    `n` may be 0. Returns a 0-dim tensor, of any dtype that holds the count.
+    `n` is at least 1. Returns a 0-dim tensor, of any dtype that holds the count.
     """
     raise NotImplementedError("count the hits")
 
@@ -183,8 +183,6 @@ def test_a_count_needs_no_selection(device):
         assert got == 2, f"1e-20 is above 0, and 0 above -1e-20, so 2 hits; you counted {got}"
         got = n_correct(torch.tensor([[0.0, 1.0]]).expand(3001, 2), torch.ones(3001, dtype=torch.int64))
         assert got.item() == 3001, f"3001 hits, which uint8 and float16 do not hold; you counted {got}"
-        got = n_correct(logits[:0], y[:0])
-        assert got == 0, f"of 0 rows none has its maximum at y, you counted {got}"
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])

@@ -90,7 +90,22 @@ _HISTORY = "test_a_list_of_one_tensor_shows_its_last_value_everywhere"
 _GRAPH = "test_clone_keeps_the_graph"
 _BUFFERS = "test_a_multiplied_list_holds_one_tensor"
 
+
+def _add_back(x):
+    mean = x.mean()
+    x -= mean
+    y = x.clone()
+    x += mean
+    return y
+
+
 MISTAKES = [
+    Mistake("you changed the caller's x", caught_by=_PURE, centered=_add_back),
+    Mistake(
+        "x went on, and the snapshots with it",
+        caught_by=_GRAPH,
+        record=lambda history, x: history.append(x.detach() if x.requires_grad else x.clone()),
+    ),
     Mistake(
         "raised for torch.bfloat16",
         caught_by=_HISTORY,

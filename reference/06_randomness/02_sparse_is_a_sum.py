@@ -95,6 +95,11 @@ _PRODUCT = "neighbour_sum is a product of two matrices"
 
 MISTAKES = [
     Mistake(
+        "a weight may be negative",
+        caught_by="test_an_entry_is_not_an_edge",
+        n_edges=lambda A: int((A.to_dense() > 0).sum()),
+    ),
+    Mistake(
         "adjacency returns a tensor of floats",
         caught_by="test_duplicate_entries_add_up",
         adjacency=lambda edges, n: torch.sparse_coo_tensor(
