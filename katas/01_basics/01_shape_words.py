@@ -172,6 +172,6 @@ def _what_came(x: torch.Tensor) -> str:
         return f"{c} channels are still there, squeeze(1) on a size-{c} dim does nothing: raise ValueError instead\n"
     if out.tolist() == x[:, 0].tolist():
         return "you kept one colour and lost the others, without a word: raise ValueError instead\n"
-    if out.shape[:1] == (b * c,):
+    if out.shape == (b * c, *x.shape[2:]):
         return f"B was {b}, you returned {tuple(out.shape)}: {c} channels became images: raise ValueError instead\n"
     return ""
