@@ -127,6 +127,10 @@ def test_in_and_index_want_one_truth_value():
         with explain(f"find raised for {dtype}"):
             alike = find([a, b], b.clone())
         assert alike == 1, f"{dtype}: {one} and {other} are close, but not equal: expected the index 1, got {alike!r}"
+    for same in (torch.tensor([float("inf"), 1.0]), torch.tensor([True, False])):
+        with explain(f"find raised for {same}"):
+            alike = find([same.clone()], same)
+        assert alike == 0, f"{same} is in the list, at index 0, find returned {alike!r}"
 
 
 def test_comparing_different_shapes_broadcasts_or_fails():

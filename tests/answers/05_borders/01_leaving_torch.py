@@ -89,6 +89,11 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake(
+        "is in the list, at index 0",
+        caught_by="",
+        find=lambda ts, t: ([i for i, x in enumerate(ts) if x.shape == t.shape and not (x.mul(1) - t).any()] + [-1])[0],
+    ),
     Mistake("find raised for torch.bfloat16", caught_by="", find=_find_by_numpy),
     Mistake(
         "distinct raised for torch.bfloat16",
