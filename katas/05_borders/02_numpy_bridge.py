@@ -144,7 +144,7 @@ def test_a_tensor_leaves_without_its_graph_and_its_device(device):
     assert all(t.requires_grad for t in (w, y)), "you changed the tensor: after export it no longer requires grad"
     for t in (
         torch.tensor(7, device=device),
-        torch.tensor([16777217, -5], device=device),
+        torch.tensor([16777217, -5, 2**53], device=device),
         torch.tensor([[1 + 2**-40, 1e300]], dtype=torch.float64, device=device),
         torch.tensor([0.1, float("inf"), 60000.0], dtype=torch.float16, device=device),
         torch.zeros(0, 3, device=device),

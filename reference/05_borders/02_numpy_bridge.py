@@ -94,6 +94,11 @@ def _export_floats_as_float32(t):
 
 
 MISTAKES = [
+    Mistake(
+        "export of torch.int64",
+        caught_by="test_a_tensor_leaves_without_its_graph_and_its_device",
+        export=lambda t: t.detach().cpu().double().numpy() if t.is_floating_point() else t.cpu().int().numpy(),
+    ),
     Mistake("export of torch.float64", caught_by=_GRAPH, export=_export_floats_as_float32),
     Mistake("export of torch.int64", caught_by=_GRAPH, export=lambda t: t.float().numpy(force=True)),
     Mistake("expected shape (0, 3), got (0,)", caught_by=_GRAPH, export=lambda t: np.array(t.tolist())),

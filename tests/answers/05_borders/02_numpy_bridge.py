@@ -121,6 +121,11 @@ RIGHT = [
 ]
 
 WRONG = [
+    Mistake(
+        "export of torch.int64",
+        caught_by="",
+        export=lambda t: t.data.cpu().double().numpy() if t.is_floating_point() else np.array(t.cpu(), dtype=np.int32),
+    ),
     Mistake("export of torch.int64", caught_by="", export=lambda t: t.to(torch.float32).numpy(force=True).copy()),
     Mistake("and 1 + 1 / 3 is", caught_by="", add_array_=lambda t, a: t.add_(torch.Tensor(a.astype("f4")))),
     Mistake(
