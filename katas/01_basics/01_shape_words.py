@@ -81,10 +81,12 @@ def test_a_shape_is_not_a_count():
     with explain("n_values raised on a tensor of shape (2, 3) or (4, 2, 3)"):
         two, three = n_values(torch.zeros(2, 3)), n_values(torch.zeros(4, 2, 3))
         window, wide = n_values(torch.zeros(7, 2, 3)[:4]), n_values(torch.zeros(4, 2, 3, dtype=torch.float64))
+        odd = n_values(torch.tensor([float("nan"), 0.0, 1.0]))
     likely = {(2, 4): "len(x) is only its dimension 0", (2, 3): "that counts dimensions", (5, 9): "that is the sum"}
     why = likely.get((two, three), "how many values are that?") if _are_ints(two, three) else ""
     _check_count(two, 6, f"x.shape is (2, 3), {why}")
     _check_count(three, 24, "every dimension counts, however many there are")
+    _check_count(odd, 3, "NaN and 0 are values too, and three are three, whatever they are")
     _check_count(wide, 24, "24 values are 24 values in float64 too, where each has 8 bytes")
     _check_count(
         window, 24, "a slice of shape (4, 2, 3) shares a larger memory, which is not its own: count by its shape"

@@ -42,7 +42,7 @@ def param_bytes(build: Callable[[], nn.Module]) -> int:
 def output_shape(build: Callable[[], nn.Module], input_shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape that the model `build()` gives for an input of `input_shape` and the default dtype, float32.
 
-    Without real memory for either.
+    Without real memory for either. The model's forward makes no tensors of its own but from those that it has.
     """
     raise NotImplementedError("send a blueprint of an input through a blueprint of the model")
 

@@ -42,7 +42,7 @@ def clip_norm(g: torch.Tensor, max: float) -> torch.Tensor:
     """`g` (any shape), scaled down to the 2-norm `max` if its own, over all values, is above that. No new NaN.
 
     `g` is float32 or float64, and keeps its dtype; its values are finite, and so are their squares. `max` is a positive
-    float or int. An error of 1e-3 of a value is allowed.
+    float or int. An error of 1e-3 of a value is allowed, and more where the norm is below 0.01.
     """
     raise NotImplementedError("scale g by a factor of at most 1")
 

@@ -73,6 +73,8 @@ def test_the_block_runs_again_in_backward():
 
 def test_the_first_block_gets_gradients_although_data_needs_none():
     block, x = _mlp(), torch.randn(3, 4)
+    runs: list[bool] = []
+    block.register_forward_pre_hook(lambda *_: runs.append(True))
     with warnings.catch_warnings(), unchanged("checkpointed must leave x as it is", x=x):
         warnings.simplefilter("ignore")
         y = _run(block, x)
@@ -81,6 +83,7 @@ def test_the_first_block_gets_gradients_although_data_needs_none():
     _backward(y, torch.ones(3, 4))
     lost = [name for name, p in block.named_parameters() if p.grad is None]
     assert not lost, f"{lost} got no gradient: x needs none, and the weights' were lost with it"
+    assert len(runs) == 2, f"the block is to run twice, also where x needs no gradient; it ran {len(runs)} times"
 
 
 def test_the_choice_of_implementation_is_made_not_left_open():

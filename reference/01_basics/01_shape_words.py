@@ -112,6 +112,11 @@ _PLAIN = "test_a_dimension_of_size_1_can_go_without_moving_a_value"
 _EMPTY = "test_a_tensor_may_have_no_dimension_or_no_value"
 
 MISTAKES = [
+    Mistake(
+        "NaN and 0 are values too",
+        caught_by="test_a_shape_is_not_a_count",
+        n_values=lambda x: x.numel() - int(x.isnan().sum()),
+    ),
     Mistake("len(x) is only its dimension 0", caught_by=_COUNT, n_values=lambda x: len(x)),
     Mistake("in torch x.size is not a number", caught_by=_COUNT, n_values=lambda x: x.size),
     Mistake("was not called", caught_by=_COUNT, n_values=lambda x: x.numel),

@@ -141,6 +141,11 @@ class _Replaces(torch.autograd.Function):
 
 MISTAKES = [
     Mistake(
+        "the block is to run twice, also where x needs no gradient",
+        caught_by="test_the_first_block_gets_gradients_although_data_needs_none",
+        checkpointed=lambda block, x: checkpointed(block, x) if x.requires_grad else block(x),
+    ),
+    Mistake(
         "backward replaced it",
         caught_by="test_checkpointing_changes_no_gradient",
         checkpointed=lambda block, x: _Replaces.apply(block, x, *block.parameters()),
@@ -174,3 +179,8 @@ MISTAKES = [
     Mistake("requires_grad: expected True, got False", caught_by=_SAME, checkpointed=_under_no_grad),
     Mistake("x got no gradient: the graph was cut", caught_by=_SAME, checkpointed=_detached_input),
 ]
+
+KEEP = {
+    "test_only_the_input_is_kept": "it counts what is kept for backward; the first block's test counts runs alone",
+    "test_the_block_runs_again_in_backward": "it names the plain call where x requires a gradient, the usual case",
+}
