@@ -49,6 +49,7 @@ def batch_matvec(A: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 under_test(globals())
 
 _CLOSE: Any = {"rtol": 1e-4, "atol": 1e-4}
+_SIZES = "must match|cannot be multiplied|[Ee]xpected size|does not broadcast"  # what torch says of a wrong product
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_attention_scores_contract_the_features(sizes):
     b, h, t, s, d = sizes
     q, k = _numbers(b, t, h, d).transpose(1, 2), _numbers(b, s, h, d).transpose(1, 2)  # as heads are cut out
     raw = _scores_in_loops(q, k)
-    meet = {"must match|size|shape": "D of q has to meet D of k, within each head"}
+    meet = {_SIZES: "D of q has to meet D of k, within each head"}
     with (
         explain(f"scores raised for (B, H, T, S, D) = {sizes}", where=meet),
         unchanged("you changed q or k in place", q=q, k=k),
@@ -108,7 +109,7 @@ def test_equal_sizes_hide_a_missing_transpose():
 def test_each_matrix_meets_its_own_vector(batch, dtype):
     A, v = _numbers(batch, 4, 3).to(dtype).mT / 3, _numbers(4, batch).to(dtype).t() / 7
     want = _matvec_in_loops(A, v)
-    meet = {"must match|size|shape": "M of A has to meet M of v, for each b"}
+    meet = {_SIZES: "M of A has to meet M of v, for each b"}
     with (
         explain(f"batch_matvec raised for A (B, N, M) = ({batch}, 3, 4)", where=meet),
         unchanged("you changed A or v in place", A=A, v=v),
