@@ -77,7 +77,7 @@ class Session:
         return code
 
     def ends_after_ctrl_c(self) -> int:
-        """Python drops an interrupt that reaches it inside a finalizer; a person presses again, and so does this."""
+        """Rarely, with two workers, one Ctrl-C was not enough (why is not known); a person would press again."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self.process.wait(timeout=10)
         self.process.send_signal(signal.SIGINT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -56,11 +55,8 @@ class _Nothing:
     """Stands for what is not there."""
 
 
-@dataclass
 class _Values:
     """A copy of a tensor's values, equal where each value is (NaN equals NaN)."""
-
-    copy: torch.Tensor
 
     def __init__(self, x: torch.Tensor) -> None:
         self.copy = x.detach().clone()

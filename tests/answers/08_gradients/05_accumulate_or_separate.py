@@ -44,12 +44,11 @@ def _fresh_with_an_optimizer(loss_fn, w, n):
 
 
 def _fresh_by_difference(loss_fn, w, n):
-    grads = []
+    sums = [torch.zeros_like(w) if w.grad is None else w.grad.clone()]
     for _ in range(n):
-        before = torch.zeros_like(w) if w.grad is None else w.grad.clone()
         loss_fn(w).backward()
-        grads.append(w.grad - before)
-    return grads
+        sums.append(w.grad.clone())
+    return list(torch.stack(sums).diff(dim=0))
 
 
 def _fill_none(losses, params):
