@@ -50,6 +50,42 @@ def test_attack_finds_what_the_tests_do_not_see(fresh):
     assert not mutants["the model frozen"].changed
 
 
+def test_attack_spoils_the_methods_of_a_class(fresh):
+    """A layer with one method, and a test that looks at nothing but its values."""
+    (kata,) = find_katas(fresh / "katas")
+    (fresh / "reference" / f"{kata.key}.py").write_text(_LAYER.replace("BODY", "return x * 2"), encoding="utf-8")
+    stub = _LAYER.replace("BODY", "raise NotImplementedError('twice x')")
+    kata.path.write_text(f"{stub}{_TEST_OF_THE_LAYER}", encoding="utf-8")
+    mutants = {mutant.way: mutant for mutant in attack(kata, fresh / "reference")}
+    assert {mutant.function for mutant in mutants.values()} == {"Twice.forward"}
+    assert mutants["the result in another float dtype"].failed == {"test_twice"}
+    assert mutants["the model left in eval mode"].survives
+    assert mutants["the arguments written into"].survives
+
+
+_LAYER = '''
+from torch import nn
+
+class Twice(nn.Module):
+    """Twice x."""
+
+    def forward(self, x):
+        BODY
+'''
+_TEST_OF_THE_LAYER = """
+import torch
+
+from dojo import under_test
+from dojo.kit import check_tensor
+
+under_test(globals())
+
+
+def test_twice():
+    check_tensor(Twice()(torch.tensor([1.5])), torch.tensor([3.0]), "twice x")
+"""
+
+
 def test_the_command_line_says_what_is_wrong():
     command = [sys.executable, "-m", "dojo.authoring", "attack", "no_such_kata_at_all"]
     result = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)

@@ -1,8 +1,9 @@
 """`python -m dojo.authoring attack NAME`: the author's mirror. What do a kata's tests not see?
 
-Each function of the reference is spoilt in one general way at a time, and the kata's tests are run against it. Reported
-are the mutants that changed something and that no test noticed: each is a hole in the tests, or a freedom that the
-docstring should state. And those that never changed anything: the tests hold no datum that could tell.
+Each function of the reference, and each method of its classes, is spoilt in one general way at a time, and the kata's
+tests are run against it. Reported are the mutants that changed something and that no test noticed: each is a hole in
+the tests, or a freedom that the docstring should state. And those that never changed anything: the tests hold no datum
+that could tell.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -32,7 +34,7 @@ _NARROWER = {
 class Mutant:
     """One function, spoilt in one way. `changed` counts the calls in which that made a difference."""
 
-    function: str
+    function: str  # "softmax", or "Dropout.forward"
     way: str
     changed: int = 0
     failed: set[str] = field(default_factory=set)
@@ -162,18 +164,32 @@ WAYS: dict[str, Callable[[Function, Given, Mutant], Any]] = {
 }
 
 
-def _spoilt(f: Function, mutant: Mutant) -> Function:
-    return functools.wraps(f)(lambda *args, **kwargs: WAYS[mutant.way](f, (args, kwargs), mutant))
+def _targets(functions: dict[str, Any]) -> list[str]:
+    """What can be spoilt: each function, and each public method that a class defines itself (no static one)."""
+    found = []
+    for name, f in functions.items():
+        methods = [m for m, x in vars(f).items() if isinstance(x, FunctionType) and not m.startswith("_")]
+        found += [f"{name}.{method}" for method in methods] if isinstance(f, type) else [name]
+    return found
+
+
+def _spoilt(f: Any, mutant: Mutant) -> Any:
+    """The function, or a subclass of the class, that `mutant` stands for."""
+    name, _, method = mutant.function.partition(".")
+    inner = getattr(f, method) if method else f
+    outer = functools.wraps(inner)(lambda *args, **kwargs: WAYS[mutant.way](inner, (args, kwargs), mutant))
+    return type(name, (f,), {method: outer, "__module__": f.__module__}) if method else outer
 
 
 def attack(kata: Kata, reference_root: Path) -> list[Mutant]:
-    """Run a kata's tests against every mutant of its reference's functions; classes and slow tests aside."""
+    """Run a kata's tests against every mutant of its reference's functions and methods; slow tests aside."""
     runs = Runs(kata, reference_root)
     functions = solved_by(runs.reference, vars(seam.import_solution(runs.reference)))
-    mutants = [Mutant(name, way) for name, f in functions.items() if not isinstance(f, type) for way in WAYS]
+    mutants = [Mutant(target, way) for target in _targets(functions) for way in WAYS]
     variants = []
     for i, mutant in enumerate(mutants):
-        spoilt = {mutant.function: _spoilt(functions[mutant.function], mutant)}
+        name = mutant.function.partition(".")[0]
+        spoilt = {name: _spoilt(functions[name], mutant)}
         variants.append(Variant(f"mutant-{i}", (spoilt, functions), tests_of(kata, spoilt), slow=False))
     run_variants(runs, variants)
     for i, mutant in enumerate(mutants):
