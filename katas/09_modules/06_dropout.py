@@ -69,7 +69,6 @@ def _call(layer: Any, x: torch.Tensor, case: str) -> torch.Tensor:
     signs = {
         "no attribute 'training'|no attribute '_": _EARLY,
         "must be bool, not method": "self.train is the method that switches; the flag is called self.training",
-        "leaf Variable|modified by an inplace": "x was edited in place: it belongs to the caller",
         "ZeroDivision": "1 - p is 0 here, and you divide by it",
     }
     with explain(f"the layer raised {case}", signs):
@@ -89,14 +88,15 @@ def test_in_training_a_share_is_dropped_and_the_rest_is_scaled_up():
     y = _call(_layer(0.25), x, "in training")
     kept = y != 0
     share = round(1 - kept.float().mean().item(), 3)
+    if 0 < share < 1:
+        assert not (kept == kept[0]).all(), "all rows lost the same columns: toss for each number, not for each column"
+        assert not (kept == kept[:, :1]).all(), "whole rows were dropped: toss for each number, not for each row"
     assert not 0.7 < share < 0.8, f"{share} of the numbers became 0 with p = 0.25: p is the probability to drop"
     assert 0.2 < share < 0.3, f"{share} of the numbers became 0 with p = 0.25, expected a quarter of them"
     unscaled = torch.equal(y[kept], x[kept])
     assert not unscaled, "what survives is to be divided by 1 - p = 0.75 in training, it came out as it was"
     want = torch.where(kept, x * (4 / 3), 0.0)
     check_tensor(y.detach(), want, "each number is 0 or x / (1 - p), here x * 4/3", rtol=1e-5)
-    assert not (kept == kept[0]).all(), "all rows of x lost the same columns: toss for each number, not for each column"
-    assert not (kept == kept[:, :1]).all(), "whole rows were dropped or kept: toss for each number, not for each row"
 
     x = _numbers(3, 8, 50, 25, dtype=torch.float64)[..., ::2]
     y = _call(_layer(0.1), x, "for a float64 x of four dimensions")
@@ -149,17 +149,15 @@ def test_no_grad_does_not_switch_dropout_off():
     assert (y == 0).any(), "nothing was dropped for an x that requires a gradient, in training"
 
 
-@pytest.mark.parametrize("p", [0, 0.0], ids=["zero as int", "zero as float"])
-def test_with_probability_zero_nothing_is_dropped(p):
+def test_with_probability_zero_nothing_is_dropped():
     for dtype in (torch.float32, torch.float64):
         x = _numbers(100, 30, dtype=dtype)
-        y = _call(_layer(p), x, "with p = 0, in training")
+        y = _call(_layer(0.0), x, "with p = 0, in training")
         check_tensor(y.detach(), x, "with p = 0 all stays as it is, also in training", rtol=1e-6)
 
 
-@pytest.mark.parametrize("p", [1, 1.0], ids=["one as int", "one as float"])
-def test_with_probability_one_all_becomes_zero(p):
-    layer, x = _layer(p), _numbers(100, 30)
+def test_with_probability_one_all_becomes_zero():
+    layer, x = _layer(1.0), _numbers(100, 30)
     y = _call(layer, x, "with p = 1, in training").detach()
     assert not y.isnan().any(), "got nan with p = 1: 1 - p is 0, and 0 / 0 or 0 * inf is not 0"
     check_tensor(y, torch.zeros(100, 30), "with p = 1 everything is dropped")

@@ -341,7 +341,7 @@ MISTAKES = [
     Mistake("the same numbers were dropped in the second call", caught_by=_GRADIENT, Dropout=_MaskKept),
     Mistake("the same numbers were dropped in the second call", caught_by=_GRADIENT, Dropout=_Seeded),
     Mistake("forward changed x itself", caught_by=_GRADIENT, Dropout=_InPlace),
-    Mistake("x was edited in place", caught_by=_GRADIENT, Dropout=_Filled),
+    Mistake("forward changed x itself", caught_by=_GRADIENT, Dropout=_Filled),
     Mistake("the result is cut from x: no gradient", caught_by=_GRADIENT, Dropout=_CutInTraining),
     Mistake("the gradient has the mask of the values", caught_by=_GRADIENT, Dropout=_SlopeOne),
     Mistake("is no probability", caught_by=_RANGE, Dropout=_Unchecked),
