@@ -235,9 +235,9 @@ MISTAKES = [
         caught_by=_LINEAR,
         init_=_with(lambda w: nn.init.uniform_(w, -math.sqrt(2 / _fan_in(w)), math.sqrt(2 / _fan_in(w)))),
     ),
-    Mistake("each unit of the layer will learn the same", caught_by=_LINEAR, init_=_with(nn.init.zeros_)),
+    Mistake("two rows of the weights are equal", caught_by=_LINEAR, init_=_with(nn.init.zeros_)),
     Mistake(
-        "each unit of the layer will learn the same",
+        "two rows of the weights are equal",
         caught_by=_LINEAR,
         init_=_with(lambda w: nn.init.constant_(w, 0.1)),
     ),

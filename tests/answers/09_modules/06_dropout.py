@@ -96,7 +96,22 @@ class _Listens(_Base):
         return F.dropout(x, self.p, self.on)
 
 
+class _NativeError(_Base):
+    """torch.bernoulli refuses what is no probability, when it is called."""
+
+    def __init__(self, p):
+        nn.Module.__init__(self)
+        self.keep = 1.0 - p
+
+    def forward(self, x):
+        if not self.training:
+            return x
+        mask = torch.bernoulli(torch.full_like(x, self.keep))
+        return x * mask if self.keep == 0 else x * mask / self.keep
+
+
 RIGHT = [
+    dict(Dropout=_NativeError),
     dict(Dropout=_Function),
     dict(Dropout=_Subclass),
     dict(Dropout=_Bernoulli),

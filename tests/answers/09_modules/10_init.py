@@ -275,7 +275,7 @@ WRONG = [
     Mistake("without the 2", caught_by="", init_=_lecun),
     Mistake("that is the variance", caught_by="", init_=_variance),
     Mistake("whose standard deviation is s / sqrt(3)", caught_by="", init_=_bound),
-    Mistake("each unit of the layer will learn the same", caught_by="", init_=_ones),
+    Mistake("two rows of the weights are equal", caught_by="", init_=_ones),
     Mistake("standard deviation 0.0", caught_by="", init_=_eye),
     Mistake("two rows of the weights are equal", caught_by="", init_=_rows),
     Mistake("they are to be around 0", caught_by="", init_=_shifted),
