@@ -85,9 +85,8 @@ def _is_none_of(loss: torch.Tensor, known: dict[str, Any]) -> None:
     """`loss` is none of these values, each of which is what a known mistake gives."""
     __tracebackhide__ = True
     for sentence, value in known.items():
-        assert not (loss.numel() == 1 and math.isclose(loss.item(), float(value), rel_tol=1e-5)), (
-            f"got {loss.item():.4f}: {sentence}"
-        )
+        same = loss.numel() == 1 and math.isclose(loss.item(), float(value), rel_tol=1e-5)
+        assert not same, f"got {loss.item():.4f}: {sentence}"
 
 
 def _loss_and_slope(z: float, y: float, **options: float) -> tuple[float, float]:

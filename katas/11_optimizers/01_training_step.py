@@ -18,7 +18,7 @@ What is asked here: one step, and the loss over all batches. `loss_fn(prediction
 About 30 minutes. Before it: accumulate_or_separate, dropout, batchnorm, mse_shapes.
 Path: first_day
 
-https://docs.pytorch.org/docs/stable/notes/faq.html#my-model-reports-cuda-runtime-error-2-out-of-memory
+https://docs.pytorch.org/docs/stable/optim.html#taking-an-optimization-step
 """
 
 import math
@@ -82,11 +82,12 @@ class _Watched(nn.Module):
         self.layers = nn.Sequential(*layers).double()
         self.modes: list[bool] = []
         self.graphs: list[bool] = []
+        self.note_modes, self.note_graph = self.modes.extend, self.graphs.append  # a copy of the model notes here too
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out = self.layers(x)
-        self.modes += [module.training for module in self.modules()]
-        self.graphs.append(out.requires_grad)
+        self.note_modes([module.training for module in self.modules()])
+        self.note_graph(out.requires_grad)
         return out
 
 
@@ -267,7 +268,8 @@ def test_an_evaluation_leaves_no_trace():
             bias.add_(1)
             want = _loss_fn(model.eval()(x), y).item()
         model.train(mode)
-        model.modes, model.graphs = [], []
+        model.modes.clear()
+        model.graphs.clear()
         was = "train" if mode else "eval"
         with unchanged(f"the model came in {was} mode, and evaluating should leave no trace in it", model=model):
             losses = [_evaluate(model, batches), _evaluate(model, batches)]

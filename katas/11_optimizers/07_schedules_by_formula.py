@@ -11,7 +11,7 @@ neither: the cosine goes on, so the rate climbs back the way it came, and is at 
 The jump back to the top is `CosineAnnealingWarmRestarts`.
 
 Two others that old tutorials list are not formulas of this kind, see scheduler_loop: `LambdaLR` multiplies the base by
-what your own function says, `ReduceLROnPlateau` looks at a number that you measure. torch has a dozen more today.
+what your own function says, `ReduceLROnPlateau` looks at a number that you measure. torch has more than a dozen in all.
 
 What is asked here: the four rates as plain numbers, equal to those of torch up to a millionth of the base. In short, e
 is the epoch and g is gamma. `math.cos` takes radians: half a turn is `math.pi`.

@@ -11,6 +11,7 @@ wrong in proportion to how uneven the batches are, mostly in the third digit, so
 reproduced. `finally` brings the mode back also when a batch raises.
 """
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
@@ -264,6 +265,10 @@ def _with_graph(model, loss_fn, batches):
     return total / rows
 
 
+def _a_copy_with_graph(model, loss_fn, batches):
+    return _with_graph(copy.deepcopy(model), loss_fn, batches)
+
+
 def _in_the_mode_it_has(model, loss_fn, batches):
     total = rows = 0
     with torch.no_grad():
@@ -352,6 +357,7 @@ MISTAKES = [
     Mistake("the loss of all 9 rows at once", caught_by=_UNEVEN, evaluate=_rounded),
     Mistake("evaluate returns a Python float", caught_by=_UNEVEN, evaluate=_as_a_tensor),
     Mistake("a graph was built for nothing", caught_by=_TRACE, evaluate=_with_graph),
+    Mistake("a graph was built for nothing", caught_by=_TRACE, evaluate=_a_copy_with_graph),
     Mistake("was not evaluated in eval mode", caught_by=_TRACE, evaluate=_in_the_mode_it_has),
     Mistake(_NO_TRACE, caught_by=_TRACE, evaluate=_left_in_eval),
     Mistake(_NO_TRACE, caught_by=_TRACE, evaluate=_left_in_train),

@@ -65,6 +65,13 @@ RIGHT = [
         multistep_lr=lambda b, e, m, g: b * g ** len([k for k in m if not k > e]),
         cosine_lr=lambda b, e, T, eta_min=0.0: eta_min + (b - eta_min) * math.cos(math.pi * e / T / 2) ** 2,
     ),
+    dict(
+        step_lr=lambda b, e, s, g: b * g ** int(e / s),
+        multistep_lr=lambda b, e, m, g: b * math.prod(g for k in m if e >= k),
+        cosine_lr=lambda b, e, T, eta_min=0.0: (
+            eta_min + 0.5 * (b - eta_min) * (1 + torch.cos(torch.tensor(math.pi * e / T))).item()
+        ),
+    ),
 ]
 
 
