@@ -63,10 +63,14 @@ _SIGNS = {
 }
 
 
+def _name(function: Callable[..., Any]) -> str:
+    return next(name for name in ("nll", "cross_entropy") if globals()[name] is function)
+
+
 def _loss(function: Callable[..., Any], scores: torch.Tensor, y: torch.Tensor) -> Any:
     """function(scores, y), where that is a tensor."""
     __tracebackhide__ = True
-    name, seen = "nll" if function is nll else "cross_entropy", tuple(scores.shape)
+    name, seen = _name(function), tuple(scores.shape)
     with explain(f"{name} raised on {scores.dtype} of shape {seen} with {y.tolist()} as classes", _SIGNS):
         with unchanged(f"{name} changed what it was given", scores=scores, y=y):
             loss = function(scores, y)
@@ -189,7 +193,7 @@ def test_an_impossible_class_costs_nothing_if_it_is_not_the_true_one():
     impossible, y = torch.tensor([[0.0, -math.inf, 0.0]]), torch.tensor([2])
     for function, given in ((nll, impossible.log_softmax(1)), (cross_entropy, impossible)):
         loss = _loss(function, given, y)
-        what = f"{'nll' if function is nll else 'cross_entropy'} of two equal classes and an impossible one is log 2"
+        what = f"{_name(function)} of two equal classes and an impossible one is log 2"
         lost = bool(loss.isnan().any())
         assert not lost, f"{what}, got nan: 0 * -inf is nan, so pick the true class, don't multiply"
         check_tensor(loss, torch.tensor(math.log(2)), what, rtol=1e-6)
@@ -202,7 +206,7 @@ def test_the_gradient_is_softmax_minus_the_label():
         (nll, given - math.log(8), -label / 2),
         (cross_entropy, given, (given.exp() / 8 - label) / 2),
     ):
-        name, leaf = "nll" if function is nll else "cross_entropy", at.clone().requires_grad_()
+        name, leaf = _name(function), at.clone().requires_grad_()
         loss = _loss(function, leaf, y)
         assert loss.requires_grad, f"the result of {name} is cut from its argument: nothing can learn from it"
         with explain(f"the backward of {name} raised"):
