@@ -274,7 +274,13 @@ def _lost_error(model, names, x):
         return seen  # noqa: B012
 
 
+def _ends_alike(model, names, x):
+    found = [full for full, _ in model.named_modules() if any(full.endswith(name[-1]) for name in names)]
+    return _with_partial(model, found, x)
+
+
 WRONG = [
+    Mistake("asked for ['1', '0.0'], got the keys", caught_by="", capture=_ends_alike),
     Mistake("only the last name, 'head', is filled", caught_by="", capture=_loop_variable),
     Mistake("a name with a dot is a path", caught_by="", capture=_from_modules),
     Mistake("became 0: the ReLU after it works in place", caught_by="", capture=_keeps_the_live_tensor),
