@@ -174,7 +174,7 @@ def test_the_first_linear_must_know_the_number_of_features(size, k, features):
     assert len(named) == 10, f"five layers have 10 parameters, a weight and a bias each, got {len(named)}: {named}"
     takes = tuple(net.fc1.weight.shape)
     assert takes == (120, features), (
-        f"fc1 of LeNet({size}, {k}) takes {features} numbers and gives 120: its weight is {(120, features)}, got {takes}"
+        f"fc1 of LeNet({size}, {k}) takes {features} numbers, gives 120: its weight is {(120, features)}, got {takes}"
     )
     rest = {"conv1": (6, 1, k, k), "conv2": (16, 6, k, k), "fc2": (84, 120), "fc3": (10, 84)}
     for name, shape in rest.items():
