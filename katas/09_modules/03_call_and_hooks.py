@@ -46,7 +46,8 @@ def activation_grad(model: nn.Module, name: str, x: torch.Tensor) -> torch.Tenso
     """The gradient of `model(x).sum()` with respect to the output of the module `name`, as the module gave it.
 
     A tensor of the shape and dtype of that output. The model runs in the mode it is in, and afterwards has as many
-    hooks as before. Its parameters require a gradient, `x` none; whether `.grad` of the parameters is written is open.
+    hooks as before. The output requires a gradient, `x` does not and stays as it is; no mode, no weight and no
+    `requires_grad` of the model changes. Whether `.grad` of its parameters is written is open.
     """
     raise NotImplementedError("the gradient of what the module gave")
 
