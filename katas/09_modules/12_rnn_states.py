@@ -173,7 +173,7 @@ def test_a_chunk_takes_over_the_state_but_not_the_graph():
             assert isinstance(losses, list | tuple), f"a list of losses, got {type(losses).__name__}"
             assert len(losses) == 12 // k, f"{len(losses)} losses instead of {12 // k}: {told}"
             types = {type(loss).__name__ for loss in losses if not isinstance(loss, float)}
-            assert not types, f"the losses are of type {', '.join(types)}, not float: a tensor keeps its graph alive"
+            assert not types, f"the losses are of type {', '.join(types)}, not float: a tensor may keep its graph alive"
             for p, before in zip((*rnn.parameters(), *head.parameters()), weights, strict=True):
                 said = "a weight moved with lr=0: the steps are those of the optimizer that is given"
                 check_tensor(p.detach(), before, said)

@@ -198,11 +198,11 @@ def _weights(mask: dict[str, Any], L: int, S: int, B: int) -> torch.Tensor:
 def _check_weights(weights: torch.Tensor, blocked: torch.Tensor, told: str) -> None:
     __tracebackhide__ = True
     blocked = blocked.expand_as(weights)
-    on_blocked = weights[blocked].any() or weights.isnan().any()
     swapped = not weights[~blocked].nan_to_num().any()
     assert not swapped, f"{told}: the mask is the wrong way round, True blocks in nn.MultiheadAttention"
-    share = weights[blocked].nan_to_num(nan=1.0).max().item() if blocked.any() else 0.0
-    assert not on_blocked, f"{told}: a blocked key has the weight {share:.3g} instead of 0"
+    assert not weights.isnan().any(), f"{told}: a query finds every key blocked, and its weights are nan"
+    share = weights[blocked].max().item() if blocked.any() else 0.0
+    assert share == 0, f"{told}: a blocked key has the weight {share:.3g} instead of 0"
     assert (weights[~blocked] > 0).all(), f"{told}: a key that may be looked at has the weight 0"
 
 

@@ -75,7 +75,7 @@ class _OneMoreLayer(TinyLM):
 
 
 class _FrozenCopy(_Untied):
-    """A buffer is no parameter: 40 numbers, but not tied."""
+    """40 numbers to train, and 40 that stay as they were."""
 
     def __init__(self, vocab, dim):
         super().__init__(vocab, dim)
