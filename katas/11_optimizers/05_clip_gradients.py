@@ -181,6 +181,12 @@ def test_the_gradient_is_clipped_between_backward_and_step():
         check_tensor(w.detach(), torch.tensor(want), said, rtol=1e-4)
     _safe(opt, (w * torch.tensor([0.2, 0.4])).sum(), [w], 1.0)
     check_tensor(w.detach(), torch.tensor([0.3, 1.0]), "a short gradient, [0.2, 0.4], is not clipped", rtol=1e-4)
+    v, u = (torch.zeros(n, requires_grad=True) for n in (1, 2))
+    opt = torch.optim.SGD([v, u], lr=1.0)
+    _safe(opt, 3 * v.sum() + (u * torch.tensor([0.0, 4.0])).sum(), [v, u], 1.0)
+    moved = [round(x, 4) + 0.0 for x in (*v.tolist(), *u.tolist())]
+    assert moved != [-1, 0, -1], "two weights with gradients 3 and [0, 4] both moved by 1: they were clipped one by one"
+    assert moved == [-0.6, 0, -0.8], f"gradients 3 and [0, 4] are clipped together, to 0.6 and [0, 0.8]; moved {moved}"
 
 
 def _bad_losses(w: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -257,11 +257,6 @@ MISTAKES = [
         caught_by=_SORTED,
         decay_groups=_by(lambda name, p: p.numel() > max(p.shape, default=1)),
     ),
-    Mistake(
-        "how many dimensions a weight has counts",
-        caught_by=_SORTED,
-        decay_groups=_by(lambda name, p: p.ndim != 1),
-    ),
     Mistake("it would never be trained", caught_by=_SORTED, decay_groups=_one_generator),
     Mistake("it would never be trained", caught_by=_SORTED, decay_groups=_known_layers_only),
     Mistake("it would never be trained", caught_by=_SORTED, decay_groups=_whole_modules),

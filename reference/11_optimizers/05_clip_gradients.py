@@ -280,6 +280,20 @@ def _undone(opt, loss, params, max_norm):
     return finite
 
 
+def _one_by_one(opt, loss, params, max_norm):
+    opt.zero_grad()
+    loss.backward()
+    totals = [torch.as_tensor(clip_norm_([p], max_norm)) for p in params]
+    if not torch.stack(totals).isfinite().all():
+        return False
+    opt.step()
+    return True
+
+
+def _first_only(opt, loss, params, max_norm):
+    return safe_step(opt, loss, params[:1], max_norm)
+
+
 def _unclipped(opt, loss, params, max_norm):
     return safe_step(opt, loss, params, 1e9)
 
@@ -350,6 +364,8 @@ MISTAKES = [
     Mistake("what was in w.grad counts for nothing", caught_by=_ORDER, safe_step=_no_zero),
     Mistake("what was in w.grad counts for nothing", caught_by=_ORDER, safe_step=_zero_after_a_step),
     Mistake("the weights did not move", caught_by=_ORDER, safe_step=_clears_too_late),
+    Mistake("they were clipped one by one", caught_by=_ORDER, safe_step=_one_by_one),
+    Mistake("are clipped together", caught_by=_ORDER, safe_step=_first_only),
     Mistake("is not clipped", caught_by=_ORDER, safe_step=_to_max_norm_always),
     Mistake("the weights are nan, for good", caught_by=_SKIP, safe_step=_never_skips),
     Mistake("the weights are nan, for good", caught_by=_SKIP, safe_step=_loss_only),

@@ -69,7 +69,20 @@ def _scale_new_dicts(opt, f):
     opt.param_groups[:] = [{**group, "lr": f * group["lr"]} for group in opt.param_groups]
 
 
+def _by_shape_or_name(model, wd):
+    decay, no_decay = [], []
+    for name, param in model.named_parameters():
+        if not param.requires_grad:
+            continue
+        if len(param.shape) == 1 or name.endswith(".bias"):
+            no_decay.append(param)
+        else:
+            decay.append(param)
+    return [{"params": no_decay, "weight_decay": 0.0}, {"params": decay, "weight_decay": wd}]
+
+
 RIGHT = [
+    {"decay_groups": _by_shape_or_name},
     {"decay_groups": _by_type, "set_lr": _by_state},
     {"decay_groups": _one_group_each, "set_lr": _set_and_default, "scale_lr": _scale_with_list},
     {"decay_groups": _by_names, "scale_lr": _scale_new_dicts},

@@ -196,7 +196,19 @@ def _weights_mended(opt, loss, params, max_norm):
     return True
 
 
+def _loop_of_clips(opt, loss, params, max_norm):
+    opt.zero_grad()
+    loss.backward()
+    ok = True
+    for p in params:
+        ok = ok and bool(torch.nn.utils.clip_grad_norm_([p], max_norm).isfinite())
+    if ok:
+        opt.step()
+    return ok
+
+
 WRONG = [
+    Mistake("they were clipped one by one", caught_by="", safe_step=_loop_of_clips),
     Mistake("clipped one by one, their direction changed", caught_by="", clip_norm_=_torch_one_by_one),
     Mistake("each number was clamped by itself", caught_by="", clip_norm_=_by_value),
     Mistake("the norm after clipping", caught_by="", clip_norm_=_clipped_then_measured),

@@ -278,6 +278,11 @@ WRONG = [
     ),
     Mistake("nan * 0 is nan", caught_by="", accumulate_tokens=_tokens(lambda v, y, b: v * ((y != -100).sum() / _n(b)))),
     Mistake("call backward for each micro-batch", caught_by="", accumulate_tokens=_token_graphs),
+    Mistake(
+        ".grad is the gradient of the mean over real tokens",
+        caught_by="",
+        accumulate_tokens=_tokens(lambda v, y, b: v / sum((z > 0).sum() for _, z in b), "sum"),
+    ),
     Mistake("classes in dim 1", caught_by="", accumulate_tokens=_unflattened),
     Mistake("comes a micro-batch of padding", caught_by="", accumulate_tokens=_stop_at_padding),
 ]
