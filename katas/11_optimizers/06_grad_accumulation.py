@@ -134,8 +134,8 @@ def _compare(got: Any, parts: list[Any], want: Any, what: str, said: str) -> Non
     got, want = torch.as_tensor(got, dtype=torch.float64), torch.as_tensor(want)
     for mistake, wrong in known.items():
         wrong = torch.as_tensor(wrong, dtype=torch.float64)
-        right_too = torch.allclose(wrong, want, rtol=1e-6)
-        assert right_too or not torch.allclose(got, wrong, rtol=1e-7, atol=1e-12), f"that is {mistake}"
+        made = torch.allclose(got, wrong, rtol=1e-7, atol=1e-12) and not torch.allclose(wrong, want, rtol=1e-6)
+        assert not made, f"that is {mistake}"
     check_tensor(got, want, said, rtol=1e-9, atol=1e-12)
 
 
@@ -230,10 +230,8 @@ def _check_tokens(model: nn.Module, batches: Batches, said: str) -> None:
     want, parts = _gradient(model, whole), [_gradient(model, loss) for loss in losses]
     by_rows = sum(g * len(x) for g, (x, _) in zip(parts, real, strict=True)) / sum(len(x) for x, _ in batches)
     returned = _run(accumulate_tokens, model, batches)
-    same = torch.allclose(by_rows, want, rtol=1e-6)
-    assert same or not torch.allclose(_in_grad(model), by_rows, rtol=1e-7), (
-        f"{said}: each micro-batch was weighed by its rows, or places; padding does not count"
-    )
+    weighed = torch.allclose(_in_grad(model), by_rows, rtol=1e-7) and not torch.allclose(by_rows, want, rtol=1e-6)
+    assert not weighed, f"{said}: each micro-batch was weighed by its rows, or places; padding does not count"
     _compare(_in_grad(model), parts, want, "gradient", f"{said}: .grad is the gradient of the mean over real tokens")
     assert returned == returned, f"{said}: the loss is nan; a mean over no tokens is nan, and nan * 0 is nan"
     _compare(returned, [x.item() for x in losses], whole.detach(), "loss", f"{said}: the mean over all real tokens")
