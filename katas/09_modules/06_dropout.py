@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo import under_test
-from dojo.kit import check_tensor, explain, raises, unchanged
+from dojo.kit import check_tensor, explain, unchanged
 
 
 class Dropout(nn.Module):
@@ -39,17 +39,14 @@ class Dropout(nn.Module):
     """
 
     def __init__(self, p: float) -> None:
-        """`p` is from 0 to 1, both included (with 1, all is 0 in training).
-
-        Any other `p` is an error, best a ValueError here.
-        """
+        """`p` is from 0 to 1, both included: with 1, all is 0 in training."""
         raise NotImplementedError("remember p")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`x` is float32 or float64, of any shape; the result has its shape and dtype.
 
-        A new mask for each call, with a coin toss of its own for each number. `x` is not changed, and the gradient
-        reaches it through the same mask.
+        A new mask for each call, with a coin toss of its own for each number. `x` is not changed, and where p is below
+        1 the gradient reaches it through the same mask.
         """
         raise NotImplementedError("drop in training, and only there")
 
@@ -88,7 +85,7 @@ def _numbers(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
 
 def test_in_training_a_share_is_dropped_and_the_rest_is_scaled_up():
     x = _numbers(100, 200)
-    y = _call(_layer(0.25), x, "in training")
+    y = _call(_layer(0.25), x.clone(), "in training")
     kept = y != 0
     share = round(1 - kept.float().mean().item(), 3)
     if 0 < share < 1:
@@ -102,7 +99,7 @@ def test_in_training_a_share_is_dropped_and_the_rest_is_scaled_up():
     check_tensor(y.detach(), want, "each number is 0 or x / (1 - p), here x * 4/3", rtol=1e-5)
 
     x = _numbers(3, 8, 50, 25, dtype=torch.float64)[..., ::2]
-    y = _call(_layer(0.1), x, "for a float64 x of four dimensions")
+    y = _call(_layer(0.1), x.clone(), "for a float64 x of four dimensions")
     share = round((y == 0).float().mean().item(), 3)
     assert 0.08 < share < 0.12, f"{share} of the numbers became 0 with p = 0.1"
     want = torch.where(y != 0, x / 0.9, 0.0)
@@ -185,10 +182,5 @@ def test_each_call_tosses_anew_and_the_gradient_passes_where_the_numbers_passed(
         )
         assert before is None or not torch.equal(kept, before), "the same numbers were dropped in the second call"
         before = kept
-
-
-@pytest.mark.parametrize("p", [1.5, -0.1], ids=["too large", "negative"])
-def test_a_probability_lies_between_zero_and_one(p):
-    said = f"Dropout({p}) is nonsense, as {p} is no probability: say so with a ValueError"
-    with raises((ValueError, RuntimeError, AssertionError), said):
-        Dropout(p)(torch.ones(3))
+    counts = {int((_call(layer, values.clone(), "again") == 0).sum()) for _ in range(8)}
+    assert len(counts) > 1, f"eight calls dropped {counts.pop()} of 1200 numbers each: that is no coin toss for each"

@@ -125,6 +125,9 @@ def test_parameters_are_written_to_and_not_replaced():
     with torch.enable_grad():
         _init(net, "a float64 model with a frozen layer")
         assert torch.is_grad_enabled(), "init_ left gradients switched off: nothing can be trained after it"
+    with torch.no_grad():
+        _init(net, "the same model, where gradients are off")
+        assert not torch.is_grad_enabled(), "gradients were off when init_ was called, and on afterwards"
     after = dict(net.named_parameters())
     for name, p, flag, old in zip(names, before, flags, values, strict=True):
         assert after.get(name) is p, (

@@ -56,7 +56,8 @@ def train_chunks(
     """One pass over `xs` (B, T, F) in chunks of `k` steps; T is a multiple of k. Returns each chunk's loss, as a float.
 
     The prediction is `head(out)` at each step, the loss the mean squared error (nn.MSELoss) to the chunk's part of `ys`
-    (B, T, O). For each chunk one step of `opt`, with the gradients of this chunk alone; the loss is the one before it.
+    (B, T, O). For each chunk one step of `opt`, with the gradients of this chunk alone (there are none when you are
+    called); the loss is the one before it.
     The first chunk begins with the state 0, each later one with the last state of the chunk before, through which no
     gradient flows. `rnn` has one layer, one direction and batch_first=True; `xs` and `ys` stay as they are.
     """

@@ -186,10 +186,11 @@ def test_view_needs_memory_in_order_and_logits_come_in_any():
 
 
 def test_perplexity_is_exp_of_the_mean_loss():
-    scores = torch.tensor([[[1.0, 2.0, 5.0], [1.0, 3.0, 4.0], [7.0, 8.0, 9.0]]], dtype=torch.float64).log()
+    rows = [[[1.0, 2, 5], [1, 3, 4], [7, 8, 9]], [[2, 1, 1], [5, 1, 1], [1, 1, 1]]]
+    scores, words = torch.tensor(rows, dtype=torch.float64).log(), torch.tensor([[0, 1, 2], [0, 2, 2]])
     for what, logits, targets, pad_id, want in (
         ("equal scores for 6 classes", torch.zeros(2, 3, 6), torch.tensor([[1, 5, 2], [4, 0, 0]]), 0, 6.0),
-        ("a p of 1/8, a p of 3/8, and padding", scores, torch.tensor([[0, 1, 2]]), 2, math.sqrt(64 / 3)),
+        ("texts with a p of 1/8 and 3/8, and of 1/2", scores, words, 2, (8 * 8 / 3 * 2) ** (1 / 3)),
         ("right and sure answers", torch.eye(4)[None] * 1e4, torch.tensor([[0, 1, 2, 3]]), 3, 1.0),
     ):
         costs, real = _costs(logits, targets), targets != pad_id
@@ -202,6 +203,9 @@ def test_perplexity_is_exp_of_the_mean_loss():
             "that is the loss itself, and perplexity is exp of it": costs[real].mean(),
             "that is 2 to the power of the loss, and the loss is in natural logarithms": 2 ** costs[real].mean(),
             "that is the mean of the exps, and not exp of the mean": costs[real].exp().mean(),
+            "that is the mean of the perplexities of the texts, and not that of all their tokens": sum(
+                row[is_real].mean().exp() / len(costs) for row, is_real in zip(costs, real, strict=True)
+            ),
             "the padding is counted as if it were words": costs.mean().exp(),
             "that is exp of the sum": costs[real].sum().exp(),
         }

@@ -54,7 +54,7 @@ def bce_logits(z: torch.Tensor, y: torch.Tensor, pos_weight: float = 1.0) -> tor
 def predict(z: torch.Tensor) -> torch.Tensor:
     """1 where the probability of a yes is above one half, 0 where it is below; the shape of `z`.
 
-    The dtype is yours: bool, an integer or a float. `z` stays as it is.
+    The dtype is yours: bool, an integer or a float. No `z` is nearer to 0 than 0.001. `z` stays as it is.
     """
     raise NotImplementedError("1 for a yes, 0 for a no")
 

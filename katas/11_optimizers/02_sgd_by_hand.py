@@ -56,9 +56,9 @@ class SGD:
         raise NotImplementedError("keep the weights and how to move them")
 
     def step(self) -> None:
-        """Move each weight that has a gradient, in place; what has none stays as it is, and so does its buffer.
+        """Move each weight that has a gradient; what has none stays as it is, and so does its buffer.
 
-        It stays a leaf that requires a gradient. The `.grad` of each weight stays as it is.
+        A weight stays the same object, a leaf that requires a gradient. Its `.grad` stays as it is.
         """
         raise NotImplementedError("move the weights by their gradients")
 

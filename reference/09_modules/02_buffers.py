@@ -86,6 +86,11 @@ class _PlainNoSuper(_Base):
         self.mean = torch.zeros(d)
 
 
+class _NoMomentumAsDefault(_Base):
+    def __init__(self, d, momentum=0.1):
+        super().__init__(d, momentum or 0.1)
+
+
 class _Ones(_Base):
     def start(self, zeros):
         self.register_buffer("mean", zeros + 1)
@@ -281,17 +286,6 @@ class _GraphInPlace(_Base):
         return x - self.mean
 
 
-class _DetachedAfterwards(_Base):
-    """The gradient flows through the mean of the batch too."""
-
-    def forward(self, x):
-        if not self.training:
-            return x - self.mean
-        mean = (1 - self.momentum) * self.mean + self.momentum * x.mean(0)
-        self.mean = mean.detach()
-        return x - mean
-
-
 class _NothingFlows(_Base):
     @torch.no_grad()
     def forward(self, x):
@@ -314,6 +308,7 @@ _GRAPH = "test_a_running_mean_carries_no_graph"
 _AFTER = "the mean after batches with means 10 and 20"
 
 MISTAKES = [
+    Mistake("momentum=0.0 gives the newest batch no share", caught_by=_SHARE, RunningMean=_NoMomentumAsDefault),
     Mistake("'mean' is not in the state_dict", caught_by=_SAVED, RunningMean=_Plain),
     Mistake("'mean' is not in the state_dict", caught_by=_SAVED, RunningMean=_NotPersistent),
     Mistake("'mean' is not in the state_dict", caught_by=_SAVED, RunningMean=_OtherName),
@@ -353,6 +348,5 @@ MISTAKES = [
     Mistake("in eval, x - mean as it was learned", caught_by=_EVAL, RunningMean=_EvalSubtractsNothing),
     Mistake("after the first step mean.requires_grad is True", caught_by=_GRAPH, RunningMean=_Graph),
     Mistake("after the first step mean.requires_grad is True", caught_by=_GRAPH, RunningMean=_GraphInPlace),
-    Mistake("where mean is a constant", caught_by=_GRAPH, RunningMean=_DetachedAfterwards),
     Mistake("the first backward raised", caught_by=_GRAPH, RunningMean=_NothingFlows),
 ]

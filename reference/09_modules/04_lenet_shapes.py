@@ -191,11 +191,6 @@ class _ChannelsLast(_Net):
         return x.permute(0, 2, 3, 1).flatten(1)
 
 
-class _Average(_Net):
-    def pool(self, x):
-        return F.avg_pool2d(x, 2)
-
-
 class _Softmax(_Net):
     def last(self, x):
         return torch.softmax(x, 1)
@@ -317,7 +312,6 @@ MISTAKES = [
     Mistake("that must be an error", caught_by=_VIEW, LeNet=_Resizes),
     Mistake("that must be an error", caught_by=_VIEW, LeNet=_Crops),
     Mistake(_ORDER, caught_by=_PRINT, LeNet=_ChannelsLast),
-    Mistake(_ORDER, caught_by=_PRINT, LeNet=_Average),
     Mistake(_ORDER, caught_by=_PRINT, LeNet=_NoReluAfterFc1),
     Mistake(_ORDER, caught_by=_PRINT, LeNet=_NoReluAfterConv),
     Mistake(_ORDER, caught_by=_PRINT, LeNet=_Dropout),

@@ -105,6 +105,19 @@ def _innermost_first(model, image):
 
 
 @torch.no_grad()
+def _only_known_layers(model, image):
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d | nn.Dropout):
+                module.eval()
+        return model(image[None])
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@torch.no_grad()
 def _only_batch_norm(model, image):
     modes = [(module, module.training) for module in model.modules()]
     try:
@@ -246,6 +259,7 @@ MISTAKES = [
     Mistake("in eval mode no dropout is at work", caught_by=_SAME, **_both(_no_eval)),
     Mistake("in eval mode no dropout is at work", caught_by=_SAME, **_both(_only_batch_norm)),
     Mistake("in eval mode no dropout is at work", caught_by=_SAME, **_both(_only_the_flag_of_the_model)),
+    Mistake("in eval mode no dropout is at work", caught_by=_SAME, **_both(_only_known_layers)),
     Mistake(
         "probabilities in eval mode", caught_by=_SAME, probabilities=lambda m, x: _only_batch_norm(m, x)[0].softmax(0)
     ),

@@ -54,6 +54,13 @@ def _over_the_method(module):
         p.requires_grad_ = False
 
 
+def _only_what_is_on(module):
+    for p in module.parameters():
+        if p.requires_grad:
+            p.requires_grad_(False)
+            p.grad = None
+
+
 def _grad_left(module):
     module.requires_grad_(False)
 
@@ -342,6 +349,7 @@ MISTAKES = [
     Mistake("freezing a layer must not cut the graph", caught_by=_PASS, freeze_=_cut),
     Mistake("freezing a layer must not cut the graph", caught_by=_PASS, freeze_=_cut_behind),
     Mistake("left at that of the last step", caught_by=_SKIPS, freeze_=_grad_left),
+    Mistake("left at that of the last step", caught_by=_SKIPS, freeze_=_only_what_is_on),
     Mistake("left at zero", caught_by=_SKIPS, freeze_=_grad_zeroed),
     Mistake("left at zero", caught_by=_SKIPS, freeze_=_zero_grad_kept),
     Mistake("the backbone is to be frozen", caught_by=_HEAD, FineTuner=_NotFrozen),

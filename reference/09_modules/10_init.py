@@ -116,6 +116,12 @@ def _gradients_off(module):
     init_(module)
 
 
+def _off_and_on(module):
+    torch.set_grad_enabled(False)
+    init_(module)
+    torch.set_grad_enabled(True)
+
+
 def _bias_blindly(module):
     for m in module.modules():
         if isinstance(m, nn.Linear | nn.Conv2d):
@@ -209,6 +215,7 @@ _DEEP = "test_a_signal_survives_twenty_layers"
 _NORMS = "test_norms_and_padding_rows_keep_their_start"
 
 MISTAKES = [
+    Mistake("gradients were off when init_ was called", caught_by=_IN_PLACE, init_=_off_and_on),
     Mistake("torch's own start", caught_by=_LINEAR, init_=lambda module: None),
     Mistake("torch's own start", caught_by=_LINEAR, init_=lambda m: m.apply(lambda c: c.reset_parameters())),
     Mistake("torch's own start", caught_by=_LINEAR, init_=_with(lambda w: nn.init.kaiming_uniform_(w, a=math.sqrt(5)))),

@@ -139,7 +139,14 @@ _ANY = "test_any_class_may_be_the_padding_and_zero_may_be_a_word"
 _MEMORY = "test_view_needs_memory_in_order_and_logits_come_in_any"
 _PERPLEXITY = "test_perplexity_is_exp_of_the_mean_loss"
 
+
+def _text_by_text(logits, targets, pad_id):
+    each = [token_loss(z[None], y[None], pad_id).exp().item() for z, y in zip(logits, targets, strict=True)]
+    return sum(each) / len(each)
+
+
 MISTAKES = [
+    Mistake("that is the mean of the perplexities of the texts", caught_by=_PERPLEXITY, perplexity=_text_by_text),
     Mistake("here they are in dimension 2", caught_by=_DIM, token_loss=_raw),
     Mistake("T equal to C hides it", caught_by=_DIM, token_loss=_raw),
     Mistake("mixes tokens with classes", caught_by=_DIM, token_loss=_reshaped),
@@ -211,7 +218,7 @@ MISTAKES = [
         "a Python float, got Tensor", caught_by=_PERPLEXITY, perplexity=lambda z, y, pad: token_loss(z, y, pad).exp()
     ),
     Mistake(
-        "the perplexity of a p of 1/8",
+        "the perplexity of texts with a p of 1/8",
         caught_by=_PERPLEXITY,
         perplexity=lambda z, y, pad: round(math.exp(token_loss(z.float(), y, pad).item()), 4),
     ),

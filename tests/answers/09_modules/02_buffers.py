@@ -64,7 +64,22 @@ class _RegistersAgain(_Buffer):
         return x - self.mean
 
 
-RIGHT = [{"RunningMean": cls} for cls in (_Buffer, _Copied, _Lerp, _InPlace, _Data, _RegistersAgain)]
+class _Mixed(_Buffer):
+    def forward(self, x):
+        mean = self.mean
+        if self.training:
+            mean = self.mean.lerp(x.mean(0), self.m)
+            with torch.no_grad():
+                self.mean.copy_(mean)
+        return x - mean
+
+
+RIGHT = [{"RunningMean": cls} for cls in (_Buffer, _Copied, _Lerp, _InPlace, _Data, _RegistersAgain, _Mixed)]
+
+
+class _NotZero(_Buffer):
+    def __init__(self, d, momentum=0.1):
+        super().__init__(d, momentum if momentum else 0.1)
 
 
 class _InADict(_Buffer):
@@ -155,16 +170,6 @@ class _Requires(_Buffer):
         return x - self.mean
 
 
-class _Mixed(_Buffer):
-    def forward(self, x):
-        mean = self.mean
-        if self.training:
-            mean = self.mean.lerp(x.mean(0), self.m)
-            with torch.no_grad():
-                self.mean.copy_(mean)
-        return x - mean
-
-
 class _Axis(_Buffer):
     def forward(self, x):
         if self.training:
@@ -230,7 +235,7 @@ WRONG = [
     Mistake("model.eval(), and forward changed the mean", caught_by="", RunningMean=_NoMode),
     Mistake("model.eval(), and forward changed the mean", caught_by="", RunningMean=_ByGradMode),
     Mistake("after the first step mean.requires_grad is True", caught_by="", RunningMean=_Requires),
-    Mistake("where mean is a constant", caught_by="", RunningMean=_Mixed),
+    Mistake("momentum=0.0 gives the newest batch no share", caught_by="", RunningMean=_NotZero),
     Mistake(_AFTER, caught_by="", RunningMean=_Axis),
     Mistake("the mean with momentum=0.25", caught_by="", RunningMean=_Fixed),
     Mistake("the mean of the layer in float64", caught_by="", RunningMean=_AsFloat),

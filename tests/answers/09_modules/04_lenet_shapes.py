@@ -76,7 +76,21 @@ def _truncated(i, k, s=1, p=0, d=1):
     return int((i + 2 * p - d * (k - 1) - 1) / s) + 1
 
 
+class _Of1998(_Modules):
+    def __init__(self, size, k):
+        super().__init__(size, k)
+        self.relu, self.pool = nn.Tanh(), nn.AvgPool2d(2)
+
+
+class _PoolsFirst(_Modules):
+    def __init__(self, size, k):
+        super().__init__(size, k)
+        self.pool = nn.Sequential(nn.MaxPool2d(2), nn.ReLU())
+
+
 RIGHT = [
+    {"LeNet": _Of1998},
+    {"LeNet": _PoolsFirst},
     {"conv_out": _with_floor, "LeNet": _Modules},
     {"conv_out": _by_counting, "LeNet": _Views},
     {"conv_out": _by_torch, "LeNet": _LazyWithARun},
@@ -134,21 +148,15 @@ class _LogProbabilities(_Views):
         return super().forward(x).log_softmax(-1)
 
 
-class _Average(_Modules):
-    def __init__(self, size, k):
-        super().__init__(size, k)
-        self.pool = nn.AvgPool2d(2)
-
-
-class _Tanh(_Modules):
-    def __init__(self, size, k):
-        super().__init__(size, k)
-        self.relu = nn.Tanh()
-
-
 class _Straight(_Modules):
     def forward(self, x):
         return self.fc3(self.fc2(self.fc1(self._features(x))))
+
+
+class _OneActivation(_Modules):
+    def forward(self, x):
+        x = self.pool(self.conv2(self.pool(self.conv1(x))))
+        return self.fc3(torch.relu(self.fc2(self.fc1(self.flatten(x)))))
 
 
 class _Clipped(_Views):
@@ -190,9 +198,9 @@ WRONG = [
     Mistake("forward ends with a softmax", caught_by="", LeNet=_Probabilities),
     Mistake("forward ends with a log_softmax", caught_by="", LeNet=_LogProbabilities),
     Mistake("there is a ReLU after fc3", caught_by="", LeNet=_Clipped),
-    Mistake(_ORDER, caught_by="", LeNet=_Average),
-    Mistake(_ORDER, caught_by="", LeNet=_Tanh),
     Mistake(_ORDER, caught_by="", LeNet=_Straight),
+    Mistake(_ORDER, caught_by="", LeNet=_OneActivation),
+    Mistake("the stride is not counted", caught_by="", conv_out=lambda i, k, s=1, p=0, d=1: i - d * (k - 1) + p * 2),
     Mistake("gives what it gives among five", caught_by="", LeNet=_Centered),
     Mistake(
         "the dilation is not counted",

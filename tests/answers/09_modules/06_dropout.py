@@ -268,13 +268,13 @@ class _Never(_Base):
         return x
 
 
-class _NoRange(nn.Module):
-    def __init__(self, p):
-        super().__init__()
-        self.p = abs(p)
-
+class _Shuffled(_Base):
     def forward(self, x):
-        return F.dropout(x, min(self.p, 1.0), self.training)
+        if not self.training:
+            return x
+        dropped = round(self.p * x.numel())
+        mask = torch.tensor([0.0] * dropped + [1.0] * (x.numel() - dropped), dtype=x.dtype)
+        return x * mask[torch.randperm(x.numel())].view_as(x) / (1 - self.p if self.p < 1 else 1)
 
 
 class _Switched(_Base):
@@ -317,7 +317,7 @@ WRONG = [
     Mistake("forward changed x itself", caught_by="", Dropout=_Assigns),
     Mistake("forward changed x itself", caught_by="", Dropout=_Multiplies),
     Mistake("self.training alone decides", caught_by="", Dropout=_Inference),
-    Mistake("is no probability", caught_by="", Dropout=_NoRange),
+    Mistake("that is no coin toss for each", caught_by="", Dropout=_Shuffled),
     Mistake("Dropout has nothing to train", caught_by="", Dropout=_Buffer),
     Mistake("in eval p does not matter", caught_by="", Dropout=_SilentAtOne),
 ]
