@@ -1,4 +1,4 @@
-"""`python -m dojo.authoring new 09_modules/03_name`: the files of a kata, with all that the gate asks for as blanks."""
+"""`python -m dojo.authoring new 09_modules/14_name`: the files of a kata, with all that the gate asks for as blanks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HOMES = {"katas": "kata.txt", "reference": "reference.txt", "tests/answers": "a
 def new(project: Path, key: str) -> list[Path]:
     """Write the three files of a kata; ValueError where the name is none, or one of them is there already."""
     if not re.fullmatch(r"\d\d_\w+/\d\d_\w+", key):
-        raise ValueError(f"{key!r} is no place for a kata: NN_chapter/NN_name, such as 09_modules/03_name")
+        raise ValueError(f"{key!r} is no place for a kata: NN_chapter/NN_name, such as 09_modules/14_name")
     name = key.split("/")[1][3:]
     words = {"name": name, "title": name.replace("_", " ").capitalize()}
     paths = {project / home / f"{key}.py": _TEMPLATES / template for home, template in _HOMES.items()}

@@ -17,7 +17,7 @@ between must not leave the model in eval: that is what `try: ... finally: ...` i
 
 What is asked here: the class of one image, and the probabilities of all classes.
 
-About 25 minutes. Before it: stop_gradient, dropout, batchnorm.
+About 25 minutes. Before it: stop_gradient, dropout.
 Path: first_day
 
 https://docs.pytorch.org/docs/stable/notes/autograd.html#evaluation-mode-nn-module-eval

@@ -17,7 +17,7 @@ Log-probabilities of a slice don't sum to 1, whatever you have read: their expon
 
 What is asked here: both functions.
 
-About 20 minutes. Before it: keepdim_and_correction, dtype_limits.
+About 20 minutes. Before it: the_silent_outer_product.
 Path: first_day
 
 https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.log_softmax.html

@@ -15,7 +15,7 @@ these counts the last example four times as much as any other. Multiply by the n
 
 What is asked here: one step, and the loss over all batches. `loss_fn(prediction, y)` gives the mean over the batch.
 
-About 30 minutes. Before it: accumulate_or_separate, dropout, batchnorm, mse_shapes.
+About 30 minutes. Before it: accumulate_or_separate, dropout, mse_shapes.
 Path: first_day
 
 https://docs.pytorch.org/docs/stable/optim.html#taking-an-optimization-step
