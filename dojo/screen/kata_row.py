@@ -6,6 +6,7 @@ from dojo.kata.files import Kata
 from dojo.kata.source import Lesson
 from dojo.screen.lines import Line, Page
 from dojo.session.facts import Standing
+from dojo.text import listed
 
 
 def kata_row(name: str, kata: Kata, known: Standing | None, page: Page, *, current: bool = False) -> list[Line]:
@@ -41,7 +42,7 @@ def kata_row(name: str, kata: Kata, known: Standing | None, page: Page, *, curre
 
 def about_the_lesson(lesson: Lesson) -> str:
     """`about 15 minutes, after view_or_copy`."""
-    after = f", after {' and '.join(lesson.before)}" if lesson.before else ""
+    after = f", after {listed(lesson.before)}" if lesson.before else ""
     return f"about {lesson.minutes} minutes{after}" if lesson.minutes else ""
 
 

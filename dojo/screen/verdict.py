@@ -19,7 +19,7 @@ from dojo.screen.kata_row import about_the_lesson, kata_row, ran
 from dojo.screen.lines import Line, Page, fitting
 from dojo.session.facts import Result, TestFact
 from dojo.session.session import KataSession
-from dojo.text import folded, relative
+from dojo.text import folded, listed, relative
 
 _TO_DO = "to do"
 _PRINTED = 10  # lines of what the code printed
@@ -158,7 +158,7 @@ class Verdict:
         session, notes = self.session, list(self.session.problems)
         if left := list(dict.fromkeys(left for r in session.ran() for f in r.facts.values() for left in f.leaked)):
             notes.append(
-                f"your code left {' and '.join(left)}. It has been put back; in a program of your own it would stay: "
+                f"your code left {listed(left)}. It has been put back; in a program of your own it would stay: "
                 "use a `with` block, or put it back yourself"
             )
         current = session.current()
@@ -226,7 +226,7 @@ class Verdict:
             rows.append("one of them done on the stand-in data only: pytest --kata-download fetches MNIST")
         parts = [(waiting, "test"), (states.count("not run here"), "whole kata")]
         if said := [f"{n} {what}{'s' * (n > 1)}" for n, what in parts if n]:
-            rows.append(f"not run here, for want of a GPU: {' and '.join(said)}")
+            rows.append(f"not run here, for want of a GPU: {listed(said)}")
         return [line for row in rows for line in self.page.lines(row, "yellow")]
 
     def _what_next(self, result: Result) -> list[Line]:
