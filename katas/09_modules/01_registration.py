@@ -45,7 +45,10 @@ class MLP(nn.Module):
         raise NotImplementedError("make the layers, and register them")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(n, sizes[0]) -> (n, sizes[-1]), in the dtype of the weights. `x` stays as it is."""
+        """(n, sizes[0]) -> (n, sizes[-1]), for each n from 1 on, in the dtype of the weights.
+
+        Gradients flow to the weights and to `x`. `x` and the model, its modes too, stay as they are.
+        """
         raise NotImplementedError("send x through the layers, with a ReLU between")
 
 
@@ -162,7 +165,10 @@ def test_a_layer_times_four_is_one_layer():
     assert count == 80, f"MLP([4, 4, 4, 4, 4]) has four layers of 4*4 + 4 numbers: expected 80 in all, got {count}"
     weights = [p for p in mlp.parameters() if p.dim() == 2]
     twins = [i for i, w in enumerate(weights) if any(torch.equal(w, other) for other in weights[:i])]
-    assert not twins, "two layers start with equal weights: a copy of a layer copies its random numbers too"
+    assert not twins, (
+        "two layers start with equal weights, and each has to draw its own: "
+        "a copy of a layer copies its random numbers too"
+    )
     other = [p for p in _mlp([4, 4, 4, 4, 4]).parameters() if p.dim() == 2]
     assert not any(a is b for a in weights for b in other), "two models share a layer: each makes its own, in __init__"
     seeded = any(torch.equal(a, b) for a in weights for b in other)
@@ -174,7 +180,9 @@ def test_a_layer_times_four_is_one_layer():
     today="It builds a layer, and x is taken for its option inplace: nn.ReLU()(x) or torch.relu(x) applies it.",
 )
 @pytest.mark.parametrize(
-    "sizes", [[3, 5, 4, 2], [2, 2, 3, 2], [3, 2]], ids=["three layers", "equal sizes", "one layer"]
+    "sizes",
+    [[3, 5, 4, 2], [2, 2, 3, 2], [3, 2], [3, 1]],
+    ids=["three layers", "equal sizes", "one layer", "one number comes out"],
 )
 def test_relu_stands_between_the_layers_only(sizes):
     x = torch.linspace(-2, 3, 5 * sizes[0], dtype=torch.float64).view(5, sizes[0])
@@ -182,7 +190,7 @@ def test_relu_stands_between_the_layers_only(sizes):
     layer: Any = nn.ReLU(x)
     assert layer.inplace is x, "nn.ReLU(x) is a layer that was not called, and x became an option of it"
     mlp = _fill(_mlp(sizes))
-    with unchanged("the input belongs to the caller", x=x):
+    with unchanged("the input belongs to the caller, and the model stays as it is", x=x, model=mlp):
         out = _run(mlp, x, f"MLP({sizes})")
     assert not _equal(out, _by_hand(sizes, x, last=torch.relu)), (
         f"no negative output: MLP({sizes}) has a ReLU after its last layer, which cuts off half of what it can say"
@@ -191,14 +199,17 @@ def test_relu_stands_between_the_layers_only(sizes):
         assert not _equal(out, _by_hand(sizes, x, between=torch.clone)), (
             "without ReLU between them, the layers are together one straight line: put one after each but the last"
         )
-    check_tensor(out, want, f"MLP({sizes}) is a Linear for each step, with a ReLU between", rtol=1e-9, atol=1e-12)
+    said = f"MLP({sizes}) is a Linear for each step, with a ReLU between"
+    check_tensor(out, want, said, rtol=1e-9, atol=1e-12)
+    check_tensor(_run(mlp, x.flip(0)), want.flip(0), f"{said}, called again", rtol=1e-9, atol=1e-12)
+    check_tensor(_run(mlp, x[3:4]), want[3:4], f"{said}, for a single row", rtol=1e-9, atol=1e-12)
 
 
 def test_one_backward_reaches_every_parameter():
     sizes = [3, 5, 4, 2]
     x, c = torch.linspace(-2, 3, 15, dtype=torch.float64).view(5, 3), torch.tensor([1.0, -3.0], dtype=torch.float64)
     mlp = _fill(_mlp(sizes))
-    out = _run(mlp, x)
+    out = _run(mlp, x.requires_grad_())
     assert getattr(out, "requires_grad", False), "the output hangs on no graph: nothing can be trained"
     with explain("backward raised"):
         (out * c).sum().backward()
@@ -207,6 +218,9 @@ def test_one_backward_reaches_every_parameter():
     reached = {tuple(p.shape): p.grad for p in mlp.parameters()}
     bias = (c * torch.ones(5, 2)).sum(0)
     check_tensor(reached[2,], bias.double(), "the last bias gets the sum of what comes from above", rtol=1e-9)
+    assert x.grad is not None, "no gradient came to x: what stands in front of this model could not learn"
+    want = torch.autograd.grad((_by_hand(sizes, x) * c).sum(), x)[0]
+    check_tensor(x.grad, want, "the gradient of x", rtol=1e-9, atol=1e-12)
 
 
 def test_double_reaches_what_is_registered():
@@ -245,7 +259,9 @@ def test_two_models_can_share_their_layers():
     moved = [not torch.equal(p, b) for p, b in zip(mlp.parameters(), before, strict=True)]
     assert any(moved), "SGD on the nn.Sequential did not move mlp: copies do not train together"
     ours, theirs = {id(p) for p in mlp.parameters()}, {id(p) for p in params}
+    memory = {p.data_ptr() for p in mlp.parameters()} == {p.data_ptr() for p in params}
+    because = ": equal memory is not enough, gradients belong to the object" if memory else ", each has to be the same"
     assert ours == theirs, (
         f"the nn.Sequential has {len(theirs - ours)} parameters that are no parameters of mlp, and lacks "
-        f"{len(ours - theirs)} of its own: equal memory is not enough, gradients belong to the object"
+        f"{len(ours - theirs)} of mlp's{because}"
     )

@@ -45,7 +45,9 @@ class RunningMean(nn.Module):
         raise NotImplementedError("make the buffer")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(n, d) -> (n, d), in the dtype of `x`, which is that of `mean`; `x` itself stays as it is.
+        """(n, d) -> (n, d), for n and d from 1 on, in the dtype of `x`, which is that of `mean`.
+
+        `x` itself stays as it is, and gradients stay on or off, as they were at the call.
 
         In training, first mean <- (1 - momentum) * mean + momentum * (the mean of the n rows of x). Then, in training
         and in eval, x - mean. Gradients flow to `x` through the subtraction; whether also through the newest mean is
@@ -180,6 +182,10 @@ def test_momentum_is_the_share_of_the_newest_batch():
             _mean(other), torch.tensor(want), "the mean with momentum=0.25 after a batch of one row", rtol=1e-5
         )
         check_tensor(out, x - torch.tensor(want), "x - mean, for a batch of one row", rtol=1e-5)
+    narrow = _layer(1)
+    out = _run(narrow, _batch([5.0], [15.0]))
+    check_tensor(_mean(narrow), torch.tensor([1.0]), "the mean of d = 1 feature is of shape (1,)", rtol=1e-5)
+    check_tensor(out, _batch([4.0], [14.0]), "x - mean, for d = 1 feature", rtol=1e-5)
     last = _layer(2, momentum=1.0)
     _run(last, _batch([5.0, 15.0], [15.0, 25.0]))
     check_tensor(_mean(last), torch.tensor([10.0, 20.0]), "momentum=1.0 keeps the newest batch only", rtol=1e-5)
@@ -200,6 +206,7 @@ def test_eval_leaves_the_mean_alone():
     model.train()
     with torch.no_grad():
         _run(model, _batch([10.0, 20.0]))
+        assert not torch.is_grad_enabled(), "gradients were off at the call, and forward switched them on"
     check_tensor(
         _mean(layer),
         _batch([1.9, 3.8])[0],

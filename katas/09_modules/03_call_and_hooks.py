@@ -35,9 +35,11 @@ from dojo.kit import check_tensor, explain, raises, shares_memory, unchanged
 def capture(model: nn.Module, names: list[str], x: torch.Tensor) -> dict[str, torch.Tensor]:
     """What the modules `names` of the model give while `model(x)` runs once: a dict, name -> output.
 
-    `model.named_modules()` has each of the names. Each output is a tensor as its module gave it, whatever the layers
-    after it do, in memory of its own and without a graph. The model runs in the mode it is in. Its errors come through,
-    and afterwards, also after an error, there are as many hooks as before. Model and `x` stay as they are.
+    The names are those of `model.named_modules()`, without the model itself; each of these modules runs once. Each
+    output is a tensor as its module gave it, whatever the layers after it do, in memory of its own and without a graph.
+    The model runs in the mode it is in. Its errors come through, and afterwards, also after an error, there are as many
+    hooks as before, and gradients are on or off as before. Model (also `.grad` of its parameters) and `x` stay as they
+    are.
     """
     raise NotImplementedError("hook the modules, run the model, remove the hooks")
 
@@ -45,9 +47,9 @@ def capture(model: nn.Module, names: list[str], x: torch.Tensor) -> dict[str, to
 def activation_grad(model: nn.Module, name: str, x: torch.Tensor) -> torch.Tensor:
     """The gradient of `model(x).sum()` with respect to the output of the module `name`, as the module gave it.
 
-    A tensor of the shape and dtype of that output. The model runs in the mode it is in, and afterwards has as many
-    hooks as before. The output requires a gradient, `x` does not and stays as it is; no mode, no weight and no
-    `requires_grad` of the model changes. Whether `.grad` of its parameters is written is open.
+    A tensor of the shape and dtype of that output, without a graph. The model runs in the mode it is in, and afterwards
+    has as many hooks as before. The output requires a gradient, `x` does not and stays as it is; no mode, no option, no
+    weight and no `requires_grad` of the model changes. Whether `.grad` of its parameters is written is open.
     """
     raise NotImplementedError("the gradient of what the module gave")
 
@@ -140,7 +142,7 @@ def test_a_forward_hook_sees_what_a_module_gives():
                     f"the output of {name!r} still hangs on its graph: as long as you keep it, all of that stays alive"
                 )
                 check_tensor(got[name], want[name], f"the output of {name!r}", rtol=1e-5, atol=1e-6)
-    nested, x = nn.Sequential(nn.Sequential(nn.Linear(3, 4), nn.Tanh()), nn.Linear(4, 2)).double(), _x().double()
+    nested, x = nn.Sequential(nn.Sequential(nn.Linear(3, 4), nn.Tanh()), nn.Linear(4, 2)).double(), _x().double() / 3
     h = (x @ nested[0][0].weight.T + nested[0][0].bias).detach()
     want = {"0.0": h, "0": h.tanh(), "1": (h.tanh() @ nested[1].weight.T + nested[1].bias).detach()}
     for names in (["1", "0.0"], ["0"]):
@@ -156,6 +158,8 @@ def test_an_in_place_layer_overwrites_what_was_not_cloned():
     model = _Net(inplace=True)
     want = {name: value.detach() for name, value in _inside(model, _x()).items()}
     got = _captured(model, ["enc.0", "enc.2"], _x())
+    inplace = [model.enc[1].inplace, model.enc[3].inplace]
+    assert all(inplace), "capture changed an option of the model: its ReLUs work in place no more"
     for name, value in got.items():
         overwritten = value.shape == want[name].shape and torch.allclose(value, want[name].clamp(min=0), atol=1e-6)
         assert not overwritten, (
@@ -196,6 +200,7 @@ def test_hooks_are_gone_afterwards_even_if_the_model_raised():
         capture(broken, ["0", "1"], _x())
     left = [name for name, n in _hooks(broken).items() if n]
     assert not left, f"the model raised, and hooks stay on {', '.join(left)}: remove them in a finally"
+    assert torch.is_grad_enabled(), "the model raised, and capture left gradients switched off"
 
 
 @pytest.mark.myth(
@@ -227,7 +232,13 @@ def test_the_gradient_of_what_a_module_gave(name):
         for time in ("first", "second"):
             got = _grad(model, name, x)
             said = f"the {time} time, the gradient of model(x).sum() with respect to the output of {name!r}"
-            check_tensor(got, want, said, rtol=1e-9, atol=1e-12)
+            check_tensor(got, want, said, rtol=1e-9, atol=1e-12, requires_grad=False)
+    curved, x = nn.Sequential(nn.Sequential(nn.Linear(3, 4), nn.Tanh()), nn.Linear(4, 2)).double(), _x().double() / 3
+    slope = 1 - torch.tanh(x @ curved[0][0].weight.T + curved[0][0].bias).detach() ** 2
+    got = _grad(curved, "0.0", x)
+    check_tensor(
+        got, curved[1].weight.detach().sum(0) * slope, "the gradient in front of a tanh", rtol=1e-9, atol=1e-12
+    )
 
 
 @pytest.mark.myth(
@@ -250,14 +261,19 @@ def test_an_in_place_layer_after_it_does_not_hide_the_gradient():
     check_tensor(got, torch.tensor([[0.0, 6], [3, 0]]), "(h > 0) * W.sum(0), for h before the ReLU", rtol=1e-6)
     deep = _Net(inplace=True)
     inside = _inside(deep, _x())
-    want = torch.autograd.grad(inside["head"].sum(), inside["enc.0"])[0]
-    check_tensor(_grad(deep, "enc.0", _x()), want, "the gradient through two in-place ReLUs", rtol=1e-5, atol=1e-6)
+    for name in ("enc.0", "enc.2"):
+        want = torch.autograd.grad(inside["head"].sum(), inside[name], retain_graph=True)[0]
+        got = _grad(deep, name, _x())
+        check_tensor(got, want, f"the gradient of {name!r}, with an in-place ReLU after it", rtol=1e-5, atol=1e-6)
+    for name, module in (*model.named_modules(), *deep.named_modules()):
+        assert getattr(module, "inplace", True), f"activation_grad changed an option of the model: {name}.inplace"
 
 
 def test_looking_changes_nothing():
     x = _x()
     model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(1.0), nn.Linear(4, 2), nn.Dropout(1.0).eval())
     model[2].weight.requires_grad_(False)
+    model[0].weight.grad = torch.ones(4, 3)  # of a step before
     for mode in ("training", "eval"):
         model[1].train(mode == "training")
         h = x @ model[0].weight.T + model[0].bias
@@ -266,6 +282,9 @@ def test_looking_changes_nothing():
             with unchanged("capture must leave the model and x as they are", model=model, x=x):
                 got = _captured(model, ["1"], x)["1"]
             assert torch.is_grad_enabled(), "capture left gradients switched off"
+        with torch.no_grad():
+            _captured(model, ["1"], x)
+            assert not torch.is_grad_enabled(), "gradients were off at the call, and capture switched them on"
         check_tensor(got, want.detach(), f"the output of a dropout in its mode: {mode}", rtol=1e-5, atol=1e-6)
         before = [(m.training, *[p.requires_grad for p in m.parameters()]) for m in model.modules()]
         values = [p.detach().clone() for p in model.parameters()]

@@ -230,6 +230,31 @@ class _ReluFunction(nn.Module):
         self.net = nn.Sequential(*steps[:-1])
 
 
+class _Squeezes(_Listed):
+    def forward(self, x):
+        return super().forward(x).squeeze()
+
+
+class _Evaluates(_Listed):
+    def forward(self, x):
+        self.eval()
+        return super().forward(x)
+
+
+class _InputDetached(_Listed):
+    def forward(self, x):
+        return super().forward(x.detach())
+
+
+class _FirstAnswer(_Listed):
+    out = None
+
+    def forward(self, x):
+        if self.out is None or len(self.out) != len(x):
+            self.out = super().forward(x)
+        return self.out
+
+
 class _Returns(_Listed):
     def forward(self, x):
         super().forward(x)
@@ -256,7 +281,7 @@ class _InFloat32(_Listed):
 class _BackToFloat32(_Listed):
     def forward(self, x):
         out = super().forward(x)
-        return out if out.requires_grad and out.shape[0] == 5 else out.float()
+        return out if out.requires_grad and out.shape[0] in (1, 5) else out.float()
 
 
 class _SwitchedOff(_Listed):
@@ -280,6 +305,14 @@ def _new_parameters(mlp):
     net = copy.deepcopy(mlp.net)
     for new, old in zip(net.parameters(), mlp.net.parameters(), strict=True):
         new.data = old.data
+    return net
+
+
+def _weights_only(mlp):
+    net = copy.deepcopy(mlp.net)
+    for new, old in zip(net, mlp.net, strict=True):
+        if isinstance(old, nn.Linear):
+            new.weight = old.weight
     return net
 
 
@@ -343,15 +376,20 @@ MISTAKES = [
     _mlp_mistake(_BETWEEN, _RELU, _BySize),
     _mlp_mistake(_BETWEEN, _RELU, _OneRelu),
     _mlp_mistake("the input belongs to the caller", _RELU, _ReluInPlaceFirst),
+    _mlp_mistake("MLP([3, 1]) is a Linear for each step", _RELU, _Squeezes),
+    _mlp_mistake("and the model stays as it is", _RELU, _Evaluates),
+    _mlp_mistake("with a ReLU between, called again", _RELU, _FirstAnswer),
     _mlp_mistake("nn.ReLU(x) builds a layer and applies nothing", _RELU, _ReluLayer),
     _mlp_mistake("nn.Sequential takes modules only: nn.ReLU()", _RELU, _ReluFunction),
     _mlp_mistake("no gradient came to layers.0.weight", _REACHES, _Detaches),
     _mlp_mistake("the output hangs on no graph", _REACHES, _NoGrad),
+    _mlp_mistake("no gradient came to x", _REACHES, _InputDetached),
     _mlp_mistake("stayed float32 where the model is float64", _DOUBLE, _InFloat32),
     _mlp_mistake("a model in float64 gives float64", _DOUBLE, _BackToFloat32),
     Mistake("copies do not train together", caught_by=_SHARE, as_sequential=_new_layers),
     Mistake("copies do not train together", caught_by=_SHARE, as_sequential=_trained_apart),
     Mistake("gradients belong to the object", caught_by=_SHARE, as_sequential=_new_parameters),
+    Mistake("lacks 2 of mlp's, each has to be the same", caught_by=_SHARE, as_sequential=_weights_only),
     Mistake("gives what mlp gives", caught_by=_SAME, as_sequential=_with_relu_at_the_end),
     Mistake("the nn.Sequential has no ReLU", caught_by=_SAME, as_sequential=_only_linears),
     Mistake("gives what mlp gives", caught_by=_SAME, as_sequential=_first_and_last),

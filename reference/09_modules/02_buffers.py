@@ -292,6 +292,30 @@ class _NothingFlows(_Base):
         return super().forward(x)
 
 
+class _Squeezed(_Base):
+    def batch_mean(self, x):
+        return x.detach().mean(0).squeeze()
+
+    def update(self, new):
+        self.mean = ((1 - self.momentum) * self.mean + self.momentum * new).squeeze()
+
+
+class _SwitchesGradientsOn(_Base):
+    def forward(self, x):
+        torch.set_grad_enabled(False)
+        if self.training:
+            self.update(x.mean(0))
+        torch.set_grad_enabled(True)
+        return x - self.mean
+
+
+class _BeginsAnewInTraining(_Base):
+    def train(self, mode=True):
+        if mode:
+            self.mean.zero_()
+        return super().train(mode)
+
+
 class _Inference(_Base):
     def update(self, new):
         with torch.inference_mode():
@@ -345,6 +369,9 @@ MISTAKES = [
     Mistake("model.eval(), and forward changed the mean", caught_by=_EVAL, RunningMean=_AsksForGradients),
     Mistake("model.eval(), and forward changed the mean", caught_by=_EVAL, RunningMean=_AsksX),
     Mistake("model.eval(), and forward changed the mean", caught_by=_EVAL, RunningMean=_OwnFlag),
+    Mistake("and forward switched them on", caught_by=_EVAL, RunningMean=_SwitchesGradientsOn),
+    Mistake("the mode decides whether the mean is updated", caught_by=_EVAL, RunningMean=_BeginsAnewInTraining),
+    Mistake("the mean of d = 1 feature", caught_by=_SHARE, RunningMean=_Squeezed),
     Mistake("in eval, x - mean as it was learned", caught_by=_EVAL, RunningMean=_EvalSubtractsNothing),
     Mistake("after the first step mean.requires_grad is True", caught_by=_GRAPH, RunningMean=_Graph),
     Mistake("after the first step mean.requires_grad is True", caught_by=_GRAPH, RunningMean=_GraphInPlace),

@@ -212,6 +212,33 @@ def _switches_gradients_off(model, names, x):
     return capture(model, names, x)
 
 
+def _grad_mode_by_hand(model, names, x):
+    torch.set_grad_enabled(False)
+    seen = capture(model, names, x)
+    torch.set_grad_enabled(True)
+    return seen
+
+
+def _gradients_on_afterwards(model, names, x):
+    try:
+        return capture(model, names, x)
+    finally:
+        torch.set_grad_enabled(True)
+
+
+def _clears_gradients(model, names, x):
+    seen = capture(model, names, x)
+    model.zero_grad()
+    return seen
+
+
+def _no_relu_in_place(model):
+    for module in model.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    return model
+
+
 def _input_wants_gradient(model, names, x):
     return capture(model, names, x.requires_grad_())
 
@@ -311,6 +338,14 @@ def _sums_its_calls():
     return wrong
 
 
+def _input_in_float32(model, name, x):
+    return activation_grad(model, name, x.float().to(x.dtype))
+
+
+def _with_a_graph(model, name, x):
+    return activation_grad(model, name, x) * next(p for p in model.parameters() if p.requires_grad).sum() ** 0
+
+
 def _grad_in_float32(model, name, x):
     return activation_grad(model.float(), name, x.float())
 
@@ -336,6 +371,9 @@ MISTAKES = [
     Mistake("a result of an operation cannot be deep-copied", caught_by=_SEES, capture=_capturing(copy.deepcopy)),
     Mistake("a tensor, got list", caught_by=_SEES, capture=_capturing(lambda o: o.detach().tolist())),
     Mistake("of a model in float64", caught_by=_SEES, capture=_capturing(lambda o: o.detach().float().clone())),
+    Mistake(
+        "of a model in float64", caught_by=_SEES, capture=lambda m, names, x: capture(m, names, x.float().to(x.dtype))
+    ),
     Mistake("expected a dict", caught_by=_SEES, capture=lambda m, names, x: list(capture(m, names, x).values())),
     Mistake("became 0: the ReLU after it works in place", caught_by=_INPLACE, capture=_capturing(lambda o: o.detach())),
     Mistake("became 0: the ReLU after it works in place", caught_by=_INPLACE, capture=_capturing(returns=lambda o: o)),
@@ -348,6 +386,7 @@ MISTAKES = [
     Mistake("hooks stay on enc.0: each handle", caught_by=_GONE, capture=_only_the_last_handle),
     Mistake("the model raised, and hooks stay on 0, 1", caught_by=_GONE, capture=_no_finally),
     Mistake("a hook that was there before is gone", caught_by=_GONE, capture=_clears_all),
+    Mistake("the model raised, and capture left gradients", caught_by=_GONE, capture=_grad_mode_by_hand),
     Mistake("the model's own error must come through", caught_by=_GONE, capture=_swallows),
     Mistake("changed in a later run of the model", caught_by=_GONE, capture=_one_dict_for_all),
     Mistake("activation_grad leaves other hooks", caught_by=_GONE, activation_grad=_stays_hooked),
@@ -363,11 +402,25 @@ MISTAKES = [
     Mistake(_WRT, caught_by=_GRADIENT, activation_grad=_the_activation),
     Mistake("is a `return` missing", caught_by=_GRADIENT, activation_grad=_gradient_of_captured),
     Mistake(_WRT, caught_by=_GRADIENT, activation_grad=_asking(lambda out: (out**2).sum())),
+    Mistake("the gradient in front of a tanh", caught_by=_GRADIENT, activation_grad=_input_in_float32),
+    Mistake("requires_grad: expected False, got True", caught_by=_GRADIENT, activation_grad=_with_a_graph),
     Mistake("the second time, the gradient", caught_by=_GRADIENT, activation_grad=_sums_its_calls()),
     Mistake(_WRT, caught_by=_GRADIENT, activation_grad=_grad_in_float32),
     Mistake("there is no graph to walk back", caught_by=_GRADIENT, activation_grad=torch.no_grad()(_asking())),
     Mistake("capture must leave the model and x as they are", caught_by=_LOOKING, capture=_in_eval),
     Mistake("the output of a dropout in its mode", caught_by=_LOOKING, capture=_in_eval_and_back),
+    Mistake("and capture switched them on", caught_by=_LOOKING, capture=_gradients_on_afterwards),
+    Mistake("capture must leave the model and x as they are", caught_by=_LOOKING, capture=_clears_gradients),
+    Mistake(
+        "capture changed an option of the model",
+        caught_by=_INPLACE,
+        capture=lambda model, names, x: capture(_no_relu_in_place(model), names, x),
+    ),
+    Mistake(
+        "activation_grad changed an option of the model",
+        caught_by=_HIDE,
+        activation_grad=lambda model, name, x: activation_grad(_no_relu_in_place(model), name, x),
+    ),
     Mistake("capture left gradients switched off", caught_by=_LOOKING, capture=_switches_gradients_off),
     Mistake("capture must leave the model and x as they are", caught_by=_LOOKING, capture=_input_wants_gradient),
     Mistake("in its mode: training", caught_by=_LOOKING, activation_grad=_grad_in_eval),

@@ -126,7 +126,27 @@ def _linears_found(mlp):
     return net
 
 
+class _OwnParameters(nn.Module):
+    """As before there were layers: matrices of random numbers, biases of zero."""
+
+    def __init__(self, sizes):
+        super(_OwnParameters, self).__init__()
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for i in range(len(sizes) - 1):
+            self.weights.append(nn.Parameter(torch.randn(sizes[i + 1], sizes[i]) * 0.1))
+            self.biases.append(nn.Parameter(torch.zeros(sizes[i + 1])))
+
+    def forward(self, x):
+        for i in range(len(self.weights)):
+            x = x.matmul(self.weights[i].t()) + self.biases[i]
+            if i < len(self.weights) - 1:
+                x = x * (x > 0).to(x.dtype)
+        return x
+
+
 RIGHT = [
+    {"MLP": _OwnParameters, "as_sequential": _layers_on_the_parameters},
+    {"as_sequential": lambda mlp: nn.Sequential(mlp)},
     {"MLP": _Numbered, "as_sequential": _numbered},
     {"MLP": _IsSequential, "as_sequential": lambda mlp: mlp},
     {"MLP": _Dict, "as_sequential": _from_dict},
@@ -235,7 +255,28 @@ def _each_module_once(mlp):
     return nn.Sequential(*[m for m in mlp.modules() if not list(m.children())])
 
 
+class _LastDimension(_Numbered):
+    def forward(self, x):
+        return super().forward(x).squeeze(-1)
+
+
+class _Detaches(_Dict):
+    def forward(self, x):
+        return super().forward(x.data)
+
+
+def _biases_left_behind(mlp):
+    net = nn.Sequential(*copy.deepcopy([*mlp.net]))
+    for i, module in enumerate(mlp.net):
+        if hasattr(module, "weight"):
+            net[i].weight = module.weight
+    return net
+
+
 WRONG = [
+    Mistake("lacks 2 of mlp's, each has to be the same", caught_by="", as_sequential=_biases_left_behind),
+    Mistake("no gradient came to x", caught_by="", MLP=_Detaches, as_sequential=_from_dict),
+    Mistake("MLP([3, 1]) is a Linear for each step", caught_by="", MLP=_LastDimension, as_sequential=_numbered),
     Mistake(
         "self.layers is a plain list, which PyTorch does not look into",
         caught_by="",

@@ -74,7 +74,20 @@ class _Mixed(_Buffer):
         return x - mean
 
 
-RIGHT = [{"RunningMean": cls} for cls in (_Buffer, _Copied, _Lerp, _InPlace, _Data, _RegistersAgain, _Mixed)]
+class _Loops(_Copied):
+    """One feature, one row at a time."""
+
+    def forward(self, x):
+        if self.training:
+            with torch.no_grad():
+                for j in range(x.shape[1]):
+                    new = sum(row[j] for row in x) / len(x)
+                    self.mean[j] = (1 - self.momentum) * self.mean[j] + self.momentum * new
+        return torch.stack([row - self.mean for row in x])
+
+
+_STYLES = (_Buffer, _Copied, _Lerp, _InPlace, _Data, _RegistersAgain, _Mixed, _Loops)
+RIGHT = [{"RunningMean": cls} for cls in _STYLES]
 
 
 class _NotZero(_Buffer):
@@ -221,9 +234,25 @@ class _FirstOne(_Buffer):
         return x - self.mean
 
 
+class _OnAgain(_Buffer):
+    def forward(self, x):
+        out = super().forward(x)
+        torch.set_grad_enabled(True)
+        return out
+
+
+class _NoOuterOne(_Buffer):
+    def forward(self, x):
+        if self.training:
+            self.mean = self.mean.lerp(x.detach().mean(0), self.m).squeeze()
+        return x - self.mean
+
+
 _AFTER = "the mean after batches with means 10 and 20"
 
 WRONG = [
+    Mistake("and forward switched them on", caught_by="", RunningMean=_OnAgain),
+    Mistake("the mean of d = 1 feature", caught_by="", RunningMean=_NoOuterOne),
     Mistake("'mean' is not in the state_dict", caught_by="", RunningMean=_InADict),
     Mistake("'mean' is not in the state_dict", caught_by="", RunningMean=_ClassAttribute),
     Mistake("'mean' is not in the state_dict", caught_by="", RunningMean=_BufferNotSaved),

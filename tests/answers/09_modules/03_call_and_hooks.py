@@ -129,7 +129,38 @@ def _retain_grad_of_the_original(model, name, x):
     return kept[0].grad.clone()
 
 
+def _each_with_a_grabber(model, names, x):
+    class Grab:
+        value = None
+
+        def __call__(self, module, inputs, output):
+            self.value = torch.tensor(output.detach().tolist(), dtype=output.dtype)
+
+    grabs = {name: Grab() for name in names}
+    handles = [dict(model.named_modules())[name].register_forward_hook(grab) for name, grab in grabs.items()]
+    try:
+        model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: grab.value for name, grab in grabs.items()}
+
+
+def _a_leaf_in_its_place(model, name, x):
+    kept = {}
+
+    def hook(module, inputs, output):
+        kept["leaf"] = output.detach().clone().requires_grad_(True)
+        return kept["leaf"].clone()
+
+    handle = model.get_submodule(name).register_forward_hook(hook)
+    model(x).sum().backward()
+    handle.remove()
+    return kept["leaf"].grad
+
+
 RIGHT = [
+    {"capture": _each_with_a_grabber, "activation_grad": _a_leaf_in_its_place},
     {"capture": _with_partial, "activation_grad": _tensor_hook},
     {"capture": _with_a_stack, "activation_grad": _added_zero},
     {"capture": _handles_are_contexts, "activation_grad": _retain_grad_of_the_original},
@@ -279,7 +310,45 @@ def _ends_alike(model, names, x):
     return _with_partial(model, found, x)
 
 
+def _switches_by_hand(model, names, x):
+    torch.set_grad_enabled(False)
+    seen = _with_a_stack(model, names, x)
+    torch.set_grad_enabled(True)
+    return seen
+
+
+def _copies_of_relu(model, name, x):
+    for module in model.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = False
+    return _retained(model, name, x)
+
+
+def _create_graph(model, name, x):
+    kept = []
+
+    def hook(m, i, o):
+        kept.append(o)
+        return o * 1
+
+    with model.get_submodule(name).register_forward_hook(hook):
+        out = (model(x) ** 1).sum()
+    first = next(p for p in model.parameters() if p.requires_grad)
+    return torch.autograd.grad(out, kept[0], create_graph=True)[0] + 0 * first.sum()
+
+
+def _evaluates_and_clears(model, names, x):
+    seen = _with_partial(model, names, x)
+    for p in model.parameters():
+        p.grad = None
+    return seen
+
+
 WRONG = [
+    Mistake("the model raised, and capture left gradients", caught_by="", capture=_switches_by_hand),
+    Mistake("activation_grad changed an option of the model", caught_by="", activation_grad=_copies_of_relu),
+    Mistake("requires_grad: expected False, got True", caught_by="", activation_grad=_create_graph),
+    Mistake("capture must leave the model and x as they are", caught_by="", capture=_evaluates_and_clears),
     Mistake("asked for ['1', '0.0'], got the keys", caught_by="", capture=_ends_alike),
     Mistake("only the last name, 'head', is filled", caught_by="", capture=_loop_variable),
     Mistake("a name with a dot is a path", caught_by="", capture=_from_modules),
