@@ -1,11 +1,12 @@
 """Attention by hand; here True keeps, there True blocks
 
 Attention answers each query with an average of the values `v`: the weights are softmax(q @ k.T / √D) over the keys, D
-the length of a query. Without the √D the scores grow with D, and the softmax puts all weight on one key.
+the length of a query. (With batches or heads in front, k.T is `k.transpose(-2, -1)`.) Without the √D the scores grow
+with D, and the softmax puts all weight on one key.
 
 A mask says which keys a query may look at: none after it (causal), no padding. A key is blocked by giving it the score
--inf *before* the softmax; then the weights of the others still sum to 1. Zeroing weights afterwards takes their share
-away, and nobody gets it.
+-inf *before* the softmax (`Tensor.masked_fill`); then the weights of the others still sum to 1. Zeroing weights
+afterwards takes their share away, and nobody gets it.
 
 PyTorch has two conventions, and both are called attn_mask. In `F.scaled_dot_product_attention`, True means: look at
 this key. In `nn.MultiheadAttention`, True means: do *not* look, in `attn_mask` (L, S) as in `key_padding_mask` (B, S).
@@ -56,7 +57,7 @@ def to_mha_mask(keep: torch.Tensor) -> torch.Tensor:
 def padding_mask(lengths: list[int], S: int) -> torch.Tensor:
     """A `key_padding_mask` (B, S) for B sequences, padded at their end to `S`: it blocks the padding, and only that.
 
-    `lengths` are B numbers from 1 to S. A bool mask, or a float32 one to be added to the scores.
+    `lengths` are B numbers from 1 to S, and stay as they are. A bool mask, or a float32 one to be added to the scores.
     """
     raise NotImplementedError("mark the keys after the end of each sequence")
 
@@ -94,8 +95,9 @@ def _inputs(*lead: int, L: int = 3, S: int = 5, D: int = 7, E: int = 2, dtype: t
 
 def test_attention_is_an_average_over_the_keys():
     torch.manual_seed(0)
-    for lead, dtype in (((), torch.float32), ((2,), torch.float32), ((2, 4), torch.float64), ((1, 1), torch.float32)):
-        q, k, v = _inputs(*lead, dtype=dtype)
+    single, double = torch.float32, torch.float64
+    for lead, dtype, L, S in (((), single, 3, 5), ((2,), single, 3, 5), ((2, 4), double, 3, 5), ((1, 1), single, 1, 2)):
+        q, k, v = _inputs(*lead, L=L, S=S, dtype=dtype)
         got = _attend(q, k, v)
         want = F.scaled_dot_product_attention(q, k, v)
         for scale, cause in ((1.0, "are not divided by √D"), (1 / 7, "are divided by D, not by √D")):
@@ -130,6 +132,7 @@ def test_true_in_keep_lets_a_query_look_at_a_key():
         sums = _attend(q, k, ones, keep)
         said = f"with all values 1 the answer is 1: the weights of the kept keys must sum to 1, keep {shape}"
         assert sums.shape == ones[..., :3, :].shape, f"the result is (..., L, E), got {tuple(sums.shape)}"
+        assert not sums.isnan().any(), f"nan under a mask, keep {shape}: expected numbers (0 * -inf is nan, 0 / 0 too)"
         not_one = (sums - 1).abs().max().item()
         assert not_one < 1e-6, f"{said}; they are off by {not_one:.3g}"
         got = _attend(q, k, v, keep)
@@ -162,7 +165,7 @@ def test_huge_scores_stay_finite():
     ):
         mask = None if keep is None else torch.tensor(keep)
         got = _attend(torch.tensor(q), k, v, mask)
-        assert not got.isnan().any(), f"nan, with {told}: exp has overflowed, or a sum is 0"
+        assert not got.isnan().any(), f"nan, with {told}, expected finite numbers: exp of such scores is inf, or 0"
         check_tensor(got, torch.tensor(want), f"with {told}", rtol=0.05)
 
 
@@ -191,6 +194,7 @@ def _weights(mask: dict[str, Any], L: int, S: int, B: int) -> torch.Tensor:
     ((name, given),) = mask.items()
     fits = given.dtype == torch.bool or given.is_floating_point()
     assert fits, f"nn.MultiheadAttention takes bool and float masks only, got {given.dtype}"
+    assert not given.isnan().any(), "the mask has nan in it: 0 * -inf is nan"
     with explain(f"nn.MultiheadAttention does not take your mask as {name}", _SIGNS), torch.no_grad():
         return mha(q, kv, kv, **mask)[1]
 
@@ -198,7 +202,7 @@ def _weights(mask: dict[str, Any], L: int, S: int, B: int) -> torch.Tensor:
 def _check_weights(weights: torch.Tensor, blocked: torch.Tensor, told: str) -> None:
     __tracebackhide__ = True
     blocked = blocked.expand_as(weights)
-    swapped = not weights[~blocked].nan_to_num().any()
+    swapped = weights[blocked].nan_to_num().any() and not weights[~blocked].nan_to_num().any()
     assert not swapped, f"{told}: the mask is the wrong way round, True blocks in nn.MultiheadAttention"
     assert not weights.isnan().any(), f"{told}: a query finds every key blocked, and its weights are nan"
     share = weights[blocked].max().item() if blocked.any() else 0.0
@@ -230,9 +234,9 @@ def test_true_in_the_mask_of_multihead_attention_blocks_a_key():
 def test_the_padding_mask_blocks_what_comes_after_the_end():
     torch.manual_seed(0)
     for lengths, S in (([3, 5], 5), ([1, 4, 2], 6), ([2, 2], 2), ([7], 9)):
-        with explain(f"padding_mask({lengths}, {S}) raised"):
-            mask = padding_mask(lengths, S)
-        told = f"padding_mask({lengths}, {S})"
+        told, given = f"padding_mask({lengths}, {S})", list(lengths)
+        with explain(f"{told} raised"), unchanged("lengths stays as it is", lengths=given):
+            mask = padding_mask(given, S)
         assert isinstance(mask, torch.Tensor), f"{told} is a tensor, got {type(mask).__name__}"
         assert mask.shape == (len(lengths), S), f"{told} is ({len(lengths)}, {S}), got {tuple(mask.shape)}"
         padded = torch.tensor([[False] * n + [True] * (S - n) for n in lengths])

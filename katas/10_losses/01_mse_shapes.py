@@ -89,7 +89,13 @@ def test_the_mean_is_over_all_elements():
     squares = torch.full((4, 3), 4.0)
     check_tensor(_mse(pred, pred - 2, reduction="none"), squares, "twelve squares in the shape of pred")
     one = torch.tensor([[0.1]], dtype=torch.float64)
-    check_tensor(_mse(one, -one), torch.tensor(0.04).double(), "one element: 0.2 squared", rtol=1e-6)
+    want = torch.tensor(0.04, dtype=torch.float64)
+    check_tensor(_mse(one, -one), want, "one element: 0.2 squared, as exact as float64", rtol=1e-12)
+    check_tensor(_mse(torch.tensor(3.0), torch.tensor(1.0)), torch.tensor(4.0), "two tensors without dimensions")
+    got = _mse(torch.tensor([4096.5]), torch.tensor([4096.25]))
+    check_tensor(
+        got, torch.tensor(0.0625), "large numbers, 0.25 apart: first the difference, then its square", rtol=1e-6
+    )
     for other in ("average", "Mean", "batchmean", ""):
         with raises(ValueError, f"reduction={other!r} is none of the three"):
             mse(torch.zeros(3), torch.ones(3), reduction=other)
@@ -163,7 +169,7 @@ def _as_column(y: torch.Tensor) -> Any:
 def test_labels_become_a_float_column():
     want = torch.tensor([[3.0], [0.0], [5.0], [7.0]])
     default = torch.get_default_dtype()
-    for dtype in (torch.int64, torch.int32, torch.uint8, torch.float32, torch.float64):
+    for dtype in (torch.int64, torch.int32, torch.uint8, torch.float32, torch.float64, torch.float16):
         y = torch.tensor([3, 0, 5, 7], dtype=dtype)
         wide = torch.stack((y, y + 1), 1)
         try:
@@ -175,8 +181,8 @@ def test_labels_become_a_float_column():
                     check_tensor(_as_column(got), want, "a column that is one already stays as it is")
         finally:
             torch.set_default_dtype(default)
-    for given in (torch.tensor([2]), torch.tensor([[2]])):
-        check_tensor(_as_column(given), torch.tensor([[2.0]]), "one label")
+    for given, label in ((torch.tensor([2]), 2.0), (torch.tensor([[5]]), 5.0), (torch.tensor([7]), 7.0)):
+        check_tensor(_as_column(given), torch.tensor([[label]]), f"one label, {label:g}")
     odd = torch.tensor([0.1, -70001.25, float("inf")], dtype=torch.float64)
     want = torch.tensor([[0.1], [-70001.25], [float("inf")]], dtype=torch.float32)
     check_tensor(_as_column(odd), want, "fractions, signs and sizes stay, as exact as float32 is")

@@ -207,6 +207,28 @@ def _zero_in_the_last(module):
             m.weight.data.copy_(done.setdefault(m.weight.shape, m.weight.data.clone()))
 
 
+def _only_trainable(module):
+    for m in module.modules():
+        if isinstance(m, nn.Linear | nn.Conv2d) and m.weight.requires_grad:
+            init_(m)
+
+
+def _rescaled(w):
+    """The old numbers, made larger."""
+    with torch.no_grad():
+        w.mul_(math.sqrt(2 / _fan_in(w)) / w.std())
+
+
+def _left_in_eval(module):
+    module.eval()
+    init_(module)
+
+
+def _trains_all(module):
+    init_(module)
+    module.train()
+
+
 _LINEAR = "test_the_spread_of_linear_weights_depends_on_the_number_of_inputs"
 _CONV = "test_the_inputs_of_a_convolution_are_channels_times_kernel_area"
 _BIAS = "test_biases_start_at_zero"
@@ -252,9 +274,12 @@ MISTAKES = [
     Mistake("two rows of the weights are equal", caught_by=_LINEAR, init_=_with(_one_row_for_all)),
     Mistake("they are to be around 0", caught_by=_LINEAR, init_=_with(_positive)),
     Mistake("they are to be around 0", caught_by=_LINEAR, init_=_with(_around_one)),
-    Mistake("somebody's seed was set", caught_by=_LINEAR, init_=_once_seeded),
-    Mistake("somebody's seed was set", caught_by=_LINEAR, init_=_own_generator),
-    Mistake("somebody's seed was set", caught_by=_LINEAR, init_=_with(_seeded)),
+    Mistake("a second call gave the same numbers", caught_by=_LINEAR, init_=_once_seeded),
+    Mistake("a second call gave the same numbers", caught_by=_LINEAR, init_=_own_generator),
+    Mistake("a second call gave the same numbers", caught_by=_LINEAR, init_=_with(_seeded)),
+    Mistake("a second call gave the same numbers", caught_by=_LINEAR, init_=_with(_rescaled)),
+    Mistake("the modes were train, eval, train", caught_by=_IN_PLACE, init_=_left_in_eval),
+    Mistake("the modes were train, eval, train", caught_by=_IN_PLACE, init_=_trains_all),
     Mistake("it can be written to under no_grad only", caught_by=_LINEAR, init_=_with(lambda w: w.normal_())),
     Mistake("a parameter's name cannot be given to a plain tensor", caught_by=_LINEAR, init_=_assigned),
     Mistake(
@@ -263,7 +288,7 @@ MISTAKES = [
         init_=_with(lambda w: nn.init.normal_(w, 0, math.sqrt(2 / w.shape[1]))),
     ),
     Mistake("torch's own start", caught_by=_CONV, init_=_with(nn.init.kaiming_normal_, of=nn.Linear)),
-    Mistake("has the bias None", caught_by=_BIAS, init_=_bias_blindly),
+    Mistake("the bias of a layer with bias=False is None", caught_by=_BIAS, init_=_bias_blindly),
     Mistake("was made without bias has one now", caught_by=_BIAS, init_=_bias_made),
     Mistake("starts at 0", caught_by=_BIAS, init_=_with(nn.init.kaiming_normal_, bias=lambda b: None)),
     Mistake(
@@ -274,6 +299,7 @@ MISTAKES = [
     Mistake("was float64, and is", caught_by=_IN_PLACE, init_=_with(_float32)),
     Mistake("requires_grad was False, and is True", caught_by=_IN_PLACE, init_=_all_trainable),
     Mistake("requires_grad was True, and is False", caught_by=_IN_PLACE, init_=_all_frozen),
+    Mistake("is as it was: nothing was initialised there", caught_by=_IN_PLACE, init_=_only_trainable),
     Mistake("init_ left gradients switched off", caught_by=_IN_PLACE, init_=_gradients_off),
     Mistake("the signal vanished in twenty layers", caught_by=_DEEP, init_=_children),
     Mistake("two layers of the same shape got the same numbers", caught_by=_DEEP, init_=_zero_in_the_last),

@@ -130,6 +130,27 @@ class _LogProbabilities(TinyLM):
         return F.log_softmax(self.out(self.emb(i)), dim=-1)
 
 
+class _Probabilities(TinyLM):
+    def forward(self, i):
+        return F.softmax(self.out(self.emb(i)), dim=-1)
+
+
+class _Seeded(TinyLM):
+    def __init__(self, vocab, dim):
+        torch.manual_seed(0)
+        super().__init__(vocab, dim)
+
+
+class _NoSingleToken(TinyLM):
+    def forward(self, i):
+        return torch.stack([self.out(self.emb(row)) for row in i])
+
+
+class _OneHotOfInts(TinyLM):
+    def forward(self, i):
+        return self.out(F.one_hot(i, self.emb.num_embeddings) @ self.emb.weight)
+
+
 class _LastToken(TinyLM):
     def forward(self, i):
         return self.out(self.emb(i)[..., -1, :])
@@ -270,9 +291,13 @@ MISTAKES = [
     Mistake("model.emb.weight is (vocab, dim) = (10, 4)", caught_by=_COUNT, TinyLM=_Transposed),
     Mistake("model.emb.weight is (vocab, dim) = (10, 4)", caught_by=_COUNT, TinyLM=_Swapped),
     Mistake("a second TinyLM came with the weight of the first", caught_by=_COUNT, TinyLM=_OneTableForAll),
+    Mistake("two models start with the same numbers", caught_by=_COUNT, TinyLM=_Seeded),
     Mistake("two tokens start with the same vector", caught_by=_COUNT, TinyLM=_Constant),
     Mistake("the logits are 2 times too large", caught_by=_LOGITS, TinyLM=_Scaled),
     Mistake("these are log-probabilities", caught_by=_LOGITS, TinyLM=_LogProbabilities),
+    Mistake("these are probabilities", caught_by=_LOGITS, TinyLM=_Probabilities),
+    Mistake("model(i) raised, i of shape ()", caught_by=_LOGITS, TinyLM=_NoSingleToken),
+    Mistake("model(i) raised, i of shape (2, 3)", caught_by=_LOGITS, TinyLM=_OneHotOfInts),
     Mistake("the logits are E[i] @ E.T", caught_by=_LOGITS, TinyLM=_LastToken),
     Mistake("the logits are E[i] @ E.T", caught_by=_LOGITS, TinyLM=_Flattened),
     Mistake("the logits are E[i] @ E.T", caught_by=_LOGITS, TinyLM=_MeanOfTokens),

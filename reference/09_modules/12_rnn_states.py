@@ -276,6 +276,60 @@ def _normalised(rnn, head, opt, xs, ys, k):
     return train_chunks(rnn, head, opt, xs, ys, k)
 
 
+def _of_data(lstm, x):
+    return sentence_vector(lstm, x.data)
+
+
+def _left_training(lstm, x):
+    return sentence_vector(lstm.train(), x)
+
+
+def _tanh_by_hand(z):
+    return (z.exp() - (-z).exp()) / (z.exp() + (-z).exp())
+
+
+def _own_step(rnn, head, opt, xs, ys, k):
+    """Does itself what a plain SGD would do."""
+    losses, h = [], None
+    for x, y in zip(xs.split(k, 1), ys.split(k, 1)):
+        out, h = rnn(x, h)
+        h = h.detach()
+        opt.zero_grad()
+        loss = F.mse_loss(head(out), y)
+        loss.backward()
+        with torch.no_grad():
+            for group in opt.param_groups:
+                for p in group["params"]:
+                    p -= group["lr"] * p.grad
+        losses.append(loss.item())
+    return losses
+
+
+def _clips(rnn, head, opt, xs, ys, k):
+    losses, h = [], None
+    for x, y in zip(xs.split(k, 1), ys.split(k, 1)):
+        out, h = rnn(x, h)
+        h = h.detach()
+        opt.zero_grad()
+        loss = F.mse_loss(head(out), y)
+        loss.backward()
+        nn.utils.clip_grad_norm_([*rnn.parameters(), *head.parameters()], 5.0)
+        opt.step()
+        losses.append(loss.item())
+    return losses
+
+
+def _no_pair_in_chunks(rnn, head, opt, xs, ys, k):
+    losses = []
+    for x, y in zip(xs.split(k, 1), ys.split(k, 1)):
+        loss = F.mse_loss(head(rnn(x)), y)
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        losses.append(loss.item())
+    return losses
+
+
 _ONE = "test_the_last_state_of_one_direction_is_the_last_output"
 _BOTH = "test_the_backward_reader_ends_at_step_0"
 _LOOP = "test_an_rnn_is_one_formula_in_a_loop"
@@ -326,7 +380,7 @@ MISTAKES = [
         caught_by=_STATE,
         train_chunks=lambda *a: _train(*a, loss_fn=lambda p, y: F.mse_loss(p, y, reduction="sum")),
     ),
-    Mistake("4 losses instead of 3", caught_by=_STATE, train_chunks=_number_of_chunks),
+    Mistake("12 losses instead of 1", caught_by=_STATE, train_chunks=_number_of_chunks),
     Mistake("1 losses instead of 3", caught_by=_STATE, train_chunks=_along_the_batch),
     Mistake("are of type Tensor, not float", caught_by=_STATE, train_chunks=_tensors),
     Mistake("a list of losses, got float", caught_by=_STATE, train_chunks=_mean_of_all),
@@ -343,5 +397,11 @@ MISTAKES = [
     Mistake("the rnn was not trained", caught_by=_MOVES, train_chunks=_frozen_rnn),
     Mistake("the weights after one step for each chunk of 4", caught_by=_MOVES, train_chunks=_cut_at_each_step),
     Mistake("the losses of 4 steps in chunks of 4", caught_by=_MOVES, train_chunks=_loss_after_the_step),
+    Mistake("no gradient flows from the vector to x", caught_by=_ONE, sentence_vector=_of_data),
+    Mistake("lstm and x stay as they are", caught_by=_ONE, sentence_vector=_left_training),
+    Mistake("the outputs for x of shape", caught_by=_LOOP, rnn_outputs=lambda r, x: _loop(r, x, f=_tanh_by_hand)),
+    Mistake("opt.step() ran 0 times", caught_by=_MOVES, train_chunks=_own_step),
+    Mistake("the losses of 4 steps in chunks of 2", caught_by=_MOVES, train_chunks=_clips),
+    Mistake("train_chunks raised: RNN, 12 steps", caught_by=_STATE, train_chunks=_no_pair_in_chunks),
     Mistake("a weight moved with lr=0", caught_by=_STATE, train_chunks=_own_optimizer),
 ]

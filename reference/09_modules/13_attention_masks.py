@@ -120,6 +120,20 @@ def _returns_weights_too(q, k, v, keep=None):
     return attention(q, k, v, keep), None
 
 
+def _adds_inf_times_mask(q, k, v, keep=None):
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    return torch.softmax(scores if keep is None else scores + (~keep) * -math.inf, -1) @ v
+
+
+def _squeezed(q, k, v, keep=None):
+    return attention(q, k, v, keep).squeeze(-2)
+
+
+def _sorted(lengths, S):
+    lengths.sort(reverse=True)
+    return padding_mask(lengths, S)
+
+
 def _square(keep):
     return torch.triu(torch.ones(keep.shape[-1], keep.shape[-1], dtype=torch.bool), 1)
 
@@ -192,9 +206,14 @@ MISTAKES = [
     Mistake("and keep (2, 1, 3, 5)", caught_by=_KEEP, attention=_indexes_by_the_mask),
     Mistake("the mask has no effect", caught_by=_KEEP, attention=_ignores_the_mask),
     Mistake("keys that are not kept have the weight 0", caught_by=_KEEP, attention=_always_causal),
-    Mistake("exp has overflowed", caught_by=_HUGE, attention=_own_softmax),
-    Mistake("exp has overflowed, or a sum is 0", caught_by=_HUGE, attention=_mask_afterwards_and_divide),
+    Mistake("exp of such scores is inf, or 0", caught_by=_HUGE, attention=_own_softmax),
+    Mistake("exp of such scores is inf, or 0", caught_by=_HUGE, attention=_mask_afterwards_and_divide),
     Mistake("with kept scores of -900000", caught_by=_HUGE, attention=lambda *a, **b: _attention(*a, **b, fill=-1e4)),
+    Mistake("0 * -inf is nan, 0 / 0 too", caught_by=_KEEP, attention=_adds_inf_times_mask),
+    Mistake(_FORMULA, caught_by=_AVERAGE, attention=_squeezed),
+    Mistake("the mask has nan in it", caught_by=_MHA, to_mha_mask=lambda keep: (~keep).float() * -math.inf),
+    Mistake("a query finds every key blocked", caught_by=_MHA, to_mha_mask=torch.ones_like),
+    Mistake("lengths stays as it is", caught_by=_PADDING, padding_mask=_sorted),
     Mistake("the result hangs on no graph", caught_by=_GRADIENTS, attention=_without_graph),
     Mistake("no gradient reaches q", caught_by=_GRADIENTS, attention=_weights_without_graph),
     Mistake("the mask is the wrong way round", caught_by=_MHA, to_mha_mask=lambda keep: keep),

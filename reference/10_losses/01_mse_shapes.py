@@ -93,6 +93,18 @@ def _half(pred, target, reduction="mean"):
     return mse(pred, target, reduction) / 2
 
 
+def _expanded(pred, target, reduction="mean"):
+    """The square of a difference, as in school."""
+    squares = _checked(pred, target) * 0 + pred**2 - 2 * pred * target + target**2
+    return {"none": squares, "sum": squares.sum(), "mean": squares.mean()}.get(reduction, mse(pred, target, reduction))
+
+
+def _divides_by_length(pred, target, reduction="mean"):
+    if reduction != "mean":
+        return mse(pred, target, reduction)
+    return mse(pred, target, "sum") / (len(pred) * (pred.shape[1] if pred.dim() > 1 else 1))
+
+
 def _by_batch(pred, target, reduction="mean"):
     squares = mse(pred, target, "none")
     return squares.sum() / len(pred) if reduction == "mean" else mse(pred, target, reduction)
@@ -201,6 +213,8 @@ MISTAKES = [
     Mistake("of the squares 0, 4 and 16", caught_by=_MEAN, mse=_absolute),
     Mistake("of the squares 0, 4 and 16", caught_by=_MEAN, mse=_half),
     Mistake("with reduction=mean (the default)", caught_by=_MEAN, mse=_sum_by_default),
+    Mistake("first the difference, then its square", caught_by=_MEAN, mse=_expanded),
+    Mistake("mse raised, for two tensors of shape ()", caught_by=_MEAN, mse=_divides_by_length),
     Mistake("12: the sum was divided by the batch", caught_by=_MEAN, mse=_by_batch),
     Mistake("the mean of twelve squares", caught_by=_MEAN, mse=_mean_of_dim_0),
     Mistake("reduction='average' is none of the three", caught_by=_MEAN, mse=_anything_else_is_the_mean),

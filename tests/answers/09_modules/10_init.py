@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -79,7 +80,31 @@ def _recursive(module):
         _recursive(child)
 
 
+def _numpy(module):
+    """Numbers from numpy, copied in, and by names of layers."""
+    for _, m in module.named_modules():
+        if m.__class__.__name__ in ("Linear", "Conv2d"):
+            shape = m.weight.shape
+            fan_in = int(np.prod(shape[1:]))
+            drawn = np.random.randn(*shape) * np.sqrt(2 / fan_in)
+            m.weight.data.copy_(torch.from_numpy(drawn))
+            if getattr(m, "bias", None) is not None:
+                nn.init.zeros_(m.bias)
+
+
+def _loaded(module):
+    """A new layer is drawn, and its state loaded."""
+    for m in module.modules():
+        if isinstance(m, nn.Linear | nn.Conv2d):
+            state = {"weight": nn.init.kaiming_uniform_(torch.empty_like(m.weight), nonlinearity="relu")}
+            if m.bias is not None:
+                state["bias"] = torch.zeros_like(m.bias)
+            m.load_state_dict(state)
+
+
 RIGHT = [
+    dict(init_=_numpy),
+    dict(init_=_loaded),
     dict(init_=_applied),
     dict(init_=_uniform),
     dict(init_=_by_hand),
@@ -268,7 +293,37 @@ def _statistics(module):
     _applied(module)
 
 
+def _unit_spread_then_scaled(module):
+    for m in _layers(module):
+        w = m.weight.data
+        m.weight.data = (w - w.mean()) / w.std() * math.sqrt(2 / w[0].numel())
+    _zero_biases(module)
+
+
+def _seed_of_the_shape(module):
+    for m in _layers(module):
+        torch.manual_seed(sum(m.weight.shape))
+        nn.init.kaiming_normal_(m.weight)
+    _zero_biases(module)
+
+
+def _frozen_skipped(module):
+    for m in _layers(module):
+        for p in m.parameters():
+            if p.requires_grad:
+                nn.init.kaiming_normal_(p) if p.dim() > 1 else nn.init.zeros_(p)
+
+
+def _trained(module):
+    module.train()
+    _applied(module)
+
+
 WRONG = [
+    Mistake("a second call gave the same numbers", caught_by="", init_=_unit_spread_then_scaled),
+    Mistake("a second call gave the same numbers", caught_by="", init_=_seed_of_the_shape),
+    Mistake("is as it was: nothing was initialised there", caught_by="", init_=_frozen_skipped),
+    Mistake("the modes were train, eval, train", caught_by="", init_=_trained),
     Mistake("torch's own start", caught_by="", init_=_only_biases),
     Mistake("It is that of Xavier's", caught_by="", init_=_xavier),
     Mistake("fan_in counts what goes into one output", caught_by="", init_=_out),
@@ -279,12 +334,12 @@ WRONG = [
     Mistake("standard deviation 0.0", caught_by="", init_=_eye),
     Mistake("two rows of the weights are equal", caught_by="", init_=_rows),
     Mistake("they are to be around 0", caught_by="", init_=_shifted),
-    Mistake("somebody's seed was set", caught_by="", init_=_seed),
+    Mistake("a second call gave the same numbers", caught_by="", init_=_seed),
     Mistake("it can be written to under no_grad only", caught_by="", init_=_no_no_grad),
     Mistake("a parameter's name cannot be given to a plain tensor", caught_by="", init_=_plain),
     Mistake("the area of the kernel is forgotten", caught_by="", init_=_channels),
     Mistake("torch's own start", caught_by="", init_=_convs_forgotten),
-    Mistake("has the bias None", caught_by="", init_=_bias_none),
+    Mistake("the bias of a layer with bias=False is None", caught_by="", init_=_bias_none),
     Mistake("starts at 0", caught_by="", init_=_bias_kept),
     Mistake("is another parameter now", caught_by="", init_=_new),
     Mistake("is another parameter now", caught_by="", init_=_new_through_dict),

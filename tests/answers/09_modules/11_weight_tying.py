@@ -75,7 +75,38 @@ class _OnMeta(nn.Module):
         return self.layers(i)
 
 
-RIGHT = [dict(TinyLM=c) for c in (_TableOfTheLinear, _OwnWeight, _Registered, _OneHot, _FromPretrained, _OnMeta)]
+class _Table(nn.Module):
+    def __init__(self, weight):
+        super().__init__()
+        self.weight = weight
+
+
+class _Lookup(_Table):
+    def forward(self, i):
+        return self.weight[i]
+
+
+class _Scores(_Table):
+    def forward(self, h):
+        return torch.matmul(h, self.weight.t())
+
+
+class _OwnLayers(nn.Module):
+    def __init__(self, vocab: int, dim: int):
+        super().__init__()
+        weight = nn.Parameter(torch.Tensor(vocab, dim))
+        weight.data.normal_()
+        self.emb, self.out = _Lookup(weight), _Scores(weight)
+
+    def forward(self, i):
+        flat = i.reshape(-1)
+        logits = self.out.forward(self.emb.forward(flat))
+        return logits.reshape(list(i.size()) + [-1])
+
+
+RIGHT = [
+    dict(TinyLM=c) for c in (_TableOfTheLinear, _OwnWeight, _Registered, _OneHot, _FromPretrained, _OnMeta, _OwnLayers)
+]
 
 
 class _Clone(_TableOfTheLinear):
@@ -207,7 +238,24 @@ class _TensorAsWeight(_TableOfTheLinear):
         self.emb.weight = self.out.weight.detach()
 
 
+class _Softmax(_TableOfTheLinear):
+    def __init__(self, vocab, dim):
+        super().__init__(vocab, dim)
+        self.softmax = nn.Softmax(dim=-1)
+
+    def forward(self, i):
+        return self.softmax(self.out(self.emb(i)))
+
+
+class _OwnGenerator(_TableOfTheLinear):
+    def __init__(self, vocab, dim):
+        super().__init__(vocab, dim)
+        nn.init.normal_(self.out.weight, generator=torch.Generator().manual_seed(42))
+
+
 WRONG = [
+    Mistake("these are probabilities", caught_by="", TinyLM=_Softmax),
+    Mistake("two models start with the same numbers", caught_by="", TinyLM=_OwnGenerator),
     Mistake("the logits are E[i] @ E.T", caught_by="", TinyLM=_AsSmallAsProbabilities),
     Mistake("these are log-probabilities", caught_by="", TinyLM=_Log),
     Mistake("48 numbers instead of 10 * 4 = 40", caught_by="", TinyLM=_Projected),

@@ -92,7 +92,48 @@ def _data(rnn, head, opt, xs, ys, k):
     return losses
 
 
+def _explicit_zeros(lstm, x):
+    """As tutorials of 2017: the initial state is made by hand."""
+    directions = 2 if lstm.bidirectional else 1
+    h0 = torch.zeros(lstm.num_layers * directions, x.size(0), lstm.hidden_size)
+    out, (hn, cn) = lstm(x, (h0, torch.zeros_like(h0)))
+    if directions == 1:
+        return hn[lstm.num_layers - 1]
+    return torch.cat((hn[2 * lstm.num_layers - 2, :, :], hn[2 * lstm.num_layers - 1, :, :]), 1)
+
+
+def _sample_by_sample(rnn, x):
+    rows = []
+    for sequence in x:
+        h = torch.zeros(rnn.hidden_size)
+        states = []
+        for step in sequence:
+            h = torch.tanh(rnn.weight_ih_l0 @ step + rnn.bias_ih_l0 + rnn.weight_hh_l0 @ h + rnn.bias_hh_l0)
+            states.append(h.tolist())
+        rows.append(states)
+    return torch.tensor(rows)
+
+
+def _with_train_and_flat(rnn, head, opt, xs, ys, k):
+    rnn.train()
+    head.train()
+    mse, losses = nn.MSELoss(), []
+    state = torch.zeros(1, len(xs), rnn.hidden_size)
+    for i in range(0, xs.shape[1], k):
+        state = state.detach().clone()
+        x, y = xs[:, i : i + k].contiguous(), ys[:, i : i + k].contiguous()
+        out, state = rnn(x, state)
+        predicted = head(out.reshape(-1, rnn.hidden_size))
+        loss = mse(predicted, y.view(-1, y.shape[-1]))
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        losses.append(float(loss.detach().numpy()))
+    return losses
+
+
 RIGHT = [
+    dict(sentence_vector=_explicit_zeros, rnn_outputs=_sample_by_sample, train_chunks=_with_train_and_flat),
     dict(sentence_vector=_from_the_outputs, rnn_outputs=_the_module, train_chunks=_indices),
     dict(sentence_vector=_by_view, rnn_outputs=_cell, train_chunks=_no_grad_state),
     dict(sentence_vector=_hstack, rnn_outputs=_written, train_chunks=_data),
@@ -262,7 +303,13 @@ def _summed(rnn, head, opt, xs, ys, k):
     return losses
 
 
+def _detached_input(lstm, x):
+    x = x.detach()
+    return _by_view(lstm, x)
+
+
 WRONG = [
+    Mistake("no gradient flows from the vector to x", caught_by="", sentence_vector=_detached_input),
     Mistake("the backward half never saw step 0", caught_by="", sentence_vector=_last_output_of_both),
     Mistake("the last layer's two readers at their ends", caught_by="", sentence_vector=_first_and_last),
     Mistake("the last layer's two readers at their ends", caught_by="", sentence_vector=_mean_of_directions),

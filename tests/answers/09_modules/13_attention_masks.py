@@ -61,7 +61,35 @@ def _float_padding(lengths, S):
     return torch.tensor([[0.0] * n + [-math.inf] * (S - n) for n in lengths])
 
 
+def _heads_in_a_loop(q, k, v, keep=None):
+    """The leading dims one by one, down to matrices."""
+    if keep is not None:
+        keep = keep.expand(*q.shape[:-1], k.shape[-2])
+    if q.dim() > 2:
+        parts = [_heads_in_a_loop(q[i], k[i], v[i], None if keep is None else keep[i]) for i in range(len(q))]
+        return torch.stack(parts)
+    rows = []
+    for i, query in enumerate(q):
+        chosen = slice(None) if keep is None else keep[i]
+        scores = k[chosen].mv(query) / math.sqrt(len(query))
+        rows.append(torch.softmax(scores, 0) @ v[chosen])
+    return torch.stack(rows)
+
+
+def _columns_in_place(lengths, S):
+    mask = torch.zeros((len(lengths), S)).bool()
+    for b in range(len(lengths)):
+        for s in range(lengths[b], S):
+            mask[b][s] = True
+    return mask
+
+
 RIGHT = [
+    dict(
+        attention=_heads_in_a_loop,
+        to_mha_mask=lambda keep: torch.from_numpy(keep.numpy() == 0),
+        padding_mask=_columns_in_place,
+    ),
     dict(attention=_one_call, to_mha_mask=torch.logical_not, padding_mask=_row_by_row),
     dict(attention=_where, to_mha_mask=_float_mask),
     dict(attention=_added, to_mha_mask=lambda keep: keep == False, padding_mask=_float_padding),  # noqa: E712
@@ -160,7 +188,21 @@ def _through_numpy(q, k, v, keep=None):
     return scores.softmax(-1) @ v
 
 
+def _inf_times(q, k, v, keep=None):
+    scores = q @ k.mT / math.sqrt(q.size(-1))
+    if keep is not None:
+        scores = scores - torch.inf * (1 - keep.to(scores.dtype))
+    return scores.softmax(-1) @ v
+
+
 WRONG = [
+    Mistake("0 * -inf is nan, 0 / 0 too", caught_by="", attention=_inf_times),
+    Mistake("the mask has nan in it", caught_by="", to_mha_mask=lambda keep: (1 - keep.float()) * float("-inf")),
+    Mistake(
+        "lengths stays as it is",
+        caught_by="",
+        padding_mask=lambda n, S: torch.arange(S) >= torch.tensor([[n.pop(0)] for _ in range(len(n))]),
+    ),
     Mistake("are not divided by √D", caught_by="", attention=_no_scale),
     Mistake("divided by D, not by √D", caught_by="", attention=_scaled_by_everything),
     Mistake("softmax(q @ kᵀ / √D) @ v", caught_by="", attention=_over_dim_1),
@@ -170,8 +212,8 @@ WRONG = [
     Mistake("a mask of 0 and 1 is added", caught_by="", attention=_as_a_float),
     Mistake("the weights of the kept keys must sum to 1", caught_by="", attention=_zeroed),
     Mistake("keys that are not kept have the weight 0", caught_by="", attention=_zeroed_scores),
-    Mistake("exp has overflowed", caught_by="", attention=_masked_values),
-    Mistake("exp has overflowed, or a sum is 0", caught_by="", attention=_divides_again),
+    Mistake("exp of such scores is inf, or 0", caught_by="", attention=_masked_values),
+    Mistake("exp of such scores is inf, or 0", caught_by="", attention=_divides_again),
     Mistake("the result hangs on no graph", caught_by="", attention=_in_data),
     Mistake("with kept scores of -900000", caught_by="", attention=_small_fill),
     Mistake("no gradient reaches q", caught_by="", attention=_through_numpy),

@@ -46,7 +46,28 @@ def _norm(pred, target, reduction="mean"):
     return squares if reduction == "none" else getattr(torch, reduction)(squares)
 
 
+def _one_by_one(pred, target, reduction="mean"):
+    """With loops, as in plain Python."""
+    if list(pred.size()) != list(target.size()):
+        raise ValueError("pred has %s and target %s" % (list(pred.size()), list(target.size())))
+    if reduction not in ["mean", "sum", "none"]:
+        raise ValueError(f"no such reduction: {reduction}")
+    squares = [(a - b) * (a - b) for a, b in zip(pred.reshape(-1), target.reshape(-1))]
+    if reduction == "none":
+        return torch.stack(squares).view(pred.size())
+    total = squares[0]
+    for square in squares[1:]:
+        total = total + square
+    return total if reduction == "sum" else total / len(squares)
+
+
+def _column_by_numpy(y):
+    return torch.from_numpy(y.numpy().astype("float32")).view(-1, 1)
+
+
 RIGHT = [
+    dict(mse=_one_by_one, as_column=_column_by_numpy),
+    dict(as_column=lambda y: torch.FloatTensor(y.tolist()).reshape(-1, 1)),
     dict(mse=_by_hand, as_column=lambda y: y.float().view(-1, 1)),
     dict(mse=_matched, as_column=lambda y: y.float() if y.dim() == 2 else y.float()[:, None]),
     dict(mse=_module, as_column=lambda y: y.type(torch.float32).flatten().unsqueeze(-1)),
@@ -133,7 +154,16 @@ def _subtracts_in_place(pred, target, reduction="mean"):
     return _by_hand(pred.sub_(target), torch.zeros_like(pred), reduction)
 
 
+def _school(pred, target, reduction="mean"):
+    mse = F.mse_loss(pred, target, reduction=reduction) if pred.shape == target.shape else None
+    if mse is None:
+        raise ValueError("shapes differ")
+    squares = pred * pred + target * target - 2 * pred * target
+    return squares if reduction == "none" else getattr(squares, reduction)()
+
+
 WRONG = [
+    Mistake("first the difference, then its square", caught_by="", mse=_school),
     Mistake("a perfect prediction, (3, 1) beside (3,), is broadcast to 3 x 3", caught_by="", mse=_no_check),
     Mistake("a perfect prediction, (3, 1) beside (3,), is broadcast to 3 x 3", caught_by="", mse=_flat),
     Mistake("a perfect prediction, (3, 1) beside (3,), is broadcast to 3 x 3", caught_by="", mse=_target_in_shape),
