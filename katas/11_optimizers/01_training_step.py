@@ -5,10 +5,11 @@ backward *adds* to `.grad`, and step only reads it. So each wrong order fails wi
 and step, and nothing moves, for as many epochs as you like; never clear, and each step repeats all earlier ones; step
 before backward, and the weights follow the gradients of the batch before.
 
-A layer such as dropout or batch norm has two modes. `model.train()` and `model.eval()` set them, and they stay set: an
-evaluation that ends in eval mode switches dropout off for the rest of the training, unless the next step switches it on
-again. eval() is not about gradients, though: `torch.no_grad()` is. Without it the graph of each batch is built for
-nothing, and whoever adds up the losses as tensors keeps all these graphs in memory. `loss.item()` is the plain number.
+A layer such as dropout or batch norm has two modes. `model.train()` and `model.eval()` set them, `model.training` tells
+which it is. They stay set: an evaluation that ends in eval mode switches dropout off for the rest of the training,
+unless the next step switches it on again. eval() is not about gradients, though: `torch.no_grad()` is. Without it the
+graph of each batch is built for nothing, and whoever adds up the losses as tensors keeps all these graphs in memory.
+`loss.item()` is the plain number.
 
 A loss function gives the *mean* over its batch. 9 examples in batches of 4, 4 and 1 give three means, and the mean of
 these counts the last example four times as much as any other. Multiply by the number of rows, add, divide by all rows.
@@ -56,7 +57,7 @@ def evaluate(
     """The mean loss over all examples, a Python float, computed in eval mode and without a graph.
 
     `batches` gives pairs x, y, of different sizes, at least one: a list, a DataLoader, or a generator. The mode of the
-    model (train or eval) is afterwards what it was, and so are its weights, buffers and gradients.
+    model (train or eval) is afterwards what it was, and so are its weights, buffers, gradients, and what is frozen.
     """
     raise NotImplementedError("the loss of each batch, weighted by its number of rows")
 
@@ -145,11 +146,11 @@ def test_clear_then_forward_then_backward_then_step():
         moved = not torch.equal(got[0], start[0])
         assert moved, "the weights are where they were: no step, or no gradients at the step, erased or not yet there"
         late = done > 1 and torch.allclose(got[0], _by_hand(start, x, y, done - 1)[0], rtol=1e-9)
-        assert not late, f"after {done} steps the weights are where {done - 1} lead: is the step before the backward?"
+        assert not late, f"after {done} steps the weights are where {done - 1} should lead: is step before backward?"
         summed = done > 1 and torch.allclose(got[0], _by_hand(start, x, y, done, keep=True)[0], rtol=1e-9)
         assert not summed, "each step repeats the gradients of all steps before it: they were never cleared"
         for name, g, w in zip(("weight", "bias"), got, want, strict=True):
-            said = f"the {name} after {done} steps of SGD with momentum, as by hand"
+            said = f"the {name} after step {done} of SGD with momentum, as by hand"
             check_tensor(g, w, said, rtol=1e-9, atol=1e-12)
 
 
@@ -162,11 +163,15 @@ def test_gradients_from_before_are_no_part_of_the_step():
     opt = torch.optim.SGD(head, lr=0.1)
     opt.add_param_group({"params": [model.unused], "lr": 0.3})
     (100 * model(x).sum() + (5 * model.unused).sum()).backward()
+    stale = [p.grad.clone() for p in head]
     _step(model, opt, x, y)
-    check_tensor(head[0].detach(), want[0], "a backward from before the step had influence on it", rtol=1e-9)
-    check_tensor(head[1].detach(), want[1], "a backward from before the step had influence on it", rtol=1e-9)
-    old = torch.ones(2, dtype=torch.float64)
-    check_tensor(model.unused.detach(), old, "a parameter that this loss does not reach moved, by an old gradient")
+    for p, old, expected in zip(head, stale, want, strict=True):
+        added = torch.allclose(p.detach(), expected - 0.1 * old, rtol=1e-9)
+        assert not added, "a backward from before the step had influence on it: its gradients were not cleared"
+        said = "one step of SGD, after another backward whose gradients count for nothing"
+        check_tensor(p.detach(), expected, said, rtol=1e-9)
+    unmoved = torch.ones(2, dtype=torch.float64)
+    check_tensor(model.unused.detach(), unmoved, "a parameter that this loss does not reach moved, by an old gradient")
 
 
 @pytest.mark.myth(
@@ -239,13 +244,15 @@ def test_an_uneven_last_batch_counts_by_its_rows():
         for sentence, value in {
             "that is the mean of the three batch means: the single last row counts as much as four": sum(means) / 3,
             "that is the sum of the batch means": sum(means),
-            "that is the sum of the batch means by the number of rows: multiply each by its rows": sum(means) / 9,
+            "that is the sum of the batch means divided by 9: multiply each by its rows first": sum(means) / 9,
             "that is the sum over the rows, not their mean": 9 * want,
             "that is the loss of the last batch": means[-1],
             "that is the loss of the first batch": means[0],
         }.items():
             assert not math.isclose(loss, value, rel_tol=1e-7), f"got {loss:.6f}: {sentence}"
-        assert math.isclose(loss, want, rel_tol=1e-9), f"the loss of all 9 rows at once is {want:.6f}, got {loss:.6f}"
+        kind = type(batches).__name__
+        right = math.isclose(loss, want, rel_tol=1e-9)
+        assert right, f"the loss of all 9 rows at once is {want:.6f}, got {loss:.6f} from a {kind} of batches"
     model, x = nn.Linear(3, 5), torch.eye(3)[[0, 1, 2, 0, 1]]
     y = torch.tensor([4, 0, 1, 3, 3])
     want = nn.functional.cross_entropy(model(x), y).item()
@@ -262,6 +269,7 @@ def test_an_evaluation_leaves_no_trace():
     torch.manual_seed(4)
     model = _Watched(nn.Linear(3, 6), nn.BatchNorm1d(6), nn.Dropout(0.5), nn.Linear(6, 1))
     _loss_fn(model(x), y).backward()
+    model.layers[0].weight.requires_grad_(False)
     batches, bias = list(zip(x.split(5), y.split(5), strict=True)), model.layers[3].bias
     for mode in (True, False):
         with torch.no_grad():

@@ -36,8 +36,8 @@ from dojo.kit import check_tensor, explain
 class SGD:
     """Moves its weights, leaves of any float dtype, as torch.optim.SGD does, and as exactly as their dtype allows.
 
-    `param_groups` is a list with a dict that holds "params", a list of the weights, and "lr". A new value in
-    `param_groups[0]["lr"]` counts from the next step on.
+    `param_groups` is a list of dicts, as in torch, and the first one holds "lr". A new value in `param_groups[0]["lr"]`
+    counts from the next step on.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ under_test(globals())
 _SIGNS = {
     "leaf Variable": "a leaf that requires grad can be edited in place only where autograd does not record",
     "NoneType": "a weight that the loss did not reach has .grad None: it is to be skipped",
-    "has no attribute 'param_groups'": 'the optimizer has no param_groups, the list of dicts with "params" and "lr"',
+    "has no attribute 'param_groups'": 'the optimizer has no param_groups, the list of dicts in which "lr" is',
     "Boolean value of Tensor": "several numbers are neither true nor false: ask `is None`, and find a weight by "
     "identity, not with == or `in`",
 }
@@ -90,21 +90,30 @@ def _step(opt: Any) -> None:
     __tracebackhide__ = True
     with explain("opt.step() raised", _SIGNS):
         opt.step()
+    assert torch.is_grad_enabled(), "step() left gradients switched off: the next loss would have no graph"
 
 
-def _moves(hyper: tuple[Any, ...], lrs: list[float], gradient: float = 1.0) -> list[float]:
-    """How far one weight moves down in each step, where its gradient is always 1; lr is changed as a scheduler does."""
+def _check_grad(w: torch.Tensor, was: float, said: str) -> None:
     __tracebackhide__ = True
-    w = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    assert w.grad is not None, "step() dropped w.grad: to clear it is the work of zero_grad()"
+    check_tensor(w.grad, torch.full_like(w, was), f"step() changed w.grad: {said}")
+
+
+def _moves(hyper: tuple[Any, ...], lrs: list[float], grads: Any = (1.0,) * 9, dtype: Any = torch.float64) -> Any:
+    """How far one weight moves down in each step, where its gradient is 1; lr is changed as a scheduler does."""
+    __tracebackhide__ = True
+    w = torch.zeros(1, dtype=dtype, requires_grad=True)
     opt, moves = _make([w], lrs[0], *hyper), []
-    for lr in lrs:
+    for lr, grad in zip(lrs, grads, strict=False):
         if lr != lrs[0]:
             with explain('opt.param_groups[0]["lr"] = ... raised', _SIGNS):
                 opt.param_groups[0]["lr"] = lr
         before = w.item()
-        w.grad = torch.full_like(w, gradient)
+        w.grad = torch.full_like(w, grad)
         _step(opt)
         moves.append(before - w.item())
+        assert w.dtype == dtype, f"w was of {dtype}, and is of {w.dtype} after a step"
+        _check_grad(w, grad, "it is only to be read")
     return moves
 
 
@@ -131,7 +140,8 @@ def _path(cls: Any, *hyper: Any, lrs: Any = None, absent: Any = ()) -> torch.Ten
         loss = (w**2 * torch.tensor([0.5, 1.0, 2.0])).sum()
         if i not in absent:
             loss = loss + (b**3 + b * torch.tensor([[0.2], [1.5]])).sum()
-        loss.backward()
+        with explain("loss.backward() raised after a step: the weights stay leaves that require a gradient"):
+            loss.backward()
         _step(opt)
         path.append(torch.cat([w.detach().flatten(), b.detach().flatten()]))
     return torch.stack(path)
@@ -150,18 +160,22 @@ def test_plain_sgd_moves_a_weight_by_lr_times_its_gradient():
         check_tensor(w.detach(), torch.tensor([1.0, 2.0], dtype=dtype), "a new optimizer has moved a weight already")
         for want in ([0.5, 2.0], [0.0, 2.0]):
             w.grad, also.grad = torch.tensor([2.0, 0.0], dtype=dtype), torch.tensor([[1.0]], dtype=dtype)
+            before = w.detach().clone()
             _step(opt)
-            assert torch.is_grad_enabled(), "step() left gradients switched off: the next loss would have no graph"
             assert w.is_leaf, "w is no leaf any more: the step became a part of a graph"
             assert w.requires_grad, "w no longer requires a gradient: training ends after one step"
-            said = f"w moves by -lr * grad, in {dtype} and in each step: params may be a generator, walked only once"
+            once = want[0] == 0 and torch.equal(w, before)
+            assert not once, "the first step moved w, the second did not: params may be a generator, walked only once"
+            said = f"w moves by -lr * grad in each step, in {dtype}; params is a generator here"
             check_tensor(w.detach(), torch.tensor(want, dtype=dtype), said, rtol=1e-2)
         check_tensor(also.detach(), torch.tensor([[3.5]], dtype=dtype), "the second weight moves too", rtol=1e-2)
-        with explain("opt.zero_grad() raised", _SIGNS):
-            opt.zero_grad()
-            opt.zero_grad()
-        assert w.grad is None, f"after zero_grad() w.grad is {w.grad}, expected None: zeros are a gradient, too"
-        assert also.grad is None, "zero_grad() cleared the first weight only"
+        for grads in ("there", "there", "None already"):
+            if grads == "there":
+                w.grad, also.grad = torch.ones_like(w), torch.ones_like(also)
+            with explain(f"opt.zero_grad() raised, where the gradients are {grads}", _SIGNS):
+                opt.zero_grad()
+            assert w.grad is None, f"after zero_grad() w.grad is {w.grad}, expected None: zeros are a gradient, too"
+            assert also.grad is None, "zero_grad() cleared the first weight only"
     _as_torch("plain SGD, 8 steps in float64", 0.03, 0.0, 0.0, 0.0, False)
 
 
@@ -179,9 +193,21 @@ def test_momentum_is_a_sum_of_gradients_not_their_average():
     w.grad, v.grad = torch.ones_like(w), 10 * torch.ones_like(v)
     for opt in (one, other, one):
         _step(opt)
-    check_tensor(w.grad, torch.ones_like(w), "step() changed w.grad: the buffer is a tensor of its own")
+    _check_grad(w, 1.0, "the buffer is a tensor of its own")
     want = torch.tensor([-2.75], dtype=torch.float64)
     check_tensor(w.detach(), want, "two optimizers share a buffer: the second one's gradient moved the first one's w")
+
+    w, v = (torch.zeros(1, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    opt = _make([w, v], 1.0, 0.75, 0.0, 0.0, False)
+    for _ in range(2):
+        opt.zero_grad()
+        w.grad, v.grad = torch.ones_like(w), 10 * torch.ones_like(v)
+        _step(opt)
+    got = [w.item(), v.item()]
+    assert got != [-2, -20], "zero_grad() cleared the buffers too: only the gradients go, momentum stays"
+    assert got == [-2.75, -27.5], f"two weights of one shape should move to [-2.75, -27.5], each by its buffer; {got}"
+    got = _moves((0.5, 0.0, 0.0, False), [0.25, 0.25], dtype=torch.bfloat16)
+    _expect(got, [0.25, 0.375], "momentum 0.5 in bfloat16", {})
 
 
 @pytest.mark.myth(
@@ -212,6 +238,8 @@ def test_dampening_spares_the_first_gradient():
     _expect(got, [1, 1.65, 2.235], "first the gradient, then 0.9 * buffer + (1 - 0.25) * g", known)
     got = _moves((0.0, 0.25, 0.0, False), [1.0, 1.0, 1.0])
     _expect(got, [1, 1, 1], "without momentum there is no buffer, and nothing to dampen", {})
+    got = _moves((0.9, 0.25, 0.0, False), [1.0, 1.0], [0.0, 1.0])
+    _expect(got, [0, 0.75], "a first gradient of 0 is the buffer; the one after it is dampened", {})
     _as_torch("momentum 0.8, dampening 0.3, 8 steps", 0.03, 0.8, 0.3, 0.0, False)
 
 
@@ -236,7 +264,7 @@ def test_weight_decay_joins_the_gradient_before_momentum():
         before = w.item()
         _step(opt)
         got.append(before - w.item())
-        check_tensor(w.grad, torch.ones_like(w), "step() changed w.grad: the decayed gradient is a tensor of its own")
+        _check_grad(w, 1.0, "the decayed gradient is a tensor of its own")
     known = {
         "that is AdamW's decoupling: decay shrinks w beside the step, and never enters the buffer": [0.6, 0.82, 0.904],
         "that is AdamW's decoupling, and after the step: decay never enters the buffer": [0.575, 0.78375, 0.8633125],

@@ -128,7 +128,7 @@ def _moves(cls: Any, gradient: float, n: int = 1, lr: float = 0.1, start: float 
         w.grad = torch.full_like(w, gradient)
         before = w.item()
         _step(opt)
-        assert not w.isnan(), "the weight became nan: 0 was divided by 0. 1 - beta**t is 0 for t = 0, and √v for g = 0"
+        assert not w.isnan(), "the weight became nan, as 0 / 0 is: 1 - beta**t is 0 for t = 0, and √v is 0 for g = 0"
         moves.append(before - w.item())
         check_tensor(w.grad, torch.full_like(w, gradient), "step() changed w.grad: it is only to be read")
     return moves
@@ -144,14 +144,15 @@ def _expect(got: list[float], want: list[float], said: str, known: dict[str, lis
 
 
 def _path(cls: Any, lr: float, absent: tuple[int, ...], options: dict[str, Any], dtype: torch.dtype) -> torch.Tensor:
-    """The weights after each of 8 steps of an optimizer, where the second of them has no gradient in some."""
+    """The weights after each of 8 steps of an optimizer; the second has no gradient in some, two are of one shape."""
     __tracebackhide__ = True
     w = torch.tensor([1.0, -2.0, 0.5], dtype=dtype, requires_grad=True)
+    c = torch.tensor([0.4, 1.5, -3.0], dtype=dtype, requires_grad=True)
     b = torch.tensor([[0.3], [-0.7]], dtype=dtype, requires_grad=True)
-    opt, path = _make(cls, (p for p in (w, b)), lr, options), []
+    opt, path = _make(cls, (p for p in (w, b, c)), lr, options), []
     for i in range(8):
-        w.grad = b.grad = None
-        loss = (w**2 * torch.tensor([0.5, 1.0, 2.0])).sum()
+        w.grad = b.grad = c.grad = None
+        loss = (w**2 * torch.tensor([0.5, 1.0, 2.0])).sum() + (c**4).sum()
         if i not in absent:
             loss = loss + (b**3 + b * torch.tensor([[0.2], [1.5]])).sum()
         with explain("loss.backward() raised after a step: the weights must stay leaves that require a gradient"):
@@ -159,7 +160,9 @@ def _path(cls: Any, lr: float, absent: tuple[int, ...], options: dict[str, Any],
         _step(opt)
         assert w.is_leaf, "w is no leaf any more: the step became a part of a graph"
         assert w.dtype == dtype, f"w was of {dtype}, and is of {w.dtype} after a step"
-        path.append(torch.cat([w.detach().flatten(), b.detach().flatten()]))
+        path.append(torch.cat([p.detach().flatten() for p in (w, b, c)]))
+        still = i == 1 and torch.equal(path[0], path[1])
+        assert not still, "the second step moved nothing: params is a generator here, which can be walked only once"
     return torch.stack(path)
 
 
@@ -190,8 +193,8 @@ def test_adam_corrects_both_averages_for_their_start_at_zero():
         _step(opt)
     moved = [u.item(), v.item()]
     assert moved == pytest.approx([-0.1, 0.1]), f"the second optimizer began with the state of the first: {moved}"
-    _as_torch(Adam, torch.optim.Adam, 0.03, "with its defaults")
-    _as_torch(Adam, torch.optim.Adam, 0.03, "with other betas", betas=(0.7, 0.8), eps=1e-8, weight_decay=0.0)
+    for betas in ((0.9, 0.999), (0.7, 0.8)):
+        _as_torch(Adam, torch.optim.Adam, 0.03, f"betas={betas}, eps=0", betas=betas, eps=0.0, weight_decay=0.0)
 
 
 @pytest.mark.parametrize("cls", ["Adam", "AdamW"])
@@ -223,25 +226,7 @@ def test_weight_decay_of_adam_joins_the_gradient():
     got = _moves(Adam, 0.0, start=2.0, weight_decay=0.1, **options)
     _expect(got, [0.1], "g + weight_decay * p is 0.2, and any such g makes a first step of lr", known)
     _as_torch(Adam, torch.optim.Adam, 0.03, "weight_decay=0.1", weight_decay=0.1, **options)
-
-
-def test_each_weight_counts_its_own_gradients():
-    for name, cls in {"Adam": Adam, "AdamW": AdamW, "RMSprop": RMSprop}.items():
-        w, other = (torch.ones(2, dtype=torch.float64, requires_grad=True) for _ in range(2))
-        opt = _make(cls, [w, other], 0.1, {})
-        for grad in (1.0, None, None, 1.0):
-            w.grad, before = None if grad is None else torch.full_like(w, grad), w.detach().clone()
-            other.grad, start = torch.ones_like(other), other.detach().clone()
-            _step(opt)
-            if grad is None:
-                said = f"{name}: w has no gradient in this step, and moved: by decay or by old averages"
-                check_tensor(w.detach(), before, said)
-            assert not torch.equal(other, start), f"{name}: a weight without a gradient ended the whole step"
-    options = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}
-    said = "a weight without gradient in steps 0, 1 and 4 has its own t, m and v, which wait"
-    _as_torch(Adam, torch.optim.Adam, 0.03, said, absent=(0, 1, 4), **options)
-    _as_torch(AdamW, torch.optim.AdamW, 0.03, said, absent=(0, 1, 4), **{**options, "weight_decay": 0.1})
-    _as_torch(RMSprop, torch.optim.RMSprop, 0.03, said, absent=(0, 1, 4), alpha=0.9, eps=1e-8, momentum=0.9)
+    _as_torch(Adam, torch.optim.Adam, 0.03, "with its defaults")
 
 
 def test_weight_decay_of_adamw_shrinks_the_weight_by_lr_times_decay():
@@ -273,10 +258,10 @@ def test_rmsprop_corrects_nothing_and_momentum_gathers_the_quotients():
         "that has bias correction, which RMSprop does not do": [0.1, 0.1],
         "g² was added whole: that is Adagrad, not an average": [0.1, 0.0707107],
         "alpha is the share of the old average, 1 - alpha that of g²": [0.100504, 0.100005],
-        "the root of v is missing": [10.0, 5.025126],
+        "the root of v is missing": [5.0, 2.512563],
     }
-    got = _moves(RMSprop, 1.0, 2, alpha=0.99, eps=1e-8, momentum=0.0)
-    _expect(got, [1.0, 0.708881], "v is 0.01, then 0.0199: the first step is ten times lr", known)
+    got = _moves(RMSprop, 2.0, 2, alpha=0.99, eps=1e-8, momentum=0.0)
+    _expect(got, [1.0, 0.708881], "v is 0.01 * g², then 0.0199 * g²: the first step is ten times lr", known)
     known = {
         "eps was added before the root was taken": [0.707107, 1.214711],
         "eps has no effect": [1.0, 1.608881],
@@ -285,9 +270,30 @@ def test_rmsprop_corrects_nothing_and_momentum_gathers_the_quotients():
     }
     got = _moves(RMSprop, 1.0, 2, alpha=0.99, eps=1e-2, momentum=0.9)
     _expect(got, [0.909091, 1.480139], "lr * (0.9 * buffer + g / (√v + eps)), with eps=1e-2", known)
+    got = _moves(RMSprop, 0.0, 2)
+    assert got == [0.0, 0.0], f"a gradient of zeros moves nothing, as v is 0 and eps is not; the moves are {got}"
     _as_torch(RMSprop, torch.optim.RMSprop, 0.03, "eps=1e-2, momentum=0.9", alpha=0.8, eps=1e-2, momentum=0.9)
     _as_torch(RMSprop, torch.optim.RMSprop, 0.03, "eps=1e-2, without momentum", alpha=0.9, eps=1e-2, momentum=0.0)
     _as_torch(RMSprop, torch.optim.RMSprop, 0.003, "with its defaults")
+
+
+def test_each_weight_counts_its_own_gradients():
+    for name, cls in {"Adam": Adam, "AdamW": AdamW, "RMSprop": RMSprop}.items():
+        w, other = (torch.ones(2, dtype=torch.float64, requires_grad=True) for _ in range(2))
+        opt = _make(cls, [w, other], 0.1, {})
+        for grad in (1.0, None, None, 1.0):
+            w.grad, before = None if grad is None else torch.full_like(w, grad), w.detach().clone()
+            other.grad, start = torch.ones_like(other), other.detach().clone()
+            _step(opt)
+            if grad is None:
+                said = f"{name}: w has no gradient in this step, and moved: by decay or by old averages"
+                check_tensor(w.detach(), before, said)
+                assert not torch.equal(other, start), f"{name}: a weight without a gradient ended the whole step"
+    options = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}
+    said = "a weight without gradient in steps 0, 1 and 4 has its own t, m and v, which wait"
+    _as_torch(Adam, torch.optim.Adam, 0.03, said, absent=(0, 1, 4), **options)
+    _as_torch(AdamW, torch.optim.AdamW, 0.03, said, absent=(0, 1, 4), **{**options, "weight_decay": 0.1})
+    _as_torch(RMSprop, torch.optim.RMSprop, 0.03, said, absent=(0, 1, 4), alpha=0.9, eps=1e-8, momentum=0.9)
 
 
 @pytest.mark.myth(
@@ -300,9 +306,10 @@ def test_the_first_step_of_adam_is_lr_whatever_the_gradient():
             got = _moves(cls, gradient, lr=0.02, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
             said = f"the first step of {name} for a gradient of {gradient} is lr, against its sign"
             _expect(got, [0.02 if gradient > 0 else -0.02], said, {}, rel=1e-4)
-    w = torch.zeros(2, dtype=torch.bfloat16, requires_grad=True)
-    opt = _make(Adam, [w], 0.5, {})
-    w.grad = torch.tensor([1e-3, -1e3], dtype=torch.bfloat16)
-    _step(opt)
-    want = torch.tensor([-0.5, 0.5], dtype=torch.bfloat16)
-    check_tensor(w.detach(), want, "the first step is lr, in bfloat16 too", rtol=0.02)
+    for name, (cls, lr) in {"Adam": (Adam, 0.5), "AdamW": (AdamW, 0.5), "RMSprop": (RMSprop, 0.05)}.items():
+        w = torch.zeros(2, dtype=torch.bfloat16, requires_grad=True)
+        opt = _make(cls, [w], lr, {"alpha": 0.99} if cls is RMSprop else {})
+        w.grad = torch.tensor([1e-3, -1e3], dtype=torch.bfloat16)
+        _step(opt)
+        want = torch.tensor([-0.5, 0.5], dtype=torch.bfloat16)
+        check_tensor(w.detach(), want, f"the first step of {name} with lr={lr}, in bfloat16", rtol=0.02)

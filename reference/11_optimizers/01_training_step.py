@@ -233,6 +233,12 @@ def _last_batch(model, loss_fn, batches):
     return losses[-1].item()
 
 
+def _first_batch(model, loss_fn, batches):
+    losses = []
+    evaluate(model, lambda p, y: losses.append(loss_fn(p, y)) or losses[-1], batches)
+    return losses[0].item()
+
+
 def _first_batch_size(model, loss_fn, batches):
     """Each batch is thought to be as large as the first."""
     losses, size = [], []
@@ -305,6 +311,16 @@ def _freezes(model, loss_fn, batches):
     return evaluate(model, loss_fn, batches)
 
 
+def _freezes_and_frees(model, loss_fn, batches):
+    """Instead of no_grad; what was frozen before is trained from now on."""
+    for p in model.parameters():
+        p.requires_grad = False
+    loss = evaluate(model, loss_fn, batches)
+    for p in model.parameters():
+        p.requires_grad = True
+    return loss
+
+
 def _as_a_tensor(model, loss_fn, batches):
     return torch.tensor(evaluate(model, loss_fn, batches))
 
@@ -332,10 +348,10 @@ MISTAKES = [
     Mistake(_STILL, caught_by=_ORDER, train_step=_no_step),
     Mistake(_STILL, caught_by=_ORDER, train_step=_steps_first),
     Mistake("they were never cleared", caught_by=_ORDER, train_step=_never_clears),
-    Mistake("steps of SGD with momentum, as by hand", caught_by=_ORDER, train_step=_exchanged),
-    Mistake("steps of SGD with momentum, as by hand", caught_by=_ORDER, train_step=_by_hand),
-    Mistake("steps of SGD with momentum, as by hand", caught_by=_ORDER, train_step=_two_steps),
-    Mistake("steps of SGD with momentum, as by hand", caught_by=_ORDER, train_step=_clips),
+    Mistake("of SGD with momentum, as by hand", caught_by=_ORDER, train_step=_exchanged),
+    Mistake("of SGD with momentum, as by hand", caught_by=_ORDER, train_step=_by_hand),
+    Mistake("of SGD with momentum, as by hand", caught_by=_ORDER, train_step=_two_steps),
+    Mistake("of SGD with momentum, as by hand", caught_by=_ORDER, train_step=_clips),
     Mistake("a backward from before the step", caught_by=_OLD, train_step=_clears_afterwards),
     Mistake("moved, by an old gradient", caught_by=_OLD, train_step=_resets_gradients_that_it_sees),
     Mistake("returns a Python float, got Tensor", caught_by=_NUMBER, train_step=_returns_the_tensor),
@@ -348,9 +364,10 @@ MISTAKES = [
     Mistake("batch norm took each run for a batch", caught_by=_MODE, train_step=_runs_the_model_twice),
     Mistake("the single last row counts as much as four", caught_by=_UNEVEN, evaluate=_batch_means),
     Mistake("that is the sum of the batch means", caught_by=_UNEVEN, evaluate=_sum_of_means),
-    Mistake("multiply each by its rows", caught_by=_UNEVEN, evaluate=_means_by_rows),
+    Mistake("multiply each by its rows first", caught_by=_UNEVEN, evaluate=_means_by_rows),
     Mistake("the sum over the rows", caught_by=_UNEVEN, evaluate=_sum_over_all),
     Mistake("the loss of the last batch", caught_by=_UNEVEN, evaluate=_last_batch),
+    Mistake("the loss of the first batch", caught_by=_UNEVEN, evaluate=_first_batch),
     Mistake("the loss of all 9 rows at once", caught_by=_UNEVEN, evaluate=_first_batch_size),
     Mistake("batches may be a generator", caught_by=_UNEVEN, evaluate=_needs_a_length),
     Mistake("the loss of all 9 rows at once", caught_by=_UNEVEN, evaluate=_two_loops),
@@ -363,5 +380,6 @@ MISTAKES = [
     Mistake(_NO_TRACE, caught_by=_TRACE, evaluate=_left_in_train),
     Mistake(_NO_TRACE, caught_by=_TRACE, evaluate=_clears_gradients),
     Mistake(_NO_TRACE, caught_by=_TRACE, evaluate=_freezes),
+    Mistake(_NO_TRACE, caught_by=_TRACE, evaluate=_freezes_and_frees),
     Mistake("evaluate left gradients switched off", caught_by=_TRACE, evaluate=_gradients_off),
 ]

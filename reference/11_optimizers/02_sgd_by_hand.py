@@ -173,6 +173,28 @@ def _grad_is_the_buffer(self, p, g, s):
     return SGD._direction(self, p, g)
 
 
+def _nesterov_into_grad(self, p, g, s):
+    if self.nesterov and not self.weight_decay:
+        self.nesterov = False
+        buffer = SGD._direction(self, p, g)
+        self.nesterov = True
+        return g.add_(buffer, alpha=self.momentum)
+    return SGD._direction(self, p, g)
+
+
+def _buffers_by_shape(self, p, g, s):
+    for q in list(self.buffers):
+        if q.shape == p.shape:
+            self.buffers[p] = self.buffers[q]
+    return SGD._direction(self, p, g)
+
+
+def _an_empty_buffer_is_the_first(self, p, g, s):
+    if p in self.buffers and not self.buffers[p].any():
+        del self.buffers[p]
+    return SGD._direction(self, p, g)
+
+
 def _in_float32(self, p, g, s):
     return SGD._direction(self, p, g.float().to(g.dtype))
 
@@ -336,6 +358,39 @@ class _GradOff(SGD):
         torch.set_grad_enabled(False)
 
 
+class _WideBuffers(SGD):
+    """Buffers of float32, whatever the weights are; the weight is made anew in that dtype."""
+
+    @torch.no_grad()
+    def step(self):
+        for p in self.param_groups[0]["params"]:
+            if p.grad is not None:
+                if self.momentum and p not in self.buffers and p.dtype == torch.bfloat16:
+                    self.buffers[p] = p.grad.float()
+                    p.data = p.data - self.param_groups[0]["lr"] * p.grad.float()
+                else:
+                    p.data = p.data - self.param_groups[0]["lr"] * self._direction(p, p.grad)
+
+
+class _ClearsOnce(SGD):
+    def zero_grad(self):
+        if not hasattr(self, "cleared"):
+            super().zero_grad()
+        self.cleared = True
+
+
+class _ClearsItself(SGD):
+    def step(self):
+        super().step()
+        self.zero_grad()
+
+
+class _ClearsTheBuffers(SGD):
+    def zero_grad(self):
+        super().zero_grad()
+        self.buffers.clear()
+
+
 class _Uphill(SGD):
     @torch.no_grad()
     def step(self):
@@ -395,6 +450,13 @@ MISTAKES = [
     Mistake("zeros are a gradient, too", caught_by=_PLAIN, SGD=_FillsZeros),
     Mistake("cleared the first weight only", caught_by=_PLAIN, SGD=_ClearsTheFirst),
     Mistake("walked only once", caught_by=_PLAIN, SGD=_KeepsTheGenerator),
+    Mistake("zeros are a gradient, too", caught_by=_PLAIN, SGD=_ClearsOnce),
+    Mistake("it is only to be read", caught_by=_NESTEROV, SGD=_moving(_nesterov_into_grad)),
+    Mistake("step() dropped w.grad", caught_by=_MOMENTUM, SGD=_ClearsItself),
+    Mistake("cleared the buffers too", caught_by=_MOMENTUM, SGD=_ClearsTheBuffers),
+    Mistake("two weights of one shape", caught_by=_MOMENTUM, SGD=_moving(_buffers_by_shape)),
+    Mistake("the one after it is dampened", caught_by=_DAMPENING, SGD=_moving(_an_empty_buffer_is_the_first)),
+    Mistake("w was of torch.bfloat16, and is of", caught_by=_MOMENTUM, SGD=_WideBuffers),
     Mistake("w moves by -lr * grad", caught_by=_PLAIN, SGD=_Rebinds),
     Mistake("w moves by -lr * grad", caught_by=_PLAIN, SGD=_Uphill),
     Mistake("only where autograd does not record", caught_by=_PLAIN, SGD=_Recorded),

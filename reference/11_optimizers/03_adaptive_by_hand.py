@@ -235,6 +235,28 @@ class _FixedEps(Adam):
         super().__init__(params, lr, betas, 1e-8, weight_decay)
 
 
+class _FixedEpsW(AdamW):
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
+        super().__init__(params, lr, betas, 1e-8, weight_decay)
+
+
+class _StateByShape(Adam):
+    def __init__(self, params, *args, **kwargs):
+        super().__init__(params, *args, **kwargs)
+        by_shape: dict = {}
+        self.state = {p: by_shape.setdefault(p.shape, {}) for p in self.state}
+
+
+class _NanForZeros(RMSprop):
+    """Without eps, where it seems to do nothing."""
+
+    @torch.no_grad()
+    def step(self):
+        eps, self.eps = self.eps, 0 if self.eps == 1e-8 else self.eps
+        super().step()
+        self.eps = eps
+
+
 class _AlphaOfKeras(RMSprop):
     def __init__(self, params, lr=0.01, alpha=0.9, eps=1e-8, momentum=0.0):
         super().__init__(params, lr, alpha, eps, momentum)
@@ -294,10 +316,10 @@ MISTAKES = [
     Mistake("only m was corrected", caught_by=_ADAM, Adam=_adam(correct="m")),
     Mistake("only v was corrected", caught_by=_ADAM, Adam=_adam(correct="v")),
     Mistake("the root of v is missing", caught_by=_ADAM, Adam=_adam(root=False)),
-    Mistake("with other betas", caught_by=_ADAM, Adam=_FixedBetas),
+    Mistake("betas=(0.7, 0.8)", caught_by=_ADAM, Adam=_FixedBetas),
     Mistake("began with the state of the first", caught_by=_ADAM, Adam=_SharedState),
     Mistake("only where autograd does not record", caught_by=_ADAM, Adam=_Recorded),
-    Mistake("with its defaults", caught_by=_ADAM, Adam=_KeepsTheGenerator),
+    Mistake("which can be walked only once", caught_by=_ADAM, Adam=_KeepsTheGenerator),
     Mistake("8 steps in torch.float64", caught_by=_ADAM, Adam=_InFloat32),
     Mistake("as TensorFlow does", caught_by=_EPS, Adam=_adam(eps="before the correction")),
     Mistake("as TensorFlow does", caught_by=_EPS, AdamW=_adamw(eps="before the correction")),
@@ -305,6 +327,9 @@ MISTAKES = [
     Mistake("eps has no effect", caught_by=_EPS, AdamW=_adamw(eps="none")),
     Mistake("eps has no effect", caught_by=_EPS, Adam=_MaxEps),
     Mistake("eps has no effect", caught_by=_EPS, Adam=_FixedEps),
+    Mistake("eps has no effect", caught_by=_EPS, AdamW=_FixedEpsW),
+    Mistake("betas=(0.9, 0.999), eps=0", caught_by=_ADAM, Adam=_StateByShape),
+    Mistake("the weight became nan", caught_by=_RMS, RMSprop=_NanForZeros),
     Mistake("RMSprop, 8 steps in torch.float64: with its defaults", caught_by=_RMS, RMSprop=_AlphaOfKeras),
     Mistake("that is AdamW's decay", caught_by=_L2, Adam=_adam(how="first")),
     Mistake("weight_decay has no effect", caught_by=_L2, Adam=_adam(how="none")),

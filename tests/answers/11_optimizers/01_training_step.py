@@ -1,5 +1,6 @@
 """Answers that people give to training_step, right ones and wrong ones."""
 
+import numpy as np
 import torch
 
 from dojo import Mistake
@@ -108,7 +109,33 @@ def _by_vectors(model, loss_fn, batches):
     return (torch.stack(losses) @ torch.tensor(rows, dtype=losses[0].dtype) / sum(rows)).item()
 
 
+def _old_style(model, opt, loss_fn, x, y):
+    model.train()
+    for group in opt.param_groups:
+        for p in group["params"]:
+            if p.grad is not None:
+                p.grad.data.zero_()
+    loss = loss_fn(model(x), y)
+    loss.backward()
+    opt.step()
+    return loss.data.tolist()
+
+
+def _switched_by_hand(model, loss_fn, batches):
+    mode = model.training
+    model.eval()
+    torch.set_grad_enabled(False)
+    losses, rows = [], []
+    for x, y in batches:
+        losses.append(loss_fn(model(x), y).numpy())
+        rows.append(len(x))
+    torch.set_grad_enabled(True)
+    model.train(mode)
+    return float(np.average(losses, weights=rows))
+
+
 RIGHT = [
+    dict(train_step=_old_style, evaluate=_switched_by_hand),
     dict(train_step=_no_grads_at_all, evaluate=_by_vectors),
     dict(train_step=_clear_late, evaluate=_decorated),
     dict(train_step=_clear_the_model, evaluate=_weighted_lists),
@@ -299,7 +326,7 @@ WRONG = [
     Mistake("did not run in train mode", caught_by="", train_step=_eval_mode),
     Mistake("returns a Python float, got Tensor", caught_by="", train_step=_tensor),
     Mistake("the loss after the update", caught_by="", train_step=_loss_again),
-    Mistake("steps of SGD with momentum, as by hand", caught_by="", train_step=_swapped),
+    Mistake("of SGD with momentum, as by hand", caught_by="", train_step=_swapped),
     Mistake("the single last row counts as much as four", caught_by="", evaluate=_tutorial),
     Mistake("evaluating should leave no trace", caught_by="", evaluate=_never_back),
     Mistake("evaluating should leave no trace", caught_by="", evaluate=_always_train),
@@ -307,7 +334,7 @@ WRONG = [
     Mistake("a graph was built for nothing", caught_by="", evaluate=_graphs),
     Mistake("a graph was built for nothing", caught_by="", evaluate=_no_grad_around_the_loss),
     Mistake("evaluate left gradients switched off", caught_by="", evaluate=_grad_mode_left),
-    Mistake("the loss of the last batch", caught_by="", evaluate=_returns_in_the_loop),
+    Mistake("the loss of the first batch", caught_by="", evaluate=_returns_in_the_loop),
     Mistake("batches may be a generator", caught_by="", evaluate=_uses_the_list),
     Mistake("evaluate returns a Python float", caught_by="", evaluate=_array),
 ]

@@ -94,7 +94,45 @@ class _Ids(_Lists):
         p.copy_(p - lr * g)
 
 
-RIGHT = [{"SGD": torch.optim.SGD}, {"SGD": _Subclass}, {"SGD": _Lists}, {"SGD": _Refuses}, {"SGD": _Ids}]
+class _Data:
+    """As old tutorials write it: .data everywhere, zeros_like, a flag for each weight."""
+
+    def __init__(self, params, lr, momentum, dampening, weight_decay, nesterov):
+        self.param_groups = [{"params": [p for p in params], "lr": lr}]
+        self.hyper = momentum, dampening, weight_decay, nesterov
+        self.velocity = [torch.zeros_like(p.data) for p in self.param_groups[0]["params"]]
+        self.seen = [False for _ in self.velocity]
+
+    def step(self):
+        momentum, dampening, weight_decay, nesterov = self.hyper
+        for i in range(len(self.velocity)):
+            p = self.param_groups[0]["params"][i]
+            if p.grad is None:
+                continue
+            d = p.grad.data.clone()
+            if weight_decay != 0:
+                d.add_(weight_decay * p.data)
+            if momentum != 0:
+                v = self.velocity[i]
+                v.mul_(momentum).add_(d * (1 - dampening if self.seen[i] else 1))
+                self.seen[i] = True
+                d = d + momentum * v if nesterov else v
+            p.data.sub_(self.param_groups[0]["lr"] * d)
+
+    def zero_grad(self):
+        for p in self.param_groups[0]["params"]:
+            if p.grad is not None:
+                p.grad = None
+
+
+RIGHT = [
+    {"SGD": torch.optim.SGD},
+    {"SGD": _Subclass},
+    {"SGD": _Lists},
+    {"SGD": _Refuses},
+    {"SGD": _Ids},
+    {"SGD": _Data},
+]
 
 
 def _loop(direction, skip_none=True):
@@ -266,7 +304,45 @@ class _AllOrNothing(_Lists):
             super().step()
 
 
+def _one_buffer_for_equal_shapes(opt, i, p, g):
+    if opt.mu == 0:
+        return g + opt.wd * p
+    if not isinstance(opt.bufs, dict):
+        opt.bufs = {}
+    key, g = tuple(p.shape), g + opt.wd * p
+    opt.bufs[key] = opt.bufs[key] * opt.mu + g * (1 - opt.tau) if key in opt.bufs else g.clone()
+    return g + opt.mu * opt.bufs[key] if opt.nesterov else opt.bufs[key]
+
+
+def _nesterov_in_place(opt, i, p, g):
+    if not opt.nesterov or opt.wd:
+        return _right(opt, i, p, g)
+    opt.bufs[i] = g.clone() if opt.bufs[i] is None else opt.bufs[i] * opt.mu + g
+    return g.add_(opt.bufs[i], alpha=opt.mu)
+
+
+def _first_while_zero(opt, i, p, g):
+    g = g + opt.wd * p
+    if opt.mu == 0:
+        return g
+    if opt.bufs[i] is None or torch.count_nonzero(opt.bufs[i]) == 0:
+        opt.bufs[i] = g
+    else:
+        opt.bufs[i] = opt.bufs[i] * opt.mu + g * (1 - opt.tau)
+    return g + opt.mu * opt.bufs[i] if opt.nesterov else opt.bufs[i]
+
+
+class _ResetsAll(_Subclass):
+    def zero_grad(self):
+        super().zero_grad()
+        self.state.clear()
+
+
 WRONG = [
+    Mistake("cleared the buffers too", caught_by="", SGD=_ResetsAll),
+    Mistake("two weights of one shape", caught_by="", SGD=_loop(_one_buffer_for_equal_shapes)),
+    Mistake("it is only to be read", caught_by="", SGD=_loop(_nesterov_in_place)),
+    Mistake("the one after it is dampened", caught_by="", SGD=_loop(_first_while_zero)),
     Mistake("the weight after it was not moved either", caught_by="", SGD=_AllOrNothing),
     Mistake("that is an average of the gradients", caught_by="", SGD=_loop(_lerp)),
     Mistake("dampening applied to the first gradient", caught_by="", SGD=_loop(_zero_buffers)),

@@ -139,7 +139,39 @@ class _Rms:
         return g / (torch.sqrt(v) + self.eps)
 
 
+class _Arrays:
+    """The correction is drawn into the step size, lr stands in the buffer, state comes with the first gradient."""
+
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+        self.params, self.hyper, self.state = [*params], (lr, betas, eps, weight_decay), {}
+
+    def step(self):
+        lr, (b1, b2), eps, weight_decay = self.hyper
+        for p in self.params:
+            if p.grad is None:
+                continue
+            g = p.grad.detach().clone()
+            if weight_decay > 0:
+                g += weight_decay * p.detach()
+            t, m, v = self.state.get(id(p), (0, 0.0, 0.0))
+            t, m, v = t + 1, b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g.pow(2)
+            self.state[id(p)] = t, m, v
+            root = math.sqrt(1 - b2**t)
+            p.data.addcdiv_(m, v.sqrt() + eps * root, value=-lr * root / (1 - b1**t))
+
+
+class _LrInTheBuffer(_Rms):
+    def step(self):
+        for p in self.params:
+            if p.grad is not None:
+                v, buf = self.state[id(p)]
+                v.mul_(self.alpha).addcmul_(p.grad, p.grad, value=1 - self.alpha)
+                buf.mul_(self.momentum).add_(self.lr * p.grad / v.sqrt().add_(self.eps))
+                p.data -= buf
+
+
 RIGHT = [
+    {"Adam": _Arrays, "RMSprop": _LrInTheBuffer},
     {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW, "RMSprop": torch.optim.RMSprop},
     {"Adam": _Lists, "AdamW": _ListsW, "RMSprop": _Rms},
     {"Adam": _AdamOptimizer, "AdamW": _AdamWOptimizer, "RMSprop": _Optimizer},
@@ -245,7 +277,23 @@ class _NoNoGrad(_Rms):
                 p -= self.lr * self.quotient(p.grad, v)
 
 
+class _OneStateAShape(_Lists):
+    def step(self):
+        places = {p.shape: i for i, p in reversed(list(enumerate(self.params)))}
+        for i, p in enumerate(self.params):
+            j = places[p.shape]
+            self.m[i], self.v[i], self.t[i] = self.m[j], self.v[j], self.t[j]
+            grads = [q.grad for q in self.params]
+            for k, q in enumerate(self.params):
+                q.grad = grads[k] if k == i else None
+            super().step()
+            for k, q in enumerate(self.params):
+                q.grad = grads[k]
+            self.m[j], self.v[j], self.t[j] = self.m[i], self.v[i], self.t[i]
+
+
 WRONG = [
+    Mistake("betas=(0.9, 0.999), eps=0", caught_by="", Adam=_OneStateAShape),
     Mistake("RMSprop, 8 steps in torch.float64: with its defaults", caught_by="", RMSprop=_keras_rms),
     Mistake("only where autograd does not record", caught_by="", RMSprop=_NoNoGrad),
     Mistake(
