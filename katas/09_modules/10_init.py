@@ -174,6 +174,9 @@ class _Model(nn.Module):
         self.conv, self.batch_norm = nn.Conv2d(2, 6, 3), nn.BatchNorm2d(6)
         self.layer_norm, self.linear = nn.LayerNorm(6), nn.Linear(6, 6)
         self.scale, self.mixing = nn.Parameter(torch.full((6,), 0.7)), nn.Parameter(torch.eye(6))
+        with torch.no_grad():
+            self.batch_norm.bias.fill_(0.4)
+            self.layer_norm.bias.fill_(0.2)
         self.batch_norm.running_mean.fill_(0.3)
         self.batch_norm.running_var.fill_(2.0)
 
@@ -188,7 +191,7 @@ def test_norms_and_padding_rows_keep_their_start():
     for name, row in (("first", 0), ("last", 3)):
         got = model.get_submodule(name).weight[row].detach()
         check_tensor(got, torch.zeros(6), f"row {row} of {name}.weight is for padding, and 0")
-    for name in ("layer_norm.bias", "batch_norm.bias", "batch_norm.running_mean", "batch_norm.running_var"):
+    for name in ("batch_norm.running_mean", "batch_norm.running_var", "layer_norm.bias", "batch_norm.bias"):
         check_tensor(model.state_dict()[name], before[name], f"{name} stays as it is")
     for name in ("scale", "mixing"):
         check_tensor(model.state_dict()[name], before[name], f"{name}, a parameter of the model's own, stays as it is")

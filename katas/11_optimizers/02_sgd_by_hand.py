@@ -30,7 +30,7 @@ import pytest
 import torch
 
 from dojo import under_test
-from dojo.kit import check_tensor, explain
+from dojo.kit import check_tensor, explain, raises
 
 
 class SGD:
@@ -51,7 +51,7 @@ class SGD:
     ) -> None:
         """`params` is a list, or a generator such as `model.parameters()`. Nothing moves yet.
 
-        `nesterov` is True only where momentum is above 0 and dampening is 0.
+        `nesterov` wants a momentum above 0, and a dampening of 0: else a ValueError.
         """
         raise NotImplementedError("keep the weights and how to move them")
 
@@ -253,6 +253,9 @@ def test_nesterov_takes_the_gradient_and_the_new_buffer():
     got = _moves((0.9, 0.0, 0.0, True), [1.0, 1.0, 1.0])
     _expect(got, [1.9, 2.71, 3.439], "the direction is g + 0.9 * buffer, after the buffer took g in", known)
     _as_torch("nesterov with momentum 0.9, 8 steps", 0.03, 0.9, 0.0, 0.0, True)
+    for what, momentum, dampening in (("no momentum", 0.0, 0.0), ("a dampening of 0.5", 0.9, 0.5)):
+        with raises(ValueError, f"nesterov with {what} has no meaning here: it is a ValueError"):
+            SGD([torch.zeros(1, requires_grad=True)], 0.1, momentum, dampening, 0.0, True)
     _as_torch("nesterov with momentum 0.7 and weight decay 0.3", 0.03, 0.7, 0.0, 0.3, True)
 
 

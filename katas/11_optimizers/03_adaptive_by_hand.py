@@ -49,7 +49,8 @@ class Adam:
     def step(self) -> None:
         """Move each weight that has a gradient, in place. It stays a leaf that requires a gradient.
 
-        A weight without a gradient stays as it is. Each `.grad` stays as it is.
+        A weight without a gradient stays as it is. Each `.grad` stays as it is. Where you keep `param_groups`, as in
+        sgd_by_hand, a new "lr" there counts from the next step on; you need not.
         """
         raise NotImplementedError("move the weights by m̂ / (√v̂ + eps)")
 
@@ -132,6 +133,20 @@ def _moves(cls: Any, gradient: float, n: int = 1, lr: float = 0.1, start: float 
         moves.append(before - w.item())
         check_tensor(w.grad, torch.full_like(w, gradient), "step() changed w.grad: it is only to be read")
     return moves
+
+
+def _check_lr_of_the_groups(cls: Any, name: str) -> None:
+    """Where there are param_groups, their lr is the one that counts."""
+    __tracebackhide__ = True
+    w = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    opt = _make(cls, [w], 0.1, {})
+    groups = getattr(opt, "param_groups", [])
+    for group in groups:
+        group["lr"] = 0.0
+    w.grad = torch.ones_like(w)
+    _step(opt)
+    moved = bool(groups) and w.item() != 0
+    assert not moved, f'{name} has param_groups, whose "lr" was set to 0, and its step moved w by {-w.item():.6f}'
 
 
 def _expect(got: list[float], want: list[float], said: str, known: dict[str, list[float]], rel: float = 1e-5) -> None:
@@ -279,6 +294,7 @@ def test_rmsprop_corrects_nothing_and_momentum_gathers_the_quotients():
 
 def test_each_weight_counts_its_own_gradients():
     for name, cls in {"Adam": Adam, "AdamW": AdamW, "RMSprop": RMSprop}.items():
+        _check_lr_of_the_groups(cls, name)
         w, other = (torch.ones(2, dtype=torch.float64, requires_grad=True) for _ in range(2))
         opt = _make(cls, [w, other], 0.1, {})
         for grad in (1.0, None, None, 1.0):

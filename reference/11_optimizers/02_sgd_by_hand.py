@@ -28,6 +28,8 @@ class SGD:
         weight_decay: float,
         nesterov: bool,
     ) -> None:
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ValueError("nesterov needs a momentum above 0, and no dampening")
         self.param_groups: list[dict[str, Any]] = [{"params": list(params), "lr": lr}]
         self.momentum, self.dampening, self.weight_decay, self.nesterov = momentum, dampening, weight_decay, nesterov
         self.buffers: dict[torch.Tensor, torch.Tensor] = {}
@@ -406,6 +408,23 @@ class _Detaches(SGD):
                 p.requires_grad_(False).sub_(self.param_groups[0]["lr"] * self._direction(p, p.grad))
 
 
+class _NesterovAnyway(SGD):
+    def __init__(self, params, lr, momentum, dampening, weight_decay, nesterov):
+        super().__init__(params, lr, momentum, dampening, weight_decay, False)
+        self.nesterov = nesterov
+
+
+class _NesterovWithDampening(SGD):
+    def __init__(self, params, lr, momentum, dampening, weight_decay, nesterov):
+        super().__init__(params, lr, momentum, 0.0, weight_decay, nesterov)
+        self.dampening = dampening
+
+
+class _NesterovSwitchedOff(SGD):
+    def __init__(self, params, lr, momentum, dampening, weight_decay, nesterov):
+        super().__init__(params, lr, momentum, dampening, weight_decay, nesterov and momentum > 0 and dampening == 0)
+
+
 _PLAIN = "test_plain_sgd_moves_a_weight_by_lr_times_its_gradient"
 _MOMENTUM = "test_momentum_is_a_sum_of_gradients_not_their_average"
 _LR = "test_lr_is_no_part_of_the_momentum"
@@ -433,6 +452,9 @@ MISTAKES = [
         caught_by=_NESTEROV,
         SGD=_moving(_nesterov_with_the_bare_gradient),
     ),
+    Mistake("nesterov with no momentum has no meaning", caught_by=_NESTEROV, SGD=_NesterovAnyway),
+    Mistake("nesterov with a dampening of 0.5 has no meaning", caught_by=_NESTEROV, SGD=_NesterovWithDampening),
+    Mistake("nesterov with no momentum has no meaning", caught_by=_NESTEROV, SGD=_NesterovSwitchedOff),
     Mistake("weight decay was forgotten", caught_by=_DECAY, SGD=_moving(_decay_forgotten)),
     Mistake("so that w goes towards 0", caught_by=_DECAY, SGD=_moving(_decay_with_the_wrong_sign)),
     Mistake("that is AdamW's decoupling", caught_by=_DECAY, SGD=_moving(_decay_after_the_buffer)),

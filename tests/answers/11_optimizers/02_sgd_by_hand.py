@@ -5,8 +5,14 @@ import torch
 from dojo import Mistake
 
 
+def _check(momentum, dampening, nesterov):
+    if nesterov and not (momentum > 0 and dampening == 0):
+        raise ValueError("nesterov wants momentum, and no dampening")
+
+
 class _Subclass(torch.optim.Optimizer):
     def __init__(self, params, lr, momentum, dampening, weight_decay, nesterov):
+        _check(momentum, dampening, nesterov)
         hyper = {"momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov}
         super().__init__(params, {"lr": lr, **hyper})
 
@@ -31,6 +37,7 @@ class _Lists:
     """Buffers in a list beside the weights, new ones in each step; .data in place of no_grad."""
 
     def __init__(self, params, lr, momentum, dampening, weight_decay, nesterov):
+        _check(momentum, dampening, nesterov)
         self.params = list(params)
         self.bufs = [None] * len(self.params)
         self.param_groups = [dict(params=self.params, lr=lr)]
@@ -98,6 +105,7 @@ class _Data:
     """As old tutorials write it: .data everywhere, zeros_like, a flag for each weight."""
 
     def __init__(self, params, lr, momentum, dampening, weight_decay, nesterov):
+        _check(momentum, dampening, nesterov)
         self.param_groups = [{"params": [p for p in params], "lr": lr}]
         self.hyper = momentum, dampening, weight_decay, nesterov
         self.velocity = [torch.zeros_like(p.data) for p in self.param_groups[0]["params"]]
@@ -338,7 +346,13 @@ class _ResetsAll(_Subclass):
         self.state.clear()
 
 
+class _AssertsNothing(_Data):
+    def __init__(self, params, lr, momentum, dampening, weight_decay, nesterov):
+        super().__init__(params, lr, momentum, dampening, weight_decay, nesterov and dampening == 0 and momentum > 0)
+
+
 WRONG = [
+    Mistake("nesterov with no momentum has no meaning", caught_by="", SGD=_AssertsNothing),
     Mistake("cleared the buffers too", caught_by="", SGD=_ResetsAll),
     Mistake("two weights of one shape", caught_by="", SGD=_loop(_one_buffer_for_equal_shapes)),
     Mistake("it is only to be read", caught_by="", SGD=_loop(_nesterov_in_place)),
