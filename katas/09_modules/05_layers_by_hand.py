@@ -43,8 +43,9 @@ def linear(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None = None) -> t
 def embedding(idx: torch.Tensor, W: torch.Tensor, padding_idx: int | None = None) -> torch.Tensor:
     """The rows `idx` of the table `W` (rows, dim), in its dtype: (*idx.shape, dim).
 
-    `idx` is int64, of any shape, and holds 0 to rows - 1. The gradient of a row of W is the sum over all places where
-    it was picked, and for the row `padding_idx` (0 to rows - 1, or None) zero. `idx` and `W` stay as they are.
+    `idx` is int64, of one dimension or more, and holds 0 to rows - 1. The gradient of a row of W is the sum over all
+    places where it was picked, and for the row `padding_idx` (0 to rows - 1, or None) zero. `idx` and `W` stay as they
+    are, also `W.grad` before backward.
     """
     raise NotImplementedError("pick the rows; one of them may not learn")
 
@@ -166,15 +167,16 @@ def test_a_row_that_is_picked_twice_gets_the_sum_of_both_gradients():
     says="The row padding_idx of an embedding gives zeros.",
     today="It gives the values that stand in it; only its gradient is zero. nn.Embedding zeroes it once, when made.",
 )
-@pytest.mark.parametrize("pad", [0, 2], ids=["row 0", "row 2"])
-def test_a_padding_row_is_a_row_that_does_not_learn(pad):
+@pytest.mark.parametrize(("pad", "shape"), [(0, (2, 3)), (2, (6,))], ids=["row 0", "row 2, idx of one dimension"])
+def test_a_padding_row_is_a_row_that_does_not_learn(pad, shape):
     layer = nn.Embedding(4, 2, padding_idx=pad)
     assert not layer.weight[pad].any(), "a new layer has zeros there"
     nn.init.normal_(layer.weight)
     assert layer.weight[pad].any(), "an init of the whole table overwrites them"
     table = _wave(4, 2).requires_grad_()
-    idx, upstream = torch.tensor([[0, 2, 1], [2, 0, 2]]), _wave(2, 3, 2) + 2
-    picked = torch.stack([table.detach()[i] for i in idx.flatten().tolist()]).view(2, 3, 2)
+    table.grad = torch.zeros(4, 2, dtype=torch.float64)  # of a step before
+    idx, upstream = torch.tensor([0, 2, 1, 2, 0, 2]).view(shape), _wave(*shape, 2) + 2
+    picked = torch.stack([table.detach()[i] for i in idx.flatten().tolist()]).view(*shape, 2)
     with unchanged("the table and idx stay as they are, the padding row too", table=table, idx=idx):
         with explain("embedding raised with a padding_idx", _SIGNS):
             out = embedding(idx, table, padding_idx=pad)
@@ -196,6 +198,9 @@ def test_a_padding_row_is_a_row_that_does_not_learn(pad):
         (table * _wave(4, 2)).sum().backward()
     said = "W is used elsewhere too, and there row padding_idx has a gradient: something of yours stayed on W"
     check_tensor(table.grad, _wave(4, 2), said)
+    with explain("embedding with a padding_idx raised on a table of float32", _SIGNS):
+        got = embedding(idx, table.detach().float().requires_grad_(), padding_idx=pad)
+    check_tensor(got.detach(), picked.float(), "a table of float32, with a padding_idx", rtol=1e-6)
 
 
 def test_a_convolution_sums_over_patches_and_channels():

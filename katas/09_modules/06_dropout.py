@@ -45,8 +45,8 @@ class Dropout(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`x` is float32 or float64, of any shape; the result has its shape and dtype.
 
-        A new mask for each call, with a coin toss of its own for each number. `x` is not changed, and where p is below
-        1 the gradient reaches it through the same mask.
+        A new mask for each call and each layer, with a coin toss of its own for each number. `x` is not changed, and
+        where p is below 1 the gradient reaches it through the same mask.
         """
         raise NotImplementedError("drop in training, and only there")
 
@@ -79,8 +79,9 @@ def _call(layer: Any, x: torch.Tensor, case: str) -> torch.Tensor:
 
 
 def _numbers(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """No zero among them, so that each zero in a result was dropped."""
-    return torch.linspace(0.5, 3.0, torch.Size(shape).numel(), dtype=dtype).view(shape)
+    """Of both signs, and no zero among them, so that each zero in a result was dropped."""
+    n = torch.Size(shape).numel()
+    return (torch.linspace(0.5, 3.0, n, dtype=dtype) * (-1) ** torch.arange(n)).view(shape)
 
 
 def test_in_training_a_share_is_dropped_and_the_rest_is_scaled_up():
@@ -102,8 +103,14 @@ def test_in_training_a_share_is_dropped_and_the_rest_is_scaled_up():
     y = _call(_layer(0.1), x.clone(), "for a float64 x of four dimensions")
     share = round((y == 0).float().mean().item(), 3)
     assert 0.08 < share < 0.12, f"{share} of the numbers became 0 with p = 0.1"
+    for dim in range(4):
+        alike = ((y == 0) == (y == 0).narrow(dim, 0, 1)).all()
+        assert not alike, f"along dimension {dim} of {tuple(x.shape)} all is dropped or nothing: toss for each number"
     want = torch.where(y != 0, x / 0.9, 0.0)
     check_tensor(y.detach(), want, "float64 stays float64: each number is 0 or x / 0.9", rtol=1e-9)
+    y = _call(_layer(0.25), _numbers(400), "for an x of one dimension")
+    assert 0.1 < (y == 0).float().mean() < 0.4, f"{int((y == 0).sum())} of 400 numbers in a row became 0, with p = 0.25"
+    assert not y.requires_grad, "the result requires a gradient, x does not, and Dropout has nothing to train"
     assert not list(_layer(0.5).parameters()), "Dropout has nothing to train, but an optimizer would get parameters"
 
 
@@ -133,6 +140,7 @@ def test_eval_of_a_whole_model_reaches_the_layers_in_it():
     y = _call(net.eval(), leaf, "in eval")
     assert y.requires_grad, "in eval the result is cut from x: eval() is about layers, not about gradients"
     (y * weights).sum().backward()
+    assert leaf.grad is not None, "in eval no gradient reached x: eval() is about layers, not about gradients"
     check_tensor(leaf.grad, weights, "in eval the gradient goes through unchanged")
 
 
@@ -177,10 +185,13 @@ def test_each_call_tosses_anew_and_the_gradient_passes_where_the_numbers_passed(
         kept = y.detach() != 0
         with explain("backward through the layer raised"):
             (y * weights).sum().backward()
+        assert x.grad is not None, "no gradient reached x"
         check_tensor(
             x.grad, torch.where(kept, weights / 0.6, 0.0), "the gradient has the mask of the values", rtol=1e-5
         )
         assert before is None or not torch.equal(kept, before), "the same numbers were dropped in the second call"
         before = kept
+    first, second = (_call(_layer(0.4), values.clone(), "of two new ones") == 0 for _ in range(2))
+    assert not torch.equal(first, second), "two layers drop the same numbers: each toss is a new one, in each layer too"
     counts = {int((_call(layer, values.clone(), "again") == 0).sum()) for _ in range(8)}
     assert len(counts) > 1, f"eight calls dropped {counts.pop()} of 1200 numbers each: that is no coin toss for each"

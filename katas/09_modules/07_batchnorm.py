@@ -46,8 +46,9 @@ class BatchNorm(nn.Module):
         """`x` is (N, d), of the dtype of the layer (float32, or float64 after `.double()`), and so is the result.
 
         In training: with the mean and biased variance of the batch, through which gradients flow; `running_mean`,
-        `running_var` (unbiased) and `num_batches_tracked` move, without a graph. A batch of one row is a ValueError.
-        In eval: with the running statistics, which stay as they are. `x` is not changed.
+        `running_var` (unbiased) and `num_batches_tracked` move, without a graph. A batch of one row is a ValueError,
+        and then the running mean and variance stay as they are. In eval: with the running statistics, which stay as
+        they are. `x` is not changed, nor whether gradients are on.
         """
         raise NotImplementedError("normalise with the batch in training, with the running statistics in eval")
 
@@ -166,14 +167,20 @@ def test_eval_normalises_with_the_running_statistics_and_leaves_them():
     y = _call(ours, leaf, "in eval")
     assert y.requires_grad, "in eval the result is cut from x: eval() is about layers, not about gradients"
     (y * weights).sum().backward()
+    assert leaf.grad is not None, "in eval no gradient reached x: eval() is about layers, not about gradients"
     want = weights * ours.weight.detach() / (ours.running_var + 1e-5).sqrt()
     check_tensor(leaf.grad, want, "in eval the layer is a fixed scale and shift", rtol=1e-9)
 
 
 def test_one_row_has_no_variance():
     layer = _layer(3)
+    before = _statistics(layer)
     with raises(ValueError, "one row in training has no variance, its result would be the bias alone: raise an error"):
         layer(torch.tensor([[1.0, 2.0, 3.0]]))
+    for name in ("running_mean", "running_var"):
+        check_tensor(
+            _statistics(layer)[name], before[name], f"{name}, after one row was refused: look before you move it"
+        )
 
 
 def test_the_state_dict_is_that_of_torchs_layer():
@@ -228,6 +235,7 @@ def test_statistics_carry_no_graph_and_move_without_one_too():
     with torch.no_grad():
         _call(net, x, "under no_grad, with frozen weights")
         theirs(net[0](x))
+        assert not torch.is_grad_enabled(), "gradients were off at the call, and forward switched them on"
     _check_statistics(ours, theirs, "after a batch under no_grad, with frozen weights: in training mode they move")
 
 
@@ -250,4 +258,5 @@ def test_the_gradient_flows_through_mean_and_variance():
     check_tensor(x.grad, x_theirs.grad, "the gradient of x in training", rtol=1e-6, atol=1e-9)
     for name in ("weight", "bias"):
         got, want = getattr(ours, name).grad, getattr(theirs, name).grad
+        assert got is not None, f"no gradient reached the {name}: it cannot learn"
         check_tensor(got, want, f"the gradient of {name}", rtol=1e-9, atol=1e-12)

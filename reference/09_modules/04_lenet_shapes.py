@@ -91,6 +91,21 @@ class _FixedKernel(_Net):
         super().__init__(size, 3)
 
 
+class _HalvesTwice(_Net):
+    """Both poolings at once: the same where the first one leaves an even number, or k is odd."""
+
+    def __init__(self, size, k):
+        super().__init__(size, k)
+        side = (size - k + 1) // 4 - k // 2
+        self.fc1 = nn.Linear(16 * side**2, 120)
+
+
+class _Evaluates(_Net):
+    def last(self, x):
+        self.eval()
+        return x
+
+
 class _Padded(_Net):
     def __init__(self, size, k):
         super().__init__(size, k)
@@ -295,6 +310,8 @@ MISTAKES = [
     Mistake("fc1 of LeNet(27, 4) takes 256 numbers", caught_by=_FEATURES, LeNet=_CeilFeatures),
     Mistake("fc1 of LeNet(27, 4) takes 256 numbers", caught_by=_FEATURES, LeNet=_CeilMode),
     Mistake("fc1 of LeNet(32, 3) takes 576 numbers", caught_by=_FEATURES, LeNet=_Padded),
+    Mistake("fc1 of LeNet(30, 4) takes 400 numbers", caught_by=_FEATURES, LeNet=_HalvesTwice),
+    Mistake("forward does not change the model", caught_by=_FEATURES, LeNet=_Evaluates),
     Mistake("fc1 of LeNet(32, 3) takes 576 numbers", caught_by=_FEATURES, LeNet=_Channels),
     Mistake("fc1 of LeNet(32, 5) takes 400 numbers", caught_by=_FEATURES, LeNet=_FixedKernel),
     Mistake("the weight of conv1 is (6, 1, 3, 3)", caught_by=_FEATURES, LeNet=_Colours),

@@ -56,6 +56,18 @@ def _embedding_mask(idx, W, padding_idx=None):
     return rows if padding_idx is None else rows * (idx != padding_idx)[..., None]
 
 
+def _embedding_mask_in_float64(idx, W, padding_idx=None):
+    if padding_idx is None:
+        return W[idx]
+    keep = torch.tensor([[float(i != padding_idx)] for i in range(len(W))], dtype=torch.float64)
+    return (W * keep + W.detach() * (1 - keep))[idx]
+
+
+def _embedding_clears_the_gradient(idx, W, padding_idx=None):
+    W.grad = None
+    return embedding(idx, W, padding_idx)
+
+
 def _embedding_zeroes_the_table(idx, W, padding_idx=None):
     if padding_idx is not None:
         with torch.no_grad():
@@ -276,6 +288,15 @@ MISTAKES = [
     ),
     Mistake("the padding row is picked like any other", caught_by=_PADDING, embedding=_embedding_mask),
     Mistake("the table and idx stay as they are", caught_by=_PADDING, embedding=_embedding_zeroes_the_table),
+    Mistake("the table and idx stay as they are", caught_by=_PADDING, embedding=_embedding_clears_the_gradient),
+    Mistake(
+        "dtype: expected torch.float32, got torch.float64", caught_by=_PADDING, embedding=_embedding_mask_in_float64
+    ),
+    Mistake(
+        "padding_idx=2, and row 2 got the gradient",
+        caught_by=_PADDING,
+        embedding=lambda idx, W, padding_idx=None: embedding(idx, W, padding_idx if idx.dim() > 1 else None),
+    ),
     Mistake("padding_idx=0, and row 0 got the gradient", caught_by=_PADDING, embedding=_embedding_truth),
     Mistake(
         "padding_idx=2, and row 2 got the gradient",

@@ -164,6 +164,42 @@ class _Seeded(Dropout):
             return super().forward(x)
 
 
+class _OwnSeed(Dropout):
+    def __init__(self, p):
+        super().__init__(p)
+        self.generator = torch.Generator().manual_seed(0)
+
+    def forward(self, x):
+        if not self.training or self.p == 1:
+            return super().forward(x)
+        return x * (torch.rand(x.shape, generator=self.generator) >= self.p) / (1 - self.p)
+
+
+class _PerPixel(Dropout):
+    """One mask for the last two dimensions, for all images and channels."""
+
+    def forward(self, x):
+        if not self.training or self.p == 1:
+            return super().forward(x)
+        return x * (torch.rand(x.shape[-2:]) >= self.p) / (1 - self.p)
+
+
+class _OnlyBatches(Dropout):
+    def forward(self, x):
+        return super().forward(x) if x.dim() > 1 else x
+
+
+class _Signless(Dropout):
+    def forward(self, x):
+        return F.dropout(x.abs(), self.p) if self.training else x
+
+
+class _NewLeaf(Dropout):
+    def forward(self, x):
+        y = super().forward(x)
+        return y if y.requires_grad or not self.training else y.requires_grad_()
+
+
 class _PerColumn(Dropout):
     def forward(self, x):
         if not self.training or self.p == 1:
@@ -318,6 +354,11 @@ MISTAKES = [
     Mistake("expected a quarter of them", caught_by=_TRAIN, Dropout=_Gaussian),
     Mistake("expected a quarter of them", caught_by=_TRAIN, Dropout=_OneToss),
     Mistake("not for each column", caught_by=_TRAIN, Dropout=_PerColumn),
+    Mistake("along dimension 0", caught_by=_TRAIN, Dropout=_PerPixel),
+    Mistake("numbers in a row became 0", caught_by=_TRAIN, Dropout=_OnlyBatches),
+    Mistake("each number is 0 or x / (1 - p)", caught_by=_TRAIN, Dropout=_Signless),
+    Mistake("the result requires a gradient, x does not", caught_by=_TRAIN, Dropout=_NewLeaf),
+    Mistake("two layers drop the same numbers", caught_by=_GRADIENT, Dropout=_OwnSeed),
     Mistake("not for each row", caught_by=_TRAIN, Dropout=_PerRow),
     Mistake("float64 stays float64", caught_by=_TRAIN, Dropout=_Float32),
     Mistake("float64 stays float64", caught_by=_TRAIN, Dropout=_ScaleInFloat32),

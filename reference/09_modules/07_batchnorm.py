@@ -366,6 +366,20 @@ class _NoGradAll(_Base):
             return super().forward(x)
 
 
+class _RefusesTooLate(_Base):
+    def _check(self, x):
+        if x.shape[0] == 1:
+            self._move(x)
+            raise ValueError("one row")
+
+
+class _GradientsOn(_Base):
+    def _move(self, x):
+        torch.set_grad_enabled(False)
+        super()._move(x)
+        torch.set_grad_enabled(True)
+
+
 class _WeightCut(_Base):
     def _apply_them(self, x, mean, var):
         return self.weight.detach() * (x - mean) / (var + self.eps) ** 0.5 + self.bias
@@ -440,5 +454,7 @@ MISTAKES = [
     Mistake("the gradient of x in training", caught_by=_GRADIENT, BatchNorm=_VarianceDetached),
     Mistake("a root of 0 has no slope", caught_by=_GRADIENT, BatchNorm=_ThroughStd),
     Mistake("the result is cut from x, and from weight and bias", caught_by=_GRADIENT, BatchNorm=_NoGradAll),
-    Mistake("got None where a tensor was expected", caught_by=_GRADIENT, BatchNorm=_WeightCut),
+    Mistake("no gradient reached the weight", caught_by=_GRADIENT, BatchNorm=_WeightCut),
+    Mistake("after one row was refused", caught_by=_ONE, BatchNorm=_RefusesTooLate),
+    Mistake("and forward switched them on", caught_by=_GRAPH, BatchNorm=_GradientsOn),
 ]

@@ -88,7 +88,23 @@ class _PoolsFirst(_Modules):
         self.pool = nn.Sequential(nn.MaxPool2d(2), nn.ReLU())
 
 
+class _RefusesOtherSizes(_Views):
+    """Registered twice: under its name, and in a chain."""
+
+    def __init__(self, size, k):
+        super(_RefusesOtherSizes, self).__init__(size, k)
+        self.size = size
+        convs = [part for conv in (self.conv1, self.conv2) for part in (conv, nn.ReLU(), nn.MaxPool2d(2))]
+        self.net = nn.Sequential(*convs, nn.Flatten(), self.fc1, nn.ReLU(), self.fc2, nn.ReLU(), self.fc3)
+
+    def forward(self, x):
+        if x.shape[-2:] != (self.size, self.size):
+            raise ValueError(f"images of {self.size} pixels, please")
+        return self.net(x)
+
+
 RIGHT = [
+    {"LeNet": _RefusesOtherSizes},
     {"LeNet": _Of1998},
     {"LeNet": _PoolsFirst},
     {"conv_out": _with_floor, "LeNet": _Modules},
@@ -186,7 +202,31 @@ class _NoBias(_Views):
 
 _ORDER = "conv1, ReLU, pool, conv2, ReLU, pool, one row an image"
 
+
+class _Relu6(_Views):
+    def forward(self, x):
+        x = F.max_pool2d(F.relu6(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu6(self.conv2(x)), 2).flatten(1)
+        return self.fc3(F.relu6(self.fc2(F.relu6(self.fc1(x)))))
+
+
+class _TwoPoolsAtOnce(_Views):
+    def __init__(self, size, k):
+        super().__init__(size, k)
+        self.fc1 = nn.Linear(16 * ((size - k + 1) // 4 - k // 2) ** 2, 120)
+
+
+class _PadsTheRow(_Views):
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.conv2(F.max_pool2d(F.relu(self.conv1(x)), 2))), 2).flatten(1)
+        x = F.pad(x, (0, self.fc1.in_features - x.shape[1]))
+        return self.fc3(F.relu(self.fc2(F.relu(self.fc1(x)))))
+
+
 WRONG = [
+    Mistake(_ORDER, caught_by="", LeNet=_Relu6),
+    Mistake("fc1 of LeNet(30, 4) takes 400 numbers", caught_by="", LeNet=_TwoPoolsAtOnce),
+    Mistake("that must be an error", caught_by="", LeNet=_PadsTheRow),
     Mistake("made 100 rows of 144 images of 28 pixels", caught_by="", LeNet=_Unflattened),
     Mistake("the batch dimension is lost", caught_by="", LeNet=_ViewOne),
     Mistake("fc1 of LeNet(32, 5) takes 400 numbers", caught_by="", LeNet=_TutorialOnly),

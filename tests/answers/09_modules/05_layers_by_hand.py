@@ -102,7 +102,43 @@ def _unfold_transposed(x, w, b):
     return F.fold(out, (height - kh + 1, width - kw + 1), (1, 1))
 
 
+def _linear_by_columns(x, w, b=None):
+    return torch.stack([(x * w[o]).sum(-1) + (0 if b is None else b[o]) for o in range(len(w))], dim=-1)
+
+
+class _Rows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, W, idx, pad):
+        ctx.save_for_backward(idx)
+        ctx.shape, ctx.pad = W.shape, pad
+        return W[idx].clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        (idx,) = ctx.saved_tensors
+        out = torch.zeros(ctx.shape, dtype=grad.dtype)
+        out.index_add_(0, idx.reshape(-1), grad.reshape(-1, ctx.shape[1]))
+        if ctx.pad is not None:
+            out[ctx.pad] = 0
+        return out, None, None
+
+
+def _written_into_zeros(x, w, b):
+    n, _, height, width = x.shape
+    out = torch.zeros(n, w.shape[0], height - w.shape[2] + 1, width - w.shape[3] + 1, dtype=x.dtype)
+    for i in range(out.shape[2]):
+        for j in range(out.shape[3]):
+            patch = x[:, None, :, i : i + w.shape[2], j : j + w.shape[3]]
+            out[:, :, i, j] = (patch * w).sum((2, 3, 4)) + b
+    return out
+
+
 RIGHT = [
+    {
+        "linear": _linear_by_columns,
+        "embedding": lambda idx, W, padding_idx=None: _Rows.apply(W, idx, padding_idx),
+        "conv2d": _written_into_zeros,
+    },
     {"linear": F.linear, "embedding": F.embedding, "conv2d": F.conv2d},
     {"linear": _linear_einsum, "embedding": _one_hot, "conv2d": _loops},
     {"linear": _linear_flat, "embedding": _index_select, "conv2d": _shifts},
@@ -218,7 +254,22 @@ def _data(x, w, b):
     return _windows(x, w.data, b)
 
 
+def _double_mask(idx, W, padding_idx=None):
+    if padding_idx is None:
+        return W[idx]
+    learns = (idx != padding_idx).unsqueeze(-1).double()
+    return W[idx] * learns + W[idx].detach() * (1 - learns)
+
+
+def _starts_from_no_gradient(idx, W, padding_idx=None):
+    if W.grad is not None:
+        W.grad.fill_(1)
+    return F.embedding(idx, W, padding_idx)
+
+
 WRONG = [
+    Mistake("dtype: expected torch.float32, got torch.float64", caught_by="", embedding=_double_mask),
+    Mistake("the table and idx stay as they are", caught_by="", embedding=_starts_from_no_gradient),
     Mistake("this is x @ w: the weight is (out, in)", caught_by="", linear=_weight_as_it_is),
     Mistake("in torch.float64", caught_by="", linear=_through_numpy),
     Mistake("None cannot be added", caught_by="", linear=_bias_always),

@@ -110,7 +110,27 @@ class _NativeError(_Base):
         return x * mask if self.keep == 0 else x * mask / self.keep
 
 
+class _ByNumpy(_Base):
+    def forward(self, x):
+        if not self.training:
+            return x
+        mask = torch.from_numpy((np.random.rand(*x.shape) >= self.p).astype(np.float32)).to(x.dtype)
+        return x * mask / (1 - self.p) if self.p != 1 else x * 0.0
+
+
+class _DrawnInPlace(_Base):
+    def forward(self, x):
+        if self.training:
+            if self.p >= 1.0:
+                return torch.zeros_like(x)
+            keep = 1.0 - self.p
+            return x.mul(torch.full(x.shape, keep, dtype=x.dtype).bernoulli().div_(keep))
+        return x.clone()
+
+
 RIGHT = [
+    dict(Dropout=_ByNumpy),
+    dict(Dropout=_DrawnInPlace),
     dict(Dropout=_NativeError),
     dict(Dropout=_Function),
     dict(Dropout=_Subclass),
@@ -295,7 +315,30 @@ class _Buffer(_Base):
         return F.dropout(x, self.p, self.training) * self.scale.detach()
 
 
+class _CountsItsCalls(_Base):
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        torch.manual_seed(self.calls)
+        return F.dropout(x, self.p, self.training)
+
+
+class _MaskOfTheLastTwo(_Base):
+    def forward(self, x):
+        mask = F.dropout(torch.ones(x.shape[-2:], dtype=x.dtype), self.p, self.training)
+        return x * mask
+
+
+class _Positive(_Base):
+    def forward(self, x):
+        return F.dropout(x.abs() if self.training else x, self.p, self.training)
+
+
 WRONG = [
+    Mistake("two layers drop the same numbers", caught_by="", Dropout=_CountsItsCalls),
+    Mistake("along dimension 0", caught_by="", Dropout=_MaskOfTheLastTwo),
+    Mistake("each number is 0 or x / (1 - p)", caught_by="", Dropout=_Positive),
     Mistake("numbers were dropped after net.eval()", caught_by="", Dropout=_PlainMask),
     Mistake("numbers were dropped after net.eval()", caught_by="", Dropout=_Module),
     Mistake("numbers were dropped after net.eval()", caught_by="", Dropout=_Hidden),

@@ -99,7 +99,25 @@ class _Std(_Made):
         return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
 
 
+class _ColumnByColumn(_Made):
+    def forward(self, x):
+        if self.training and len(x) == 1:
+            raise ValueError(f"a batch of shape {tuple(x.shape)}")
+        n, columns = len(x), []
+        for j in range(x.shape[1]):
+            mean, var = self.running_mean[j], self.running_var[j]
+            if self.training:
+                mean = x[:, j].sum() / n
+                var = ((x[:, j] - mean) ** 2).sum() / n
+                self.running_mean.data[j] = 0.9 * self.running_mean.data[j] + 0.1 * mean.data
+                self.running_var.data[j] = 0.9 * self.running_var.data[j] + 0.1 * var.data * n / (n - 1)
+            columns.append((x[:, j] - mean) * torch.rsqrt(var + 1e-5) * self.weight[j] + self.bias[j])
+        self.num_batches_tracked += int(self.training)
+        return torch.stack(columns, dim=1)
+
+
 RIGHT = [
+    dict(BatchNorm=_ColumnByColumn),
     dict(BatchNorm=_Std),
     dict(BatchNorm=_Subclass),
     dict(BatchNorm=_Made),
@@ -310,7 +328,23 @@ class _Moments(_Wrong):
         return x.mean(0), x.square().mean(0) - x.mean(0).square()
 
 
+class _OnAgain(_Made):
+    def forward(self, x):
+        out = super().forward(x)
+        torch.set_grad_enabled(True)
+        return out
+
+
+class _ChecksAtTheEnd(nn.BatchNorm1d):
+    def forward(self, x):
+        if self.training and len(x) == 1:
+            self.running_mean.lerp_(x.detach()[0], self.momentum)
+        return super().forward(x)
+
+
 WRONG = [
+    Mistake("and forward switched them on", caught_by="", BatchNorm=_OnAgain),
+    Mistake("after one row was refused", caught_by="", BatchNorm=_ChecksAtTheEnd),
     Mistake("normalise with the biased variance", caught_by="", BatchNorm=_DefaultVar),
     Mistake("with eps inside the root", caught_by="", BatchNorm=_StdPlusEps),
     Mistake("with eps inside the root", caught_by="", BatchNorm=_NoEps),
