@@ -35,9 +35,10 @@ from dojo.kit import check_tensor, explain, unchanged
 def token_loss(logits: torch.Tensor, targets: torch.Tensor, pad_id: int) -> torch.Tensor:
     """The mean cross-entropy over the real tokens: those whose target is not `pad_id`.
 
-    `logits` is float32 or float64 of shape (B, T, C), in any memory layout; `targets` is int64 of shape (B, T), with
-    classes 0 to C-1, and `pad_id` is one of these classes. Returns a 0-d tensor of the dtype of `logits`, which can be
-    differentiated; it is 0 where no token is real, and backward works there as well. The arguments stay as they are.
+    `logits` is float32 or float64 of shape (B, T, C), in any memory layout, its scores may be far apart; `targets` is
+    int64 of shape (B, T), with classes 0 to C-1, and `pad_id` is one of these classes. Returns a 0-d tensor of the
+    dtype of `logits`, which can be differentiated; it is 0 where no token is real, and backward works there as well.
+    The arguments stay as they are.
     """
     raise NotImplementedError("the mean cross-entropy over the real tokens")
 
@@ -56,8 +57,8 @@ under_test(globals())
 
 _SIGNS = {
     "Expected target size": "F.cross_entropy looks for the classes in dimension 1, here they are in dimension 2",
-    "view size is not compatible|Use .reshape": "view needs memory in the order of the dimensions; these logits are a "
-    "transposed tensor, which is not",
+    "view size is not compatible|Use .reshape": "view needs memory in the order of the dimensions, which a "
+    "transposed or cut tensor does not have",
     "leaf Variable": "one of the arguments is edited in place: it is a leaf, and it is the caller's",
 }
 
@@ -157,8 +158,9 @@ def test_a_batch_of_only_padding_costs_nothing():
 
 
 def test_any_class_may_be_the_padding_and_zero_may_be_a_word():
-    logits, targets = _batch(2, 4, 6)
-    for pad_id in (5, 1):
+    logits, _ = _batch(2, 4, 6)
+    for pad_id, scale in ((5, 1), (1, 100)):
+        logits = logits * scale
         targets = torch.tensor([[0, 2, pad_id, 3], [4, pad_id, 0, 2]])
         costs = _costs(logits, targets)
         loss = _loss(logits, targets, pad_id, f"pad_id {pad_id}")

@@ -134,6 +134,17 @@ def _limited(x, dim):
     return F.log_softmax(x, dim).clamp(min=torch.finfo(x.dtype).min)
 
 
+def _limited_scores(x, dim):
+    """float16 could not hold more."""
+    return F.log_softmax(x.clamp(-65504, 65504), dim)
+
+
+def _log_where_positive(x, dim):
+    p = softmax(x, dim)
+    safe = F.log_softmax(x, dim)
+    return safe + torch.where(p > 0, p.log(), 0) - torch.where(p > 0, p.log(), 0).detach() - (safe - safe.detach())
+
+
 def _lists(x, dim):
     return torch.tensor(F.log_softmax(x, dim).tolist(), dtype=x.dtype)
 
@@ -200,6 +211,8 @@ MISTAKES = [
         caught_by=_LOG,
         log_softmax=lambda x, dim: softmax(x, dim).log().clamp(min=-100),
     ),
+    Mistake("no probability is too small for its logarithm", caught_by=_LOG, log_softmax=_limited_scores),
+    Mistake("the gradient of -log p[0]", caught_by=_GRADIENTS, log_softmax=_log_where_positive),
     Mistake("log_softmax with scores of -inf", caught_by=_INF, log_softmax=_floor),
     Mistake("log_softmax with scores of -inf", caught_by=_INF, log_softmax=_limited),
     Mistake("the gradient of softmax at the scores", caught_by=_GRADIENTS, softmax=_unshifted_gradient),

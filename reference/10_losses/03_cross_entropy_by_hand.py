@@ -162,6 +162,9 @@ MISTAKES = [
     Mistake("hides how wrong the answer is", caught_by=_APART, cross_entropy=_epsilon),
     Mistake("hides how wrong the answer is", caught_by=_APART, cross_entropy=_clamped),
     Mistake("shifted by its own maximum", caught_by=_APART, cross_entropy=_one_maximum_for_all),
+    Mistake(
+        "1e30 and 0 with class 1", caught_by=_APART, cross_entropy=lambda z, y: cross_entropy(z.clamp(-1e5, 1e5), y)
+    ),
     Mistake("0 * -inf is nan", caught_by=_IMPOSSIBLE, nll=_one_hot_product),
     Mistake("0 * -inf is nan", caught_by=_IMPOSSIBLE, cross_entropy=lambda z, y: _one_hot_product(z.log_softmax(1), y)),
     Mistake("cut from its argument", caught_by=_GRADIENT, nll=_of_numbers),

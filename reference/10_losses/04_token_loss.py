@@ -128,6 +128,23 @@ def _in_float32(logits, targets, pad_id):
     return token_loss(logits.float(), targets, pad_id).to(logits.dtype)
 
 
+def _log_of_softmax(logits, targets, pad_id):
+    real = targets != pad_id
+    p = logits.softmax(-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    return -(p.clamp(min=1e-30).log() * real).sum() / real.sum().clamp(min=1)
+
+
+def _next_token(logits, targets, pad_id):
+    """The scores of each place against the token after it: here the targets are shifted already."""
+    return token_loss(logits[:, :-1], targets[:, 1:], pad_id)
+
+
+def _at_least_two(logits, targets, pad_id):
+    """Divides by one more than there are, so that it is never 0."""
+    real = targets != pad_id
+    return (_each(logits, targets) * real).sum() / (real.sum() + 1e-3)
+
+
 def _detached(logits, targets, pad_id):
     return token_loss(logits.detach(), targets, pad_id)
 
@@ -190,6 +207,9 @@ MISTAKES = [
     Mistake("0 was left out together with", caught_by=_ANY, token_loss=_ignores_both),
     Mistake("nothing was left out", caught_by=_ANY, token_loss=_ignores(-100)),
     Mistake("the mean over all that is not", caught_by=_ANY, token_loss=_until_the_first_padding),
+    Mistake("the mean over all that is not 1", caught_by=_ANY, token_loss=_log_of_softmax),
+    Mistake("the mean over 10 tokens", caught_by=_DIM, token_loss=_next_token),
+    Mistake("the mean over 10 tokens", caught_by=_DIM, token_loss=_at_least_two),
     Mistake("view needs memory in the order", caught_by=_MEMORY, token_loss=_view),
     Mistake(
         "that is the loss itself", caught_by=_PERPLEXITY, perplexity=lambda z, y, pad: token_loss(z, y, pad).item()

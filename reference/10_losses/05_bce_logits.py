@@ -117,6 +117,14 @@ def _for_equal_weights_only(z, y, pos_weight=1.0):
     return (each * torch.where(y == 1, pos_weight, 1.0)).mean()
 
 
+def _zero_is_no_weight(z, y, pos_weight=1.0):
+    return bce_logits(z, y, pos_weight or 1.0)
+
+
+def _only_from_one(z, y, pos_weight=1.0):
+    return bce_logits(z, y, max(pos_weight, 1.0))
+
+
 def _scaled_scores(z, y, pos_weight=1.0):
     return bce_logits(z * pos_weight, y)
 
@@ -190,14 +198,21 @@ MISTAKES = [
     Mistake("left the range of floats", caught_by=_SURE, bce_logits=_log_sigmoid),
     Mistake("left the range of floats", caught_by=_SURE, bce_logits=_naive_softplus),
     Mistake("where BCELoss stops the logarithm", caught_by=_SURE, bce_logits=_bce_loss),
-    Mistake("a clamp or an epsilon hides the rest", caught_by=_SURE, bce_logits=_clamped),
-    Mistake("a clamp or an epsilon hides the rest", caught_by=_SURE, bce_logits=_epsilon),
-    Mistake("a clamp or an epsilon hides the rest", caught_by=_SURE, bce_logits=_clamped_scores),
-    Mistake("a clamp or an epsilon hides the rest", caught_by=_SURE, bce_logits=_clamped_at_fifty),
+    Mistake("like a clamp or an epsilon, hides the rest", caught_by=_SURE, bce_logits=_clamped),
+    Mistake("like a clamp or an epsilon, hides the rest", caught_by=_SURE, bce_logits=_epsilon),
+    Mistake("like a clamp or an epsilon, hides the rest", caught_by=_SURE, bce_logits=_clamped_scores),
+    Mistake("like a clamp or an epsilon, hides the rest", caught_by=_SURE, bce_logits=_clamped_at_fifty),
+    Mistake(
+        "like a clamp or an epsilon, hides the rest",
+        caught_by=_SURE,
+        bce_logits=lambda z, y, pos_weight=1.0: bce_logits(z.clamp(-1e3, 1e3), y, pos_weight),
+    ),
     Mistake("the loss is cut from z", caught_by=_ZERO, bce_logits=_detached),
     Mistake("at z = 0 the gradient is sigmoid(0) - y", caught_by=_ZERO, bce_logits=_textbook),
     Mistake("at z = 0 the gradient is sigmoid(0) - y", caught_by=_ZERO, bce_logits=_textbook_clamp),
     Mistake("pos_weight had no influence", caught_by=_WEIGHT, bce_logits=lambda z, y, pos_weight=1.0: bce_logits(z, y)),
+    Mistake("pos_weight had no influence", caught_by=_WEIGHT, bce_logits=_zero_is_no_weight),
+    Mistake("pos_weight had no influence", caught_by=_WEIGHT, bce_logits=_only_from_one),
     Mistake("multiplied both halves", caught_by=_WEIGHT, bce_logits=_both_halves),
     Mistake("multiplied the no half", caught_by=_WEIGHT, bce_logits=_no_half),
     Mistake("divided by the weights", caught_by=_WEIGHT, bce_logits=_normalised),

@@ -68,6 +68,11 @@ def _by_probabilities(logits, y, w):
     return F.cross_entropy(logits, F.one_hot(y, len(w)).to(logits.dtype), weight=w)
 
 
+def _log_of_softmax(logits, y, w):
+    p = logits.softmax(1)[torch.arange(len(y)), y]
+    return -(w[y] * (p + 1e-300).log()).sum() / w[y].sum()
+
+
 def _with_an_epsilon(logits, y, w):
     return (_each(logits, y) * w[y]).sum() / (w[y].sum() + 1e-4)
 
@@ -156,6 +161,13 @@ MISTAKES = [
     ),
     Mistake("weighted_ce changed what it was given", caught_by=_MEAN, weighted_ce=_normalise_in_place),
     Mistake("as exact as float64", caught_by=_MEAN, weighted_ce=_in_float32),
+    Mistake("as exact as float64", caught_by=_MEAN, weighted_ce=_log_of_softmax),
+    Mistake(
+        "probabilities are floats",
+        caught_by=_SMOOTH,
+        smooth_targets=lambda y, C, eps: smooth_targets(y, C, eps).half(),
+    ),
+    Mistake("weights are floats", caught_by=_BALANCED, balanced_weights=lambda y, C: balanced_weights(y, C).half()),
     Mistake("costs the same with any weight", caught_by=_SCALE, weighted_ce=_with_an_epsilon),
     Mistake("costs the same with any weight", caught_by=_SCALE, weighted_ce=_at_least_one),
     Mistake("cut from the scores", caught_by=_GRADIENT, weighted_ce=_no_grad),

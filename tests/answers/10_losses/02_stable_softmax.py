@@ -39,7 +39,32 @@ def _no_grad_max(x, dim):
     return torch.div(e, e.sum(dim).unsqueeze(dim))
 
 
+def _slice_by_slice(x, dim):
+    """A loop over the slices, with Python's max."""
+    rows = x.transpose(dim, -1)
+    flat = rows.reshape(-1, rows.shape[-1])
+    out = []
+    for row in flat:
+        m = max(row.tolist())
+        e = torch.exp(row - m)
+        out.append(e / sum(e))
+    return torch.stack(out).view(rows.shape).transpose(dim, -1)
+
+
+def _log_slice_by_slice(x, dim):
+    slices = list(x.unbind(dim))
+    m = slices[0]
+    for part in slices[1:]:
+        m = torch.maximum(m, part)
+    m = m.detach()
+    total = 0
+    for part in slices:
+        total = total + torch.exp(part - m)
+    return torch.stack([part - m - torch.log(total) for part in slices], dim)
+
+
 RIGHT = [
+    dict(softmax=_slice_by_slice, log_softmax=_log_slice_by_slice),
     dict(softmax=lambda x, dim: torch.softmax(x, dim), log_softmax=lambda x, dim: torch.log_softmax(x, dim=dim)),
     dict(softmax=_max_and_indices, log_softmax=_logsumexp),
     dict(softmax=lambda x, dim: _logsumexp(x, dim).exp(), log_softmax=_last_dim_first),
@@ -137,7 +162,12 @@ def _takes_it_from_x(x, dim):
     return F.softmax(x, dim)
 
 
+def _capped(x, dim):
+    return torch.log_softmax(torch.clamp(x, max=1e6, min=None), dim)
+
+
 WRONG = [
+    Mistake("no probability is too small for its logarithm", caught_by="", log_softmax=_capped),
     Mistake("scores of 1000: exp overflows", caught_by="", softmax=_plain),
     Mistake("each has its own largest", caught_by="", softmax=_highest_of_all),
     Mistake("each has its own largest", caught_by="", softmax=_highest_of_all_and_eps),

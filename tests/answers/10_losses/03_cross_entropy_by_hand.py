@@ -35,7 +35,24 @@ def _where(log_probs, y):
     return -torch.where(hot, log_probs, torch.zeros_like(log_probs)).sum() / len(y)
 
 
+def _step_by_step(z, y):
+    """Row by row, with lists of tensors."""
+    losses = []
+    for row, k in zip(z, y):
+        row = row - row.max()
+        losses.append(torch.log(torch.exp(row).sum()) - row[int(k)])
+    return sum(losses) / len(losses)
+
+
+def _data_max(z, y):
+    z = z - z.data.max(1)[0].view(-1, 1)
+    log_p = z - z.exp().sum(1).log().view(-1, 1)
+    return -log_p[range(z.size(0)), y.tolist()].mean()
+
+
 RIGHT = [
+    dict(nll=lambda lp, y: sum(-row[k] for row, k in zip(lp, y)) / len(y), cross_entropy=_step_by_step),
+    dict(cross_entropy=_data_max),
     dict(nll=F.nll_loss, cross_entropy=F.cross_entropy),
     dict(nll=_loop, cross_entropy=_logsumexp),
     dict(nll=_masked, cross_entropy=_shifted),
@@ -78,7 +95,22 @@ def _subtract(logits, y):
     return F.cross_entropy(logits, y)
 
 
+def _class_0_is_padding(z, y):
+    return F.cross_entropy(z, y, ignore_index=0)
+
+
+def _float32_of_the_list(z, y):
+    return F.cross_entropy(z - z.max(1, keepdim=True).values, y).float()
+
+
+def _bounded(z, y):
+    return F.cross_entropy(z.clamp(-1e6, 1e6), y)
+
+
 WRONG = [
+    Mistake("the p are 5/8", caught_by="", cross_entropy=_class_0_is_padding),
+    Mistake("as exact as float64", caught_by="", cross_entropy=_float32_of_the_list),
+    Mistake("1e30 and 0 with class 1", caught_by="", cross_entropy=_bounded),
     Mistake("cut from its argument", caught_by="", nll=_by_numpy),
     Mistake("picks every label for every row", caught_by="", nll=_rows_again),
     Mistake("softmax was applied twice", caught_by="", cross_entropy=_softmax_layer),

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -51,7 +52,33 @@ def _perplexity_by_torch(logits, targets, pad_id):
         return torch.exp(loss).item()
 
 
+def _token_by_token(logits, targets, pad_id):
+    """Two loops and a counter."""
+    total, n = (logits * 0).sum(), 0
+    for scores, words in zip(logits, targets):
+        for row, word in zip(scores, words):
+            if word != pad_id:
+                total = total + torch.logsumexp(row, 0) - row[word]
+                n += 1
+    return total / max(n, 1)
+
+
+def _relabelled(logits, targets, pad_id):
+    """-100 is what F.cross_entropy leaves out by itself."""
+    y = targets.clone()
+    y[y == pad_id] = -100
+    if (y == -100).all():
+        return (logits - logits).sum()
+    return nn.CrossEntropyLoss()(torch.transpose(logits, 1, 2), y)
+
+
+def _numpy_perplexity(logits, targets, pad_id):
+    return float(np.exp(_token_by_token(logits, targets, pad_id).detach().numpy().astype("float64")))
+
+
 RIGHT = [
+    dict(token_loss=_token_by_token, perplexity=_numpy_perplexity),
+    dict(token_loss=_relabelled),
     dict(token_loss=_selected, perplexity=_perplexity_by_torch),
     dict(token_loss=_weighted_by_a_mask, perplexity=lambda z, y, pad: float(_gathered(z.detach(), y, pad).exp())),
     dict(token_loss=_gathered, perplexity=lambda z, y, pad: math.e ** _selected(z, y, pad).item()),
@@ -110,7 +137,20 @@ def _mean_over_rows(logits, targets, pad_id):
     return each.sum(1).mean()
 
 
+def _logarithm_afterwards(logits, targets, pad_id):
+    p = torch.softmax(logits, 2).clamp(1e-12, 1)
+    total = F.nll_loss(p.log().transpose(1, 2), targets, ignore_index=pad_id, reduction="sum")
+    return total / (targets != pad_id).sum().clamp(min=1)
+
+
+def _shifted_again(logits, targets, pad_id):
+    shift_logits, shift_labels = logits[..., :-1, :].contiguous(), targets[..., 1:].contiguous()
+    return _weighted_by_a_mask(shift_logits, shift_labels, pad_id)
+
+
 WRONG = [
+    Mistake("the mean over all that is not 1", caught_by="", token_loss=_logarithm_afterwards),
+    Mistake("the mean over 10 tokens", caught_by="", token_loss=_shifted_again),
     Mistake("the mean of the means of each text", caught_by="", token_loss=_loop_over_texts),
     Mistake("mixes tokens with classes", caught_by="", token_loss=_swapped_axes),
     Mistake("the mean over the 8 real tokens", caught_by="", token_loss=_masked_scores),

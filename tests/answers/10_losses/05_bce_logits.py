@@ -38,7 +38,28 @@ def _maximum(z, y, pos_weight=1.0):
     return each.sum() / each.numel()
 
 
+def _element_by_element(z, y, pos_weight=1.0):
+    """Each score on its own branch, where exp cannot overflow."""
+    parts = []
+    for s, t in zip(z.reshape(-1), y.reshape(-1)):
+        soft = torch.log(1 + torch.exp(-s)) if s >= 0 else torch.log(1 + torch.exp(s)) - s
+        parts.append(pos_weight * t * soft + (1 - t) * (soft + s))
+    return sum(parts) / len(parts)
+
+
+def _bce_in_a_loop(p, y):
+    total = 0.0
+    for a, t in zip(p.flatten(), y.flatten()):
+        total = total - (t * torch.log(a) + (1 - t) * torch.log(1 - a))
+    return total / p.numel()
+
+
 RIGHT = [
+    dict(
+        bce=_bce_in_a_loop,
+        bce_logits=_element_by_element,
+        predict=lambda z: torch.tensor([float(v > 0) for v in z.flatten().tolist()]).view(z.shape),
+    ),
     dict(bce=F.binary_cross_entropy, bce_logits=_torch_logits, predict=lambda z: z > 0),
     dict(bce=nn.BCELoss(), bce_logits=_layer, predict=lambda z: (z.sigmoid() > 0.5).float()),
     dict(bce=lambda p, y: -torch.mean(y * p.log() + (1 - y) * torch.log1p(-p)), bce_logits=_logsigmoid),
@@ -104,7 +125,13 @@ def _per_row(p, y):
     )
 
 
+def _if_given(z, y, pos_weight=1.0):
+    weight = torch.tensor(pos_weight, dtype=z.dtype) if pos_weight else None
+    return F.binary_cross_entropy_with_logits(z, y, pos_weight=weight)
+
+
 WRONG = [
+    Mistake("pos_weight had no influence", caught_by="", bce_logits=_if_given),
     Mistake("were taken for 1 and 0", caught_by="", bce=_first_half),
     Mistake("without the logarithm", caught_by="", bce=_inner),
     Mistake("divided by the rows", caught_by="", bce=_per_row),
@@ -133,7 +160,7 @@ WRONG = [
         bce_logits=lambda z, y, pos_weight=1.0: (torch.log(1 + z.exp()) - z * y).mean(),
     ),
     Mistake(
-        "a clamp or an epsilon hides the rest",
+        "like a clamp or an epsilon, hides the rest",
         caught_by="",
         bce_logits=lambda z, y, pos_weight=1.0: _torch_logits(z.clamp(-100, 100), y, pos_weight),
     ),

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -45,7 +46,29 @@ def _counter(labels, C):
     return torch.tensor([len(labels) / (C * n[k]) for k in range(C)])
 
 
+def _row_by_row(logits, y, w):
+    above, below = 0, 0
+    for row, k in zip(logits, y.tolist()):
+        above = above + w[k] * (torch.logsumexp(row, 0) - row[k])
+        below += w[k].item()
+    return above / below
+
+
+def _lists_of_lists(y, C, eps):
+    rows = []
+    for k in y.tolist():
+        row = [eps / C] * C
+        row[k] += 1 - eps
+        rows.append(row)
+    return torch.tensor(rows)
+
+
+def _by_numpy(labels, C):
+    return torch.from_numpy(len(labels) / (C * np.bincount(labels.numpy(), minlength=C)))
+
+
 RIGHT = [
+    dict(weighted_ce=_row_by_row, smooth_targets=_lists_of_lists, balanced_weights=_by_numpy),
     dict(
         weighted_ce=lambda z, y, w: F.cross_entropy(z, y, weight=w),
         smooth_targets=_scattered,
@@ -133,7 +156,16 @@ def _frequency(labels, C):
     return torch.histc(labels.float(), bins=C, min=0, max=C - 1) / labels.numel()
 
 
+def _never_zero(logits, y, w):
+    each = F.nll_loss(torch.log(F.softmax(logits, dim=1).clamp(min=1e-12)), y, reduction="none")
+    return (each * w[y]).sum() / w[y].sum()
+
+
 WRONG = [
+    Mistake("as exact as float64", caught_by="", weighted_ce=_never_zero),
+    Mistake(
+        "probabilities are floats", caught_by="", smooth_targets=lambda y, C, eps: _lists_of_lists(y, C, eps).bfloat16()
+    ),
     Mistake("divide by the weights of the targets", caught_by="", weighted_ce=_mean_of_weighted),
     Mistake("divide by the weights of the targets", caught_by="", weighted_ce=_weighted_log_softmax),
     Mistake("by all weights in w", caught_by="", weighted_ce=_sum_over_classes),
