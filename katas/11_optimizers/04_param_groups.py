@@ -71,7 +71,7 @@ class _Model(nn.Module):
 
 
 _ERRORS = {
-    "more than one parameter group": "a weight is in two of your groups: one that two layers share is one weight",
+    "more than one parameter group": "a weight is in two of your groups: each belongs in one, even a shared one",
     "empty parameter list": "no group holds a weight: a generator such as model.parameters() can be walked only once",
     "can't optimize a non-leaf": "there is a tensor in the groups that is no parameter of the model itself",
     "Boolean value of Tensor": "`in` and == compare tensors by value: find a weight by `is` or by id",
@@ -92,6 +92,8 @@ def _decays(model: nn.Module, wd: float) -> dict[str, list[float]]:
     strange = sorted({key for group in opt.param_groups for key in group} & {"wd", "decay", "weight-decay", "l2"})
     assert not strange, f"a group has the key {strange[0]!r}, which AdamW keeps and never reads: it is 'weight_decay'"
     places = [(p, group["weight_decay"]) for group in opt.param_groups for p in group["params"]]
+    own = {id(p) for p in model.parameters()}
+    assert all(id(p) in own for p, _ in places), "a tensor in your groups is no parameter of the model itself: a copy?"
     return {name: [decay for q, decay in places if q is p] for name, p in model.named_parameters()}
 
 
@@ -100,7 +102,7 @@ def _decays(model: nn.Module, wd: float) -> dict[str, list[float]]:
     today="An unknown key in a group, such as 'wd' or 'learning_rate', is kept there and never read.",
 )
 def test_what_a_group_says_overrides_what_the_call_says():
-    for wd in (0.1, 0.05):
+    for wd in (0.1, 0.05, 0.0):
         found = {decay for decays in _decays(_Model(), wd).values() for decay in decays}
         rest = found - {0, wd}
         assert not rest, (
@@ -161,7 +163,19 @@ def _step(weights: list[torch.Tensor], opt: torch.optim.Optimizer) -> list[float
     for w in weights:
         w.grad = torch.ones_like(w)
     opt.step()
-    return [old - w.item() for old, w in zip(before, weights, strict=True)]
+    return [round(old - w.item(), 12) for old, w in zip(before, weights, strict=True)]
+
+
+def _options(opt: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """What stands in each group, beside its weights and its lr."""
+    return [{key: value for key, value in group.items() if key not in ("params", "lr")} for group in opt.param_groups]
+
+
+def _same_options(opt: torch.optim.Optimizer, before: list[dict[str, Any]], who: str) -> None:
+    __tracebackhide__ = True
+    for was, is_ in zip(before, _options(opt), strict=True):
+        other = {key: (value, is_.get(key)) for key, value in was.items() if is_.get(key) != value}
+        assert not other, f"{who} changed more than lr in a group; before and after: {other}"
 
 
 def _set(opt: torch.optim.Optimizer, lr: float) -> None:
@@ -176,7 +190,7 @@ def _set(opt: torch.optim.Optimizer, lr: float) -> None:
 )
 def test_a_step_reads_lr_from_its_group():
     weights, opt = _optimizer()
-    for lr in (0.7, 0.002):
+    for lr in (0.7, 0.002, 0.0):
         _set(opt, lr)
         lrs = [group["lr"] for group in opt.param_groups]
         assert len(lrs) == 2, f"the optimizer has {len(lrs)} groups now, it had 2"
@@ -188,11 +202,22 @@ def test_a_step_reads_lr_from_its_group():
         assert lrs[0] == lr, f"after set_lr(opt, {lr}), the groups have lr {lrs}"
         assert lrs[1] == lr, f"after set_lr(opt, {lr}), the groups have lr {lrs}: only some of them were changed"
     adam = torch.optim.AdamW(weights, lr=0.1, betas=(0.5, 0.6), weight_decay=0.2)
-    before = {key: value for key, value in adam.param_groups[0].items() if key not in ("params", "lr")}
+    before = _options(adam)
     _set(adam, 1)
-    after = {key: value for key, value in adam.param_groups[0].items() if key in before}
     assert adam.param_groups[0]["lr"] == 1, "set_lr(opt, 1) on an AdamW with one group did not set its lr"
-    assert after == before, f"set_lr changed more than lr: the group was {before}, and is {after}"
+    _same_options(adam, before, "set_lr")
+
+
+def test_scaling_keeps_the_ratio_between_groups():
+    _, opt = _optimizer()
+    before = _options(opt)
+    for f, want in ((0.5, [0.005, 0.05]), (0.5, [0.0025, 0.025]), (4, [0.01, 0.1])):
+        with explain(f"scale_lr(opt, {f}) raised"):
+            scale_lr(opt, f)
+        lrs = [group["lr"] for group in opt.param_groups]
+        assert len(set(lrs)) == 2, f"after scale_lr the groups have lr {lrs}, expected {want}: they became the same"
+        assert lrs == pytest.approx(want, rel=1e-9), f"after scale_lr(opt, {f}) the groups have lr {lrs}, not {want}"
+        _same_options(opt, before, "scale_lr")
 
 
 def test_a_new_lr_leaves_the_momentum_alone():
@@ -214,13 +239,3 @@ def test_a_new_lr_leaves_the_momentum_alone():
     assert moves == pytest.approx([0.1355, 0.1355]), (
         f"the step after scale_lr(opt, 0.1) should be 0.05 * (0.9 * 1.9 + 1) = 0.1355 for both weights; it was {moves}"
     )
-
-
-def test_scaling_keeps_the_ratio_between_groups():
-    _, opt = _optimizer()
-    for f, want in ((0.5, [0.005, 0.05]), (0.5, [0.0025, 0.025]), (4, [0.01, 0.1])):
-        with explain(f"scale_lr(opt, {f}) raised"):
-            scale_lr(opt, f)
-        lrs = [group["lr"] for group in opt.param_groups]
-        assert len(set(lrs)) == 2, f"after scale_lr the groups have lr {lrs}, expected {want}: they became the same"
-        assert lrs == pytest.approx(want, rel=1e-9), f"after scale_lr(opt, {f}) the groups have lr {lrs}, not {want}"

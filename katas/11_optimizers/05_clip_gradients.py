@@ -164,23 +164,27 @@ def _safe(opt: Any, loss: torch.Tensor, params: Any, max_norm: float) -> bool:
     with explain("safe_step raised", signs):
         done = safe_step(opt, loss, params, max_norm)
     assert done is not None, "safe_step returned None: it says True or False"
+    assert bool(done) == done, f"safe_step says True or False, it returned {done!r}"
     return bool(done)
 
 
 def test_the_gradient_is_clipped_between_backward_and_step():
     w, opt = _weight()
     w.grad = torch.tensor([100.0, -100.0])
-    for want in ([0.7, 1.6], [0.4, 1.2]):
-        done = _safe(opt, (w * torch.tensor([3.0, 4.0])).sum(), [w], 1.0)
-        assert done, "safe_step returned False, for a loss whose gradient is finite"
+    for max_norm, size, want in ((1.0, 1, [0.7, 1.6]), (2.5, 1, [-0.05, 0.6]), (1.0, 1e8, [-0.35, 0.2])):
+        done = _safe(opt, (w * torch.tensor([3.0, 4.0]) * size).sum(), [w], max_norm)
+        assert done, f"safe_step returned False, for a loss whose gradient is finite, of length {5 * size:.6g}"
         stays = torch.equal(w.detach(), torch.tensor([1.0, 2.0]))
         assert not stays, "the weights did not move: no step, or without the gradients of this loss"
         unclipped = torch.allclose(w.detach(), torch.tensor([-0.5, 0.0]))
         assert not unclipped, "w moved by lr * [3, 4]: the gradient was clipped too late, or too early, or not at all"
-        said = "w moves by lr * [0.6, 0.8], the clipped gradient of this loss; what was in w.grad counts for nothing"
-        check_tensor(w.detach(), torch.tensor(want), said, rtol=1e-4)
+        said = (
+            f"w moves by lr * {[0.6 * max_norm, 0.8 * max_norm]}, the gradient of this loss, clipped to {max_norm}; "
+            "what was in w.grad counts for nothing"
+        )
+        check_tensor(w.detach(), torch.tensor(want), said, rtol=1e-4, atol=1e-5)
     _safe(opt, (w * torch.tensor([0.2, 0.4])).sum(), [w], 1.0)
-    check_tensor(w.detach(), torch.tensor([0.3, 1.0]), "a short gradient, [0.2, 0.4], is not clipped", rtol=1e-4)
+    check_tensor(w.detach(), torch.tensor([-0.45, 0.0]), "a short gradient, [0.2, 0.4], is not clipped", atol=1e-5)
     v, u = (torch.zeros(n, requires_grad=True) for n in (1, 2))
     opt = torch.optim.SGD([v, u], lr=1.0)
     _safe(opt, 3 * v.sum() + (u * torch.tensor([0.0, 4.0])).sum(), [v, u], 1.0)
@@ -209,12 +213,27 @@ def test_a_step_with_gradients_that_are_not_finite_is_left_out(kind):
     done = _safe(opt, loss, [w], 1.0)
     assert not w.isnan().any(), f"the weights are nan, for good: {w.tolist()}; the loss was {loss.item()}"
     unmoved = torch.tensor([1.0, 2.0])
-    check_tensor(w.detach(), unmoved, "the weights moved in a step that was to be left out, perhaps by momentum")
+    drifted = torch.allclose(w.detach(), unmoved - 0.5 * 0.9 * buffer)
+    assert not drifted, "momentum moved the weights in a step that was to be left out: opt.step() ran in it"
+    check_tensor(w.detach(), unmoved, "the weights moved in a step that was to be left out")
     assert w in opt.state, "the momentum is gone: what the optimizer remembers stays as it is"
     check_tensor(opt.state[w].get("momentum_buffer"), buffer, "the momentum changed in a step that was to be left out")
     assert not done, f"safe_step returned True, for a loss of {loss.item()} and gradients that are not finite"
     done = _safe(opt, (w * torch.tensor([3.0, 4.0])).sum(), [w], 1.0)
-    assert done, "the step after a bad one was left out too: a nan gradient survived into the next step"
-    assert not w.isnan().any(), "a nan gradient survived into the next step, and is in the weights now"
+    stale = w.isnan().any() or (not done and w.grad is not None and not w.grad.isfinite().all())
+    assert not stale, "the gradients of a bad step were not cleared: nan survived into the next step"
+    assert done, "the step after a bad one was left out too, though the gradient of its loss is finite"
     want = torch.tensor([1 - 0.5 * (0.9 * 0.3 + 0.6), 2 - 0.5 * (0.9 * 0.4 + 0.8)])
     check_tensor(w.detach(), want, "the step after a bad one is an ordinary one, with clipping and momentum", rtol=1e-4)
+
+
+def test_one_bad_number_in_one_gradient_is_enough():
+    for bad, place in ((float("nan"), "last"), (float("inf"), "last"), (float("nan"), "first")):
+        v, w = (torch.ones(n, requires_grad=True) for n in (1, 2))
+        params = [v, w] if place == "last" else [w, v]
+        opt = torch.optim.SGD(params, lr=1.0)
+        done = _safe(opt, v.sum() + (w * torch.tensor([1.0, bad])).sum(), params, 1.0)
+        said = f"of two weights, the {place} has a gradient of [1, {bad}], so the step is left out for both"
+        for p in (v, w):
+            check_tensor(p.detach(), torch.ones_like(p), said)
+        assert not done, f"safe_step returned True; {said}"

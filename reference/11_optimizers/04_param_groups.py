@@ -218,6 +218,32 @@ def _set_to_f(opt, f):
         group["lr"] = f
 
 
+def _leaf_copies(model, wd):
+    return [
+        {**group, "params": [p.detach().clone().requires_grad_() for p in group["params"]]}
+        for group in decay_groups(model, wd)
+    ]
+
+
+def _options_scaled(opt, f):
+    for group in opt.param_groups:
+        for key, value in group.items():
+            if type(value) is float:
+                group[key] = value * f
+
+
+def _zero_is_no_lr(opt, lr):
+    for group in opt.param_groups:
+        group["lr"] = lr or group["lr"]
+
+
+def _zero_is_no_decay(model, wd):
+    groups = decay_groups(model, wd)
+    if not wd:
+        del groups[0]["weight_decay"]
+    return groups
+
+
 _OPTION = "test_what_a_group_says_overrides_what_the_call_says"
 _SORTED = "test_matrices_decay_and_vectors_do_not"
 _ONCE = "test_a_shared_weight_is_one_weight_and_a_frozen_one_none"
@@ -235,6 +261,7 @@ MISTAKES = [
     Mistake(
         "each group has to say its own", caught_by=_OPTION, decay_groups=lambda model, wd: decay_groups(model, 0.1)
     ),
+    Mistake("each group has to say its own", caught_by=_OPTION, decay_groups=_zero_is_no_decay),
     Mistake("expected a list of groups, which are dicts, got AdamW", caught_by=_OPTION, decay_groups=_optimizer_itself),
     Mistake("each group is a dict", caught_by=_OPTION, decay_groups=_two_lists),
     Mistake(
@@ -261,6 +288,7 @@ MISTAKES = [
     Mistake("it would never be trained", caught_by=_SORTED, decay_groups=_known_layers_only),
     Mistake("it would never be trained", caught_by=_SORTED, decay_groups=_whole_modules),
     Mistake("no parameter of the model itself", caught_by=_SORTED, decay_groups=_copies),
+    Mistake("is no parameter of the model itself: a copy?", caught_by=_SORTED, decay_groups=_leaf_copies),
     Mistake("is in your groups twice", caught_by=_ONCE, decay_groups=_walk_the_layers),
     Mistake("a weight is in two of your groups", caught_by=_ONCE, decay_groups=_overlapping),
     Mistake("find a weight by `is` or by id", caught_by=_ONCE, decay_groups=_by_value),
@@ -276,6 +304,8 @@ MISTAKES = [
     Mistake("only some of them were changed", caught_by=_READ, set_lr=_in_the_first_group),
     Mistake("the groups have lr [0.01, 0.1]", caught_by=_READ, set_lr=_learning_rate),
     Mistake("the groups have lr [0.01, 0.1]", caught_by=_READ, set_lr=_rebound),
+    Mistake("the groups have lr [0.002, 0.002]", caught_by=_READ, set_lr=_zero_is_no_lr),
+    Mistake("scale_lr changed more than lr", caught_by=_RATIO, scale_lr=_options_scaled),
     Mistake("set_lr changed more than lr", caught_by=_READ, set_lr=_new_dicts_without_options),
     Mistake("the optimizer has 1 groups now", caught_by=_READ, set_lr=_rebuilt),
     Mistake("the optimizer has no momentum any more", caught_by=_KEPT, set_lr=_rebuilt_in_groups),

@@ -244,6 +244,15 @@ def _always_true(opt, loss, params, max_norm):
     return True
 
 
+def _returns_the_norm(opt, loss, params, max_norm):
+    opt.zero_grad()
+    loss.backward()
+    total = clip_norm_(params, max_norm)
+    if torch.as_tensor(total).isfinite():
+        opt.step()
+    return total
+
+
 def _true_or_nothing(opt, loss, params, max_norm):
     if safe_step(opt, loss, params, max_norm):
         return True
@@ -298,6 +307,21 @@ def _unclipped(opt, loss, params, max_norm):
     return safe_step(opt, loss, params, 1e9)
 
 
+def _looks_at(finite, max_norm_used=lambda max_norm: max_norm):
+    """safe_step that asks finite(params, total), with gradients before clipping."""
+
+    def safe(opt, loss, params, max_norm):
+        opt.zero_grad()
+        loss.backward()
+        fine = bool(finite(params, _norm([p.grad for p in params])))
+        clip_norm_(params, max_norm_used(max_norm))
+        if fine:
+            opt.step()
+        return fine
+
+    return safe
+
+
 def _to_max_norm_always(opt, loss, params, max_norm):
     opt.zero_grad()
     loss.backward()
@@ -316,6 +340,8 @@ _ALL = "test_the_norm_runs_over_all_parameters"
 _IN_PLACE = "test_clipping_works_in_place_and_skips_none"
 _ORDER = "test_the_gradient_is_clipped_between_backward_and_step"
 _SKIP = "test_a_step_with_gradients_that_are_not_finite_is_left_out"
+
+_ONE = "test_one_bad_number_in_one_gradient_is_enough"
 
 MISTAKES = [
     Mistake("each number was clamped by itself", caught_by=_LONG, clip_norm_=_clamped),
@@ -358,7 +384,7 @@ MISTAKES = [
     Mistake("it is to be skipped", caught_by=_IN_PLACE, clip_norm_=_no_none),
     Mistake("the gradient was clipped too late", caught_by=_ORDER, safe_step=_clip_before_backward),
     Mistake("the momentum is gone", caught_by=_SKIP, safe_step=_forgets_momentum),
-    Mistake("a nan gradient survived into the next step", caught_by=_SKIP, safe_step=_zero_unless_skipped),
+    Mistake("nan survived into the next step", caught_by=_SKIP, safe_step=_zero_unless_skipped),
     Mistake("the gradient was clipped too late", caught_by=_ORDER, safe_step=_clip_after_step),
     Mistake("the gradient was clipped too late", caught_by=_ORDER, safe_step=_unclipped),
     Mistake("what was in w.grad counts for nothing", caught_by=_ORDER, safe_step=_no_zero),
@@ -366,13 +392,28 @@ MISTAKES = [
     Mistake("the weights did not move", caught_by=_ORDER, safe_step=_clears_too_late),
     Mistake("they were clipped one by one", caught_by=_ORDER, safe_step=_one_by_one),
     Mistake("are clipped together", caught_by=_ORDER, safe_step=_first_only),
+    Mistake(
+        "clipped to 2.5", caught_by=_ORDER, safe_step=_looks_at(lambda params, total: total.isfinite(), lambda _: 1.0)
+    ),
+    Mistake("is finite, of length 5e+08", caught_by=_ORDER, safe_step=_looks_at(lambda params, total: total < 1e6)),
+    Mistake(
+        "so the step is left out for both",
+        caught_by=_ONE,
+        safe_step=_looks_at(lambda params, total: params[0].grad.isfinite().all()),
+    ),
+    Mistake(
+        "so the step is left out for both",
+        caught_by=_ONE,
+        safe_step=_looks_at(lambda params, total: all(p.grad.flatten()[0].isfinite() for p in params)),
+    ),
     Mistake("is not clipped", caught_by=_ORDER, safe_step=_to_max_norm_always),
     Mistake("the weights are nan, for good", caught_by=_SKIP, safe_step=_never_skips),
     Mistake("the weights are nan, for good", caught_by=_SKIP, safe_step=_loss_only),
     Mistake("the weights are nan, for good", caught_by=_SKIP, safe_step=_nan_only),
-    Mistake("perhaps by momentum", caught_by=_SKIP, safe_step=_steps_with_zeros),
-    Mistake("perhaps by momentum", caught_by=_SKIP, safe_step=_mends_the_gradient),
+    Mistake("momentum moved the weights", caught_by=_SKIP, safe_step=_steps_with_zeros),
+    Mistake("momentum moved the weights", caught_by=_SKIP, safe_step=_mends_the_gradient),
     Mistake("safe_step returned True, for a loss of", caught_by=_SKIP, safe_step=_always_true),
+    Mistake("safe_step says True or False, it returned", caught_by=_ORDER, safe_step=_returns_the_norm),
     Mistake("safe_step returned None", caught_by=_SKIP, safe_step=_true_or_nothing),
     Mistake("the momentum changed", caught_by=_SKIP, safe_step=_undone),
 ]

@@ -1,5 +1,7 @@
 """Answers that people give to param_groups, right ones and wrong ones."""
 
+import copy
+
 import torch
 from torch import nn
 
@@ -81,7 +83,18 @@ def _by_shape_or_name(model, wd):
     return [{"params": no_decay, "weight_decay": 0.0}, {"params": decay, "weight_decay": wd}]
 
 
+def _by_set(model, wd):
+    trained = {p for p in model.parameters() if p.requires_grad}
+    matrices = {p for p in trained if p.dim() > 1}
+    return [{"params": [*matrices], "weight_decay": wd}, {"params": [*(trained - matrices)], "weight_decay": 0}]
+
+
+def _by_scheduler(opt, f):
+    torch.optim.lr_scheduler.MultiplicativeLR(opt, lambda e: f).step()
+
+
 RIGHT = [
+    {"decay_groups": _by_set, "scale_lr": _by_scheduler},
     {"decay_groups": _by_shape_or_name},
     {"decay_groups": _by_type, "set_lr": _by_state},
     {"decay_groups": _one_group_each, "set_lr": _set_and_default, "scale_lr": _scale_with_list},
@@ -172,7 +185,24 @@ def _by_defaults(opt, f):
         group["lr"] = opt.defaults["lr"] * f
 
 
+def _prototypes(model, wd):
+    twin = copy.deepcopy(model)
+    return _sorted(lambda model, name, p: p.ndim > 1)(twin, wd)
+
+
+def _all_but_wd_zero(model, wd):
+    yes, no = _sorted(lambda model, name, p: p.ndim > 1)(model, wd)
+    return [{"params": yes["params"], **({"weight_decay": wd} if wd else {})}, no]
+
+
 WRONG = [
+    Mistake("is no parameter of the model itself: a copy?", caught_by="", decay_groups=_prototypes),
+    Mistake("each group has to say its own", caught_by="", decay_groups=_all_but_wd_zero),
+    Mistake(
+        "the groups have lr [0.002, 0.002]",
+        caught_by="",
+        set_lr=lambda opt, lr: [group.update(lr=lr) for group in opt.param_groups if lr],
+    ),
     Mistake(
         "which AdamW keeps and never reads",
         caught_by="",

@@ -80,7 +80,34 @@ def _by_autograd_grad(opt, loss, params, max_norm):
     return ok.item()
 
 
+def _by_loops(params, max_norm):
+    total = 0.0
+    params = [p for p in params]
+    for p in params:
+        if p.grad is not None:
+            for g in p.grad.flatten().tolist():
+                total += g * g
+    total = total**0.5
+    if total > max_norm:
+        for p in params:
+            if p.grad is not None:
+                p.grad.data.div_(total).mul_(max_norm)
+    return torch.tensor(total)
+
+
+def _measured_first(opt, loss, params, max_norm):
+    opt.zero_grad()
+    loss.backward()
+    total = torch.nn.utils.get_total_norm([p.grad for p in params])
+    if not torch.isfinite(total):
+        return False
+    torch.nn.utils.clip_grads_with_norm_(params, max_norm, total)
+    opt.step()
+    return True
+
+
 RIGHT = [
+    {"clip_norm_": _by_loops, "safe_step": _measured_first},
     {"clip_norm_": torch.nn.utils.clip_grad_norm_, "safe_step": _error_if_nonfinite},
     {"clip_norm_": _total_by_squares, "safe_step": _both_checked},
     {"clip_norm_": _total_by_cat, "safe_step": _each_gradient_checked},
@@ -207,7 +234,20 @@ def _loop_of_clips(opt, loss, params, max_norm):
     return ok
 
 
+def _all_is_well(opt, loss, params, max_norm):
+    opt.zero_grad()
+    loss.backward()
+    for p in params:
+        if not torch.isfinite(p.grad).all():
+            return False
+        torch.nn.utils.clip_grad_norm_(params, max_norm)
+        opt.step()
+        return True
+
+
 WRONG = [
+    Mistake("so the step is left out for both", caught_by="", safe_step=_all_is_well),
+    Mistake("is finite, of length 5e+08", caught_by="", safe_step=_steps(lambda loss, total: total.item() < 1e4)),
     Mistake("they were clipped one by one", caught_by="", safe_step=_loop_of_clips),
     Mistake("clipped one by one, their direction changed", caught_by="", clip_norm_=_torch_one_by_one),
     Mistake("each number was clamped by itself", caught_by="", clip_norm_=_by_value),
@@ -232,7 +272,7 @@ WRONG = [
         caught_by="",
         safe_step=_steps(lambda loss, total: total.isfinite(), before_step=False),
     ),
-    Mistake("perhaps by momentum", caught_by="", safe_step=_cleared_and_stepped),
+    Mistake("momentum moved the weights", caught_by="", safe_step=_cleared_and_stepped),
     Mistake("the weights did not move", caught_by="", safe_step=_zero_in_the_middle),
     Mistake("the momentum changed", caught_by="", safe_step=_weights_mended),
 ]
