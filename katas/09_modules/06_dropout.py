@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo import under_test
-from dojo.kit import check_tensor, explain, unchanged
+from dojo.kit import check_tensor, explain, raises, unchanged
 
 
 class Dropout(nn.Module):
@@ -39,7 +39,10 @@ class Dropout(nn.Module):
     """
 
     def __init__(self, p: float) -> None:
-        """`p` is from 0 to 1, both included: with 1, all is 0 in training."""
+        """`p` is from 0 to 1, both included: with 1, all is 0 in training. Any other number is a ValueError.
+
+        The error may come here, or when the layer is called in training.
+        """
         raise NotImplementedError("remember p")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -195,3 +198,9 @@ def test_each_call_tosses_anew_and_the_gradient_passes_where_the_numbers_passed(
     assert not torch.equal(first, second), "two layers drop the same numbers: each toss is a new one, in each layer too"
     counts = {int((_call(layer, values.clone(), "again") == 0).sum()) for _ in range(8)}
     assert len(counts) > 1, f"eight calls dropped {counts.pop()} of 1200 numbers each: that is no coin toss for each"
+
+
+@pytest.mark.parametrize("p", [1.5, -0.1], ids=["too large", "negative"])
+def test_a_probability_lies_between_zero_and_one(p):
+    with raises((ValueError, RuntimeError), f"{p} is no probability, so Dropout({p}) is a ValueError"):
+        Dropout(p)(torch.ones(3))

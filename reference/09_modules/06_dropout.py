@@ -22,6 +22,8 @@ from dojo import Mistake
 class Dropout(nn.Module):
     def __init__(self, p: float) -> None:
         super().__init__()
+        if not 0 <= p <= 1:
+            raise ValueError(f"p is a probability, from 0 to 1, not {p}")
         self.p = p
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -292,6 +294,17 @@ class _JustThatMany(Dropout):
         return x * mask.view(x.shape) / max(1 - self.p, 1e-9)
 
 
+class _Unchecked(Dropout):
+    def __init__(self, p):
+        nn.Module.__init__(self)
+        self.p = p
+
+
+class _Clamped(Dropout):
+    def __init__(self, p):
+        super().__init__(min(max(p, 0.0), 1.0))
+
+
 class _NoEnds(Dropout):
     def __init__(self, p):
         if not 0 < p < 1:
@@ -332,10 +345,13 @@ _EVAL = "test_eval_of_a_whole_model_reaches_the_layers_in_it"
 _NO_GRAD = "test_no_grad_does_not_switch_dropout_off"
 _ZERO = "test_with_probability_zero_nothing_is_dropped"
 _ONE = "test_with_probability_one_all_becomes_zero"
+_RANGE = "test_a_probability_lies_between_zero_and_one"
 _GRADIENT = "test_each_call_tosses_anew_and_the_gradient_passes_where_the_numbers_passed"
 _DROPPED = "numbers were dropped after net.eval()"
 
 MISTAKES = [
+    Mistake("1.5 is no probability", caught_by=_RANGE, Dropout=_Unchecked),
+    Mistake("-0.1 is no probability", caught_by=_RANGE, Dropout=_Clamped),
     Mistake(_DROPPED, caught_by=_EVAL, Dropout=_Forgets),
     Mistake(_DROPPED, caught_by=_EVAL, Dropout=_NewModule),
     Mistake(_DROPPED, caught_by=_EVAL, Dropout=_OwnFlag),

@@ -229,13 +229,6 @@ def _trains_all(module):
     module.train()
 
 
-def _norms_begin_anew(module):
-    init_(module)
-    for m in module.modules():
-        if isinstance(m, nn.BatchNorm2d):
-            m.reset_parameters()
-
-
 _LINEAR = "test_the_spread_of_linear_weights_depends_on_the_number_of_inputs"
 _CONV = "test_the_inputs_of_a_convolution_are_channels_times_kernel_area"
 _BIAS = "test_biases_start_at_zero"
@@ -253,7 +246,6 @@ def _every_bias(module):
 
 MISTAKES = [
     Mistake("layer_norm.bias stays as it is", caught_by=_NORMS, init_=_every_bias),
-    Mistake("batch_norm.bias stays as it is", caught_by=_NORMS, init_=_norms_begin_anew),
     Mistake("gradients were off when init_ was called", caught_by=_IN_PLACE, init_=_off_and_on),
     Mistake("torch's own start", caught_by=_LINEAR, init_=lambda module: None),
     Mistake("torch's own start", caught_by=_LINEAR, init_=lambda m: m.apply(lambda c: c.reset_parameters())),

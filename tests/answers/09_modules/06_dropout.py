@@ -335,7 +335,16 @@ class _Positive(_Base):
         return F.dropout(x.abs() if self.training else x, self.p, self.training)
 
 
+class _NotTooLarge(_Base):
+    def __init__(self, p):
+        super().__init__(abs(p))
+
+    def forward(self, x):
+        return F.dropout(x, self.p, self.training)
+
+
 WRONG = [
+    Mistake("-0.1 is no probability", caught_by="", Dropout=_NotTooLarge),
     Mistake("two layers drop the same numbers", caught_by="", Dropout=_CountsItsCalls),
     Mistake("along dimension 0", caught_by="", Dropout=_MaskOfTheLastTwo),
     Mistake("each number is 0 or x / (1 - p)", caught_by="", Dropout=_Positive),

@@ -319,7 +319,7 @@ def _trained(module):
 
 
 WRONG = [
-    Mistake("batch_norm.bias stays as it is", caught_by="", init_=_norms_too),
+    Mistake("layer_norm.bias stays as it is", caught_by="", init_=_norms_too),
     Mistake("a second call gave the same numbers", caught_by="", init_=_unit_spread_then_scaled),
     Mistake("a second call gave the same numbers", caught_by="", init_=_seed_of_the_shape),
     Mistake("is as it was: nothing was initialised there", caught_by="", init_=_frozen_skipped),
