@@ -37,9 +37,9 @@ def capture(model: nn.Module, names: list[str], x: torch.Tensor) -> dict[str, to
 
     The names are those of `model.named_modules()`, without the model itself; each of these modules runs once. Each
     output is a tensor as its module gave it, whatever the layers after it do, in memory of its own and without a graph.
-    The model runs in the mode it is in. Its errors come through, and afterwards, also after an error, there are as many
-    hooks as before, and gradients are on or off as before. Model (also `.grad` of its parameters) and `x` stay as they
-    are.
+    Of a module that runs several times, any of its outputs. The model runs in the mode it is in. Its errors come
+    through, and afterwards, also after an error, there are as many hooks as before, and gradients are on or off as
+    before. Model (also `.grad` of its parameters) and `x` stay as they are.
     """
     raise NotImplementedError("hook the modules, run the model, remove the hooks")
 
@@ -148,6 +148,16 @@ def test_a_forward_hook_sees_what_a_module_gives():
     for names in (["1", "0.0"], ["0"]):
         for name, value in _captured(nested, names, x).items():
             check_tensor(value, want[name], f"the output of {name!r} of a model in float64", rtol=1e-9, atol=1e-12)
+    twice = nn.Tanh()
+    deep = nn.Sequential(nn.Linear(3, 4), twice, nn.Sequential(nn.Linear(4, 4)), twice).double()
+    h = (x @ deep[0].weight.T + deep[0].bias).detach()
+    got = _captured(deep, ["0", "1"], x)
+    check_tensor(got["0"], h, "the output of '0': there is also a '2.0', of another module", rtol=1e-9, atol=1e-12)
+    last = (h.tanh() @ deep[2][0].weight.T + deep[2][0].bias).detach().tanh()
+    either = [value for value in (h.tanh(), last) if torch.allclose(got["1"], value)]
+    assert either, "'1' runs twice: its output is neither that of its first run nor that of its second"
+    got = _captured(nn.Sequential(deep, nn.Linear(4, 1).double()), ["0.1", "0"], x)["0"]
+    check_tensor(got, last, "what a model gives, while a module that runs twice in it is watched", rtol=1e-9)
 
 
 @pytest.mark.myth(

@@ -159,6 +159,9 @@ def test_a_kernel_fits_a_whole_number_of_times():
         arguments = ", ".join(f"{name}={value}" for name, value in zip("ikspd", case, strict=True))
         because = ": " + ", ".join(slips) if slips else ""
         assert n == want, f"conv_out({arguments}): nn.Conv2d gives {want}, got {n}{because}"
+    with explain("conv_out(i, k, s, p, d), in this order, raised"):
+        in_order = [conv_out(*case) for case in grid]
+    assert in_order == got, "conv_out(i, k, s, p, d) takes them in this order"
     with explain("conv_out raised"):
         plain, pools = conv_out(28, 5), [conv_out(i, 2, s=2) for i in (7, 8, 9)]
     assert plain == 24, f"conv_out(28, 5), with stride 1, no padding, dilation 1: expected 24, got {plain}"
@@ -182,8 +185,10 @@ def test_the_first_linear_must_know_the_number_of_features(size, k, features):
     for name, shape in rest.items():
         is_ = tuple(getattr(net, name).weight.shape)
         assert is_ == shape, f"the weight of {name} is {shape}, got {is_}"
+    other = _net(size + 8, k)
     for n in (2, 1):
-        _run(net, torch.ones(n, 1, size, size), f"LeNet({size}, {k})")
+        _run(net, torch.ones(n, 1, size, size), f"LeNet({size}, {k}), beside a LeNet({size + 8}, {k})")
+        _run(other, torch.ones(n, 1, size + 8, size + 8), f"LeNet({size + 8}, {k})")
 
 
 @pytest.mark.myth(

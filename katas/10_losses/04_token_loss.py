@@ -173,6 +173,9 @@ def test_any_class_may_be_the_padding_and_zero_may_be_a_word():
         }
         _is_none_of(loss, known)
         check_tensor(loss, costs[targets != pad_id].mean(), f"the mean over all that is not {pad_id}", rtol=1e-5)
+    zeros = torch.zeros(2, 4, dtype=torch.int64)
+    loss = _loss(logits, zeros, 5, "targets that are all 0")
+    check_tensor(loss, _costs(logits, zeros).mean(), "all targets are 0, a word where pad_id is 5", rtol=1e-5)
 
 
 def test_view_needs_memory_in_order_and_logits_come_in_any():

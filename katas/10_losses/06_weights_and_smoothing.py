@@ -20,6 +20,7 @@ About 25 minutes. Before it: one_per_row, group_sums, cross_entropy_by_hand.
 https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html
 """
 
+import contextlib
 import math
 from typing import Any
 
@@ -52,7 +53,8 @@ def smooth_targets(y: torch.Tensor, C: int, eps: float) -> torch.Tensor:
 def balanced_weights(labels: torch.Tensor, C: int) -> torch.Tensor:
     """N / (C · count) for each of `C` classes: shape (C,), float32 or float64.
 
-    `labels` is int64 of shape (N,), in any order, each class occurs at least once. It stays as it is.
+    `labels` is int64 of shape (N,), in any order. It stays as it is. Where a class does not occur, its own weight is
+    yours to choose, or you raise a ZeroDivisionError.
     """
     raise NotImplementedError("one weight for each class")
 
@@ -215,3 +217,8 @@ def test_balanced_weights_give_each_class_the_same_total():
             same = weights.shape == value.shape and torch.allclose(weights, value, rtol=1e-5)
             assert not same or torch.allclose(value, right), f"got {weights.tolist()} for {labels}: {sentence}"
         check_tensor(weights, right, f"N / (C * count) for the labels {labels}", rtol=1e-5)
+    with contextlib.suppress(ZeroDivisionError):
+        got = balanced_weights(torch.tensor([0, 0, 0, 1]), 4)
+        shape = tuple(got.shape)
+        assert shape == (4,), f"4 classes have 4 weights, also where only 0 and 1 occur: got the shape {shape}"
+        check_tensor(got[:2].double(), torch.tensor([1 / 3, 1.0]).double(), "the classes that do occur", rtol=1e-5)

@@ -12,6 +12,7 @@ For gradients there is another way: put a clone in place of the output and ask `
 """
 
 import copy
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -350,6 +351,27 @@ def _grad_in_float32(model, name, x):
     return activation_grad(model.float(), name, x.float())
 
 
+def _ends_with(model, names, x):
+    """The last module whose name ends so."""
+    found = {}
+    for name in names:
+        found |= {n: name for n, _ in model.named_modules() if n.endswith(name)}
+    return {found[name]: value for name, value in capture(model, list(found), x).items()}
+
+
+def _first_output_again(model, names, x):
+    seen, handles = {}, []
+    for name in names:
+        hook = functools.partial(lambda m, i, o, name: seen.setdefault(name, o.detach().clone()), name=name)
+        handles.append(model.get_submodule(name).register_forward_hook(hook))
+    try:
+        model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen
+
+
 _SEES = "test_a_forward_hook_sees_what_a_module_gives"
 _INPLACE = "test_an_in_place_layer_overwrites_what_was_not_cloned"
 _GONE = "test_hooks_are_gone_afterwards_even_if_the_model_raised"
@@ -360,6 +382,8 @@ _LOOKING = "test_looking_changes_nothing"
 _WRT = "the gradient of model(x).sum() with respect to the output of"
 
 MISTAKES = [
+    Mistake("there is also a '2.0', of another module", caught_by=_SEES, capture=_ends_with),
+    Mistake("while a module that runs twice in it is watched", caught_by=_SEES, capture=_first_output_again),
     Mistake("only the last name, 'head', is filled", caught_by=_SEES, capture=_late_binding),
     Mistake("a name with a dot is a path", caught_by=_SEES, capture=_getattr_only),
     Mistake("a name with a dot is a path", caught_by=_SEES, capture=_children_only),

@@ -259,6 +259,17 @@ class _Nothing(_Net):
         super().forward(x)
 
 
+class _FeaturesOfTheClass(_Net):
+    """The size stands on the class: the newest LeNet decides for all."""
+
+    def __init__(self, size, k):
+        super().__init__(size, k)
+        type(self).newest = self.fc1.in_features
+
+    def rows(self, x):
+        return x.reshape(len(x), self.newest)
+
+
 _FITS = "test_a_kernel_fits_a_whole_number_of_times"
 _FEATURES = "test_the_first_linear_must_know_the_number_of_features"
 _VIEW = "test_view_with_minus_one_makes_other_rows_of_other_images"
@@ -267,6 +278,12 @@ _ALONE = "test_an_image_does_not_see_the_others_of_its_batch"
 _ORDER = "conv1, ReLU, pool, conv2, ReLU, pool, one row an image"
 
 MISTAKES = [
+    Mistake(
+        "conv_out(i, k, s, p, d), in this order",
+        caught_by=_FITS,
+        conv_out=lambda i, k, p=0, s=1, d=1: (i + 2 * p - d * (k - 1) - 1) // s + 1,
+    ),
+    Mistake("fc1 takes another number of features than it gets", caught_by=_FEATURES, LeNet=_FeaturesOfTheClass),
     Mistake(
         "the dilation is not counted", caught_by=_FITS, conv_out=lambda i, k, s=1, p=0, d=1: (i + 2 * p - k) // s + 1
     ),

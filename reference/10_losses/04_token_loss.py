@@ -162,7 +162,12 @@ def _text_by_text(logits, targets, pad_id):
     return sum(each) / len(each)
 
 
+def _zero_is_nothing(logits, targets, pad_id):
+    return token_loss(logits, targets, pad_id) if targets.any() else logits.sum() * 0
+
+
 MISTAKES = [
+    Mistake("all targets are 0, a word", caught_by=_ANY, token_loss=_zero_is_nothing),
     Mistake("that is the mean of the perplexities of the texts", caught_by=_PERPLEXITY, perplexity=_text_by_text),
     Mistake("here they are in dimension 2", caught_by=_DIM, token_loss=_raw),
     Mistake("T equal to C hides it", caught_by=_DIM, token_loss=_raw),

@@ -140,6 +140,7 @@ def _count(labels, C):
 
 
 MISTAKES = [
+    Mistake("4 classes have 4 weights", caught_by=_BALANCED, balanced_weights=lambda y, C: len(y) / (C * y.bincount())),
     Mistake(
         "divide by the weights of the targets", caught_by=_MEAN, weighted_ce=lambda z, y, w: (_each(z, y) * w[y]).mean()
     ),

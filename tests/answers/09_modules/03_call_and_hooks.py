@@ -344,7 +344,23 @@ def _evaluates_and_clears(model, names, x):
     return seen
 
 
+def _by_suffix(model, names, x):
+    seen = {}
+    with ExitStack() as stack:
+        for full, module in model.named_modules():
+            for name in names:
+                if full.endswith(name):
+
+                    def hook(m, i, o, name=name):
+                        seen[name] = o.detach().clone()
+
+                    stack.callback(module.register_forward_hook(hook).remove)
+        model(x)
+    return seen
+
+
 WRONG = [
+    Mistake("there is also a '2.0', of another module", caught_by="", capture=_by_suffix),
     Mistake("the model raised, and capture left gradients", caught_by="", capture=_switches_by_hand),
     Mistake("activation_grad changed an option of the model", caught_by="", activation_grad=_copies_of_relu),
     Mistake("requires_grad: expected False, got True", caught_by="", activation_grad=_create_graph),

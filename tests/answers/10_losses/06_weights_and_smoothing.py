@@ -82,7 +82,7 @@ RIGHT = [
     dict(
         weighted_ce=_dot,
         smooth_targets=_lerp,
-        balanced_weights=lambda y, C: len(y) / C / y.unique(return_counts=True)[1].double(),
+        balanced_weights=lambda y, C: len(y) / C / torch.tensor([float((y == k).sum()) for k in range(C)]),
     ),
     dict(
         weighted_ce=lambda z, y, w: nn.CrossEntropyLoss(w)(z, y),
@@ -162,6 +162,11 @@ def _never_zero(logits, y, w):
 
 
 WRONG = [
+    Mistake(
+        "4 classes have 4 weights",
+        caught_by="",
+        balanced_weights=lambda y, C: len(y) / C / y.unique(return_counts=True)[1].double(),
+    ),
     Mistake("as exact as float64", caught_by="", weighted_ce=_never_zero),
     Mistake(
         "probabilities are floats", caught_by="", smooth_targets=lambda y, C, eps: _lists_of_lists(y, C, eps).bfloat16()
