@@ -161,7 +161,7 @@ def test_gradients_pass_through_a_frozen_layer():
     for name, p in model.named_parameters():
         want = dict(free.named_parameters())[name].grad
         if name.startswith("2."):
-            assert p.grad is None, f"{name} is frozen, and got a gradient all the same"
+            assert p.grad is None, f"{name} is frozen, and its .grad is {p.grad}, expected None"
         else:
             assert p.grad is not None, f"no gradient reached {name}: freezing a layer must not cut the graph"
             check_tensor(p.grad, want, f"the gradient of {name} is the same as without freezing", rtol=1e-5, atol=1e-6)
@@ -201,6 +201,40 @@ def test_an_optimizer_skips_none_but_not_zero(kind):
     assert not torch.equal(model[3].weight.detach(), head), "the layer that is not frozen has to learn on"
 
 
+def test_train_reaches_the_head_and_not_the_backbone():
+    backbone, head = _backbone(), nn.Sequential(nn.Linear(4, 2), nn.Dropout(0.1))
+    model = _fine_tuner(backbone, head)
+    for name, *mode in (("train",), ("eval",), ("train", True), ("train", False), ("train",)):
+        case, training = f"after model.{name}({', '.join(map(str, mode))})", name == "train" and mode != [False]
+        _switch(model, name, *mode)
+        in_training = [n or "the backbone itself" for n, m in backbone.named_modules() if m.training]
+        assert not in_training, f"{case} these of the backbone are in training mode: {', '.join(in_training)}"
+        for part in head.modules():
+            assert part.training is training, f"{case} {type(part).__name__} of the head has training={part.training}"
+        if not training:
+            assert not model.training, f"{case} the model itself still has training=True: train sets its flag, too"
+        assert model.training is training, f"{case} the model itself has training=False: train sets its flag, too"
+
+
+@pytest.mark.myth(
+    says="A layer whose parameters are frozen does not change any more.",
+    today="The running statistics of a batch norm are no parameters: they move until it is in eval mode.",
+)
+def test_running_statistics_move_unless_the_layer_is_in_eval():
+    backbone, head = _backbone(), nn.Linear(4, 2)
+    norm = copy.deepcopy(backbone[1][0]).requires_grad_(False)
+    norm(torch.randn(8, 4))
+    assert norm.running_mean.any(), "a frozen batch norm in training mode moves its statistics"
+    model = _fine_tuner(backbone, head)
+    for epoch in range(3):
+        _switch(model, "train")
+        with explain("forward of a FineTuner raised"):
+            model(torch.randn(8, 3) + 2)
+        moved = bool(backbone[1][0].running_mean.any())
+        assert not moved, f"epoch {epoch}: the batch norm of the backbone moved its statistics; it was not in eval"
+        _switch(model, "eval")
+
+
 def test_only_the_head_is_trained():
     backbone, head = _backbone(), nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
     with torch.no_grad():
@@ -224,7 +258,8 @@ def test_only_the_head_is_trained():
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
     for step in range(3):
         optimizer.zero_grad()
-        with explain("forward or backward of a FineTuner raised"):
+        signs = {"does not require grad": "the answer hangs on no graph: the head cannot learn"}
+        with explain("forward or backward of a FineTuner raised", signs):
             with unchanged("forward changes neither x nor the model", x=x, model=model):
                 y = model(x)
             if step == 0:
@@ -240,37 +275,3 @@ def test_only_the_head_is_trained():
     with explain("forward of a FineTuner raised in eval, on one row"):
         y = model(x[:1])
     check_tensor(y.detach(), want[:1], "in eval, too: the head's answer to the backbone's features", rtol=1e-5)
-
-
-@pytest.mark.myth(
-    says="A layer whose parameters are frozen does not change any more.",
-    today="The running statistics of a batch norm are no parameters: they move until it is in eval mode.",
-)
-def test_running_statistics_move_unless_the_layer_is_in_eval():
-    backbone, head = _backbone(), nn.Linear(4, 2)
-    norm = copy.deepcopy(backbone[1][0]).requires_grad_(False)
-    norm(torch.randn(8, 4))
-    assert norm.running_mean.any(), "a frozen batch norm in training mode moves its statistics"
-    model = _fine_tuner(backbone, head)
-    for epoch in range(3):
-        _switch(model, "train")
-        with explain("forward of a FineTuner raised"):
-            model(torch.randn(8, 3) + 2)
-        moved = bool(backbone[1][0].running_mean.any())
-        assert not moved, f"epoch {epoch}: the batch norm of the backbone moved its statistics; it was not in eval"
-        _switch(model, "eval")
-
-
-def test_train_reaches_the_head_and_not_the_backbone():
-    backbone, head = _backbone(), nn.Sequential(nn.Linear(4, 2), nn.Dropout(0.1))
-    model = _fine_tuner(backbone, head)
-    for name, *mode in (("train",), ("eval",), ("train", True), ("train", False), ("train",)):
-        case, training = f"after model.{name}({', '.join(map(str, mode))})", name == "train" and mode != [False]
-        _switch(model, name, *mode)
-        in_training = [n or "the backbone itself" for n, m in backbone.named_modules() if m.training]
-        assert not in_training, f"{case} these of the backbone are in training mode: {', '.join(in_training)}"
-        for part in head.modules():
-            assert part.training is training, f"{case} {type(part).__name__} of the head has training={part.training}"
-        if not training:
-            assert not model.training, f"{case} the model itself still has training=True: train sets its flag, too"
-        assert model.training is training, f"{case} the model itself has training=False: train sets its flag, too"

@@ -403,7 +403,7 @@ MISTAKES = [
     Mistake("forward changes neither x nor the model", caught_by=_HEAD, FineTuner=_WritesIntoX),
     Mistake("the model itself has training=False", caught_by=_TRAIN, FineTuner=_FlagForgotten),
     Mistake("the head's answer to the backbone's features", caught_by=_HEAD, FineTuner=_ReluBetween),
-    Mistake("forward or backward of a FineTuner raised", caught_by=_HEAD, FineTuner=_CutAll),
+    Mistake("the answer hangs on no graph", caught_by=_HEAD, FineTuner=_CutAll),
     Mistake(_BACKBONE, caught_by=_TRAIN, FineTuner=_Inherits),
     Mistake(_BACKBONE, caught_by=_TRAIN, FineTuner=_EvalAtStart),
     Mistake(_BACKBONE, caught_by=_TRAIN, FineTuner=_OverridesEval),
