@@ -64,7 +64,8 @@ _SIGNS = {
     "deepcopy": "a result of an operation cannot be deep-copied: detach it, then clone it",
     r"has no attribute '\w+\.\w+|KeyError: '\w+\.\w+'$": "a name with a dot is a path: getattr does not walk it, "
     "model.get_submodule(name) does",
-    "does not require grad": "there is no graph to walk back: the output was detached, or gradients were off",
+    "does not require grad": "there is no graph to walk back: the output was detached, gradients were off, or no "
+    "weight requires one any more",
 }
 
 
@@ -109,8 +110,11 @@ def _hooks(model):
 def _captured(model, names, x) -> Any:
     """capture(model, names, x), where that is a dict of tensors with these names."""
     __tracebackhide__ = True
+    on = torch.is_grad_enabled()
     with explain(f"capture raised for the names {names}", _SIGNS):
         got = capture(model, list(names), x)
+    assert torch.is_grad_enabled() or not on, "capture left gradients switched off"
+    assert on or not torch.is_grad_enabled(), "gradients were off at the call, and capture switched them on"
     assert isinstance(got, dict), f"expected a dict, name -> output, got {type(got).__name__}"
     only = len(names) > 1 and list(got) == names[-1:]
     assert not only, (
@@ -126,7 +130,9 @@ def _captured(model, names, x) -> Any:
 def _grad(model, name, x) -> Any:
     __tracebackhide__ = True
     with explain(f"activation_grad raised for {name!r}", _SIGNS):
-        return activation_grad(model, name, x)
+        got = activation_grad(model, name, x)
+    assert torch.is_grad_enabled(), "activation_grad left gradients switched off"
+    return got
 
 
 def test_a_forward_hook_sees_what_a_module_gives():
@@ -213,26 +219,6 @@ def test_hooks_are_gone_afterwards_even_if_the_model_raised():
     assert torch.is_grad_enabled(), "the model raised, and capture left gradients switched off"
 
 
-@pytest.mark.myth(
-    says="model.forward(x) is the same as model(x).",
-    today="It goes past the model's hooks, silently: call the model.",
-)
-def test_hooks_run_when_the_model_is_called():
-    model = _Net()
-    model.register_forward_pre_hook(lambda module, inputs: (-inputs[0],))
-    inside = _inside(model, -_x())
-    past = _inside(model, _x())
-    got = _captured(model, ["enc.0", "head"], _x())
-    for name, value in got.items():
-        assert not torch.allclose(value, past[name]), (
-            f"{name!r} did not see -x: a hook of the model itself turns x around, and model.forward(x) goes past it"
-        )
-        want = inside[name].detach()
-        check_tensor(value, want, f"the output of {name!r}, with the model's hook", rtol=1e-5, atol=1e-6)
-    want = torch.autograd.grad(inside["head"].sum(), inside["enc.2"])[0]
-    check_tensor(_grad(model, "enc.2", _x()), want, "the gradient, with the model's hook", rtol=1e-5, atol=1e-6)
-
-
 @pytest.mark.parametrize("name", ["enc.0", "enc.1", "enc.2", "enc.3", "head"])
 def test_the_gradient_of_what_a_module_gave(name):
     model = _Net().double()
@@ -279,6 +265,26 @@ def test_an_in_place_layer_after_it_does_not_hide_the_gradient():
         assert getattr(module, "inplace", True), f"activation_grad changed an option of the model: {name}.inplace"
 
 
+@pytest.mark.myth(
+    says="model.forward(x) is the same as model(x).",
+    today="It goes past the model's hooks, silently: call the model.",
+)
+def test_hooks_run_when_the_model_is_called():
+    model = _Net()
+    model.register_forward_pre_hook(lambda module, inputs: (-inputs[0],))
+    inside = _inside(model, -_x())
+    past = _inside(model, _x())
+    got = _captured(model, ["enc.0", "head"], _x())
+    for name, value in got.items():
+        assert not torch.allclose(value, past[name]), (
+            f"{name!r} did not see -x: a hook of the model itself turns x around, and model.forward(x) goes past it"
+        )
+        want = inside[name].detach()
+        check_tensor(value, want, f"the output of {name!r}, with the model's hook", rtol=1e-5, atol=1e-6)
+    want = torch.autograd.grad(inside["head"].sum(), inside["enc.2"])[0]
+    check_tensor(_grad(model, "enc.2", _x()), want, "the gradient, with the model's hook", rtol=1e-5, atol=1e-6)
+
+
 def test_looking_changes_nothing():
     x = _x()
     model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(1.0), nn.Linear(4, 2), nn.Dropout(1.0).eval())
@@ -288,19 +294,15 @@ def test_looking_changes_nothing():
         model[1].train(mode == "training")
         h = x @ model[0].weight.T + model[0].bias
         want = 0 * h if mode == "training" else h
-        with torch.enable_grad():
-            with unchanged("capture must leave the model and x as they are", model=model, x=x):
-                got = _captured(model, ["1"], x)["1"]
-            assert torch.is_grad_enabled(), "capture left gradients switched off"
-        with torch.no_grad():
-            _captured(model, ["1"], x)
-            assert not torch.is_grad_enabled(), "gradients were off at the call, and capture switched them on"
+        with unchanged("capture must leave the model and x as they are", model=model, x=x):
+            got = _captured(model, ["1"], x)["1"]
+            with torch.no_grad():
+                _captured(model, ["1"], x)
         check_tensor(got, want.detach(), f"the output of a dropout in its mode: {mode}", rtol=1e-5, atol=1e-6)
         before = [(m.training, *[p.requires_grad for p in m.parameters()]) for m in model.modules()]
         values = [p.detach().clone() for p in model.parameters()]
-        with torch.enable_grad(), unchanged("activation_grad must leave x as it is", x=x):
+        with unchanged("activation_grad must leave x as it is", x=x):
             got = _grad(model, "0", x)
-            assert torch.is_grad_enabled(), "activation_grad left gradients switched off"
         want = torch.zeros(5, 4) if mode == "training" else model[2].weight.detach().sum(0).expand(5, 4)
         check_tensor(
             got, want, f"the gradient where a dropout of all follows, in its mode: {mode}", rtol=1e-5, atol=1e-6

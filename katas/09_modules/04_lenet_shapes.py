@@ -228,11 +228,11 @@ def test_print_shows_the_order_of_assignment_and_not_of_forward():
     assert not torch.equal(got, want.clamp(min=0)), "no negative output: there is a ReLU after fc3"
     for name, last in {"softmax": torch.softmax, "log_softmax": torch.log_softmax}.items():
         assert not torch.allclose(got, last(want, 1)), f"forward ends with a {name}, and the raw numbers are asked"
-    said = "conv1, ReLU, pool, conv2, ReLU, pool, one row an image, fc1, ReLU, fc2, ReLU, fc3"
+    steps = "conv1, ReLU, pool, conv2, ReLU, pool, one row an image, fc1, ReLU, fc2, ReLU, fc3"
     for choice in product((torch.relu, torch.tanh, torch.sigmoid), (F.max_pool2d, F.avg_pool2d), (True, False)):
         other = turned(x, *choice)
         want = other if got.shape == other.shape and torch.allclose(got, other, rtol=1e-8, atol=1e-10) else want
-    check_tensor(got, want, said, rtol=1e-8, atol=1e-10)
+    check_tensor(got, want, f"other numbers came out than those of {steps}", rtol=1e-8, atol=1e-10)
     with explain("backward raised"):
         (got * torch.arange(1.0, 11)).sum().backward()
     without = [name for name, p in net.named_parameters() if p.grad is None]
@@ -245,5 +245,5 @@ def test_an_image_does_not_see_the_others_of_its_batch():
     together = _run(net, images, "LeNet(28, 5)").detach()
     for i in range(5):
         alone = _run(net, images[i : i + 1], "LeNet(28, 5)").detach()
-        said = f"image {i} alone gives what it gives among five"
+        said = f"each image counts for itself: image {i} alone gives what it gives among five"
         check_tensor(alone[0], together[i], said, rtol=1e-4, atol=1e-5)

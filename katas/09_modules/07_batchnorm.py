@@ -59,6 +59,7 @@ under_test(globals())
 
 _EARLY = "something was registered in BatchNorm before super().__init__(), or that is not called at all"
 _SIGNS = {
+    "does not require grad": "the result hangs on no graph: it was cut from x, and from weight and bias",
     "second time": "running_mean or running_var carries the graph of the batch before: take the new values out of it",
     "Expected more than 1 value": "the layer refuses one row, although it has no variance to compute here",
     "cannot assign": "a buffer keeps its name for tensors only: a number, or a Parameter, cannot take its place",
@@ -81,6 +82,11 @@ def _pair(d: int = 3) -> tuple[Any, nn.BatchNorm1d]:
         for layer in (ours, theirs):
             with explain(f"the layer's {name} is no parameter of {d} numbers"), torch.no_grad():
                 getattr(layer, name).copy_(values)
+    for name in ("running_mean", "running_var"):
+        is_ = _statistics(ours)[name].dtype
+        assert is_ == torch.float64, (
+            f"after layer.double() {name} is {is_}: a buffer moves, a plain tensor stays behind"
+        )
     return ours, theirs
 
 

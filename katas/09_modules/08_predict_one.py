@@ -41,7 +41,7 @@ def predict_one(model: nn.Module, image: torch.Tensor) -> int:
     `model` takes batches (N, C, H, W), into which it does not write, and returns logits (N, classes), of at least two
     classes; `image` is (C, H, W), of the model's dtype.
     Afterwards all is as it was, also when the model raises (its error comes through): the mode of each module in it,
-    its parameters and buffers, `image`, and whether gradients are on.
+    its parameters (values, requires_grad, `.grad`) and buffers, `image`, and whether gradients are on.
     """
     raise NotImplementedError("the class of one image")
 
@@ -123,11 +123,21 @@ def _check_shape(got: Any) -> None:
 
 def _in_modes() -> Iterator[tuple[str, nn.Module]]:
     """The model in all kinds of modes."""
-    for case in ("all in training", "all in eval", "the batch norm in eval", "the dropout in training"):
+    for case in (
+        "all in training",
+        "all in eval",
+        "the batch norm in eval",
+        "the end of its body in eval",
+        "the dropout in training",
+    ):
         model = _Net()
-        model.train(case in ("all in training", "the batch norm in eval"))
+        model.train(case not in ("all in eval", "the dropout in training"))
+        model.head.bias.requires_grad_(False)
+        model.head.weight.grad = torch.ones(5, 72)  # of a step before
         if case == "the batch norm in eval":
             model.body[1][0].eval()
+        if case == "the end of its body in eval":
+            model.body[1].eval()
         if case == "the dropout in training":
             model.body[1][1].train()
         yield case, model
@@ -145,11 +155,44 @@ def test_a_model_takes_batches_and_one_image_becomes_a_batch_of_one():
     assert image.flatten(1).shape == (3, 24), "flatten(1) takes the three channels for a batch of three"
     for brightest in (0, 1, 2, 3):
         for channels in (3, 1):
-            model, image = _Net(channels), _image(brightest, channels)
-            truth = copy.deepcopy(model).eval()(image[None]).argmax().item()
+            model, image = _Net(channels).eval(), _image(brightest, channels)
+            truth = model(image[None]).argmax().item()
             got = _call("predict_one", model, image, f"on an image of {channels} channel(s)")
             assert type(got) is int, f"expected the class as an int, got {type(got).__name__}"
             assert got == truth, f"class {got} came out for an image of shape {tuple(image.shape)}, expected {truth}"
+    layer = nn.Linear(6, 5).double()
+    model, image = nn.Sequential(nn.Flatten(), layer), torch.full((1, 2, 3), 0.1, dtype=torch.float64)
+    image[0, 1, 2] += 1e-12  # too little for float32
+    with torch.no_grad():
+        layer.weight.copy_(-torch.eye(5, 6, dtype=torch.float64).flip(1))
+        layer.bias.copy_(torch.tensor([-1.0, -9.0, -3.0, -2.0, -1.0]))
+    got = _call("predict_one", model, image, "on a model in float64")
+    assert got == 4, f"class {got} came out, expected 4: -1.1 is the highest of five negative logits, by a hair"
+
+
+def test_probabilities_are_the_softmax_over_the_classes():
+    scores = torch.tensor([1000.0, -3.0, 0.0, 999.0, -1000.0], dtype=torch.float64)
+    want = torch.tensor([0.7310585786, 0.0, 0.0, 0.2689414214, 0.0], dtype=torch.float64)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(6, 5).double())
+    for factor in (1.0, 0.001):
+        with torch.no_grad():
+            model[1].weight.zero_()
+            model[1].bias.copy_(scores * factor)
+        p = _call("probabilities", model, torch.ones(1, 2, 3, dtype=torch.float64), f"on logits up to {1000 * factor}")
+        _check_shape(p)
+        p = p.detach()
+        assert not p.isnan().any(), f"probabilities {p.tolist()} of logits {scores.tolist()}: exp(1000) overflows"
+        if factor != 1:
+            want = scores.mul(factor).exp() / scores.mul(factor).exp().sum()
+        total = round(p.sum().item(), 6)
+        assert total == 1, f"the probabilities of the classes sum to {total}, expected 1: the softmax over the classes"
+        check_tensor(p, want, f"the softmax of the logits {(scores * factor).tolist()}", rtol=1e-9, atol=1e-12)
+    image = torch.linspace(0.1, 0.7, 6, dtype=torch.float64).view(1, 2, 3)
+    with torch.no_grad():
+        model[1].weight.copy_(torch.linspace(-1, 2, 30, dtype=torch.float64).view(5, 6))
+        want = (image.view(1, 6) @ model[1].weight.T + model[1].bias)[0].softmax(0)
+    p = _call("probabilities", model, image, "on a model in float64").detach()
+    check_tensor(p, want, "the softmax of the logits of a model and an image in float64", rtol=1e-9)
 
 
 def test_in_eval_the_answer_is_the_same_each_time():
@@ -181,25 +224,6 @@ def test_an_error_of_the_model_comes_through_and_leaves_all_as_it_was(name):
             with raises(ValueError, "the model's own error must come through", match="this layer is broken"):
                 function(model, _image(0))
             assert torch.is_grad_enabled(), "the model raised, and gradients stayed switched off"
-
-
-def test_probabilities_are_the_softmax_over_the_classes():
-    scores = torch.tensor([1000.0, -3.0, 0.0, 999.0, -1000.0], dtype=torch.float64)
-    want = torch.tensor([0.7310585786, 0.0, 0.0, 0.2689414214, 0.0], dtype=torch.float64)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(6, 5).double())
-    for factor in (1.0, 0.001):
-        with torch.no_grad():
-            model[1].weight.zero_()
-            model[1].bias.copy_(scores * factor)
-        p = _call("probabilities", model, torch.ones(1, 2, 3, dtype=torch.float64), f"on logits up to {1000 * factor}")
-        _check_shape(p)
-        p = p.detach()
-        assert not p.isnan().any(), f"probabilities {p.tolist()} of logits {scores.tolist()}: exp(1000) overflows"
-        if factor != 1:
-            want = scores.mul(factor).exp() / scores.mul(factor).exp().sum()
-        total = round(p.sum().item(), 6)
-        assert total == 1, f"the probabilities of the classes sum to {total}, expected 1: the softmax over the classes"
-        check_tensor(p, want, f"the softmax of the logits {(scores * factor).tolist()}", rtol=1e-7, atol=1e-12)
 
 
 @pytest.mark.myth(

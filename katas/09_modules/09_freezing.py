@@ -30,7 +30,7 @@ import torch
 from torch import nn
 
 from dojo import under_test
-from dojo.kit import check_tensor, explain
+from dojo.kit import check_tensor, explain, unchanged
 
 
 def freeze_(module: nn.Module) -> None:
@@ -38,7 +38,7 @@ def freeze_(module: nn.Module) -> None:
 
     An optimizer that has them already, whatever it remembers of them, must not move them either: so their `.grad` is
     None. In place: the parameters stay the same objects, with the same values, and gradients still pass through
-    `module` to the layers in front of it.
+    `module` to the layers in front of it. Which mode it is in afterwards is open.
     """
     raise NotImplementedError("switch the parameters off, and leave nothing for an optimizer")
 
@@ -51,7 +51,7 @@ class FineTuner(nn.Module):
         raise NotImplementedError("keep both, freeze the backbone")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The head on the features that the backbone computes."""
+        """The head on the features that the backbone computes, in any mode. `x` and the modes stay as they are."""
         raise NotImplementedError("the backbone first, then the head")
 
     def train(self, mode: bool = True) -> "FineTuner":
@@ -69,6 +69,14 @@ _NONE = "`.grad` is None before the first backward: nothing can be done to it"
 def _freeze(module: nn.Module) -> None:
     with explain("freeze_ raised", {"NoneType": _NONE}):
         freeze_(module)
+
+
+class _Scaled(nn.Module):
+    """A parameter of its own beside a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.inner = nn.Parameter(torch.ones(2)), nn.Linear(3, 2)
 
 
 def _mlp() -> nn.Sequential:
@@ -113,6 +121,7 @@ def test_gradients_are_switched_off_on_parameters_not_on_the_module():
         ("a model that was never trained", _mlp()),
         ("a model that has gradients", _mlp()),
         ("a single layer", nn.Linear(3, 2)),
+        ("a parameter beside a layer", nn.Sequential(_Scaled())),
         ("a convolution beside a batch norm", nn.Sequential(nn.Conv1d(3, 4, 1), nn.BatchNorm1d(4))),
     ):
         if case == "a model that has gradients":
@@ -152,7 +161,7 @@ def test_gradients_pass_through_a_frozen_layer():
     for name, p in model.named_parameters():
         want = dict(free.named_parameters())[name].grad
         if name.startswith("2."):
-            assert p.grad is None, f"{name} is frozen, and got a gradient all the same"
+            assert p.grad is None, f"{name} is frozen, and its .grad is {p.grad}, expected None"
         else:
             assert p.grad is not None, f"no gradient reached {name}: freezing a layer must not cut the graph"
             check_tensor(p.grad, want, f"the gradient of {name} is the same as without freezing", rtol=1e-5, atol=1e-6)
@@ -192,36 +201,19 @@ def test_an_optimizer_skips_none_but_not_zero(kind):
     assert not torch.equal(model[3].weight.detach(), head), "the layer that is not frozen has to learn on"
 
 
-def test_only_the_head_is_trained():
-    backbone, head = _backbone(), nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
+def test_train_reaches_the_head_and_not_the_backbone():
+    backbone, head = _backbone(), nn.Sequential(nn.Linear(4, 2), nn.Dropout(0.1))
     model = _fine_tuner(backbone, head)
-    inside = {id(p) for p in model.parameters()}
-    for name, part in (("backbone", backbone), ("head", head)):
-        assert all(id(p) in inside for p in part.parameters()), (
-            f"the parameters of the {name} are not among the model's: it has to be an attribute, and no copy"
-        )
-    still = [name for name, p in backbone.named_parameters() if p.requires_grad]
-    assert not still, f"the backbone is to be frozen, but still trained are {', '.join(still)}"
-    off = [name for name, p in head.named_parameters() if not p.requires_grad]
-    assert not off, f"the head is to be trained, but switched off are {', '.join(off)}"
-
-    _switch(model, "train")
-    before = [copy.deepcopy(part.state_dict()) for part in (backbone, head)]
-    x = torch.linspace(-1, 1, 15).view(5, 3)
-    want = copy.deepcopy(head)(copy.deepcopy(backbone).eval()(x))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
-    for step in range(3):
-        optimizer.zero_grad()
-        with explain("forward or backward of a FineTuner raised"):
-            y = model(x)
-            if step == 0:
-                check_tensor(y.detach(), want.detach(), "the head's answer to the backbone's features", rtol=1e-5)
-            (y * torch.tensor([1.0, -2.0])).sum().backward()
-        optimizer.step()
-    for name, value in backbone.state_dict().items():
-        check_tensor(value, before[0][name], f"{name} of the backbone changed in three steps of training")
-    moved = all(not torch.equal(value, before[1][name]) for name, value in head.state_dict().items())
-    assert moved, "three steps of training left something in the head as it was"
+    for name, *mode in (("train",), ("eval",), ("train", True), ("train", False), ("train",)):
+        case, training = f"after model.{name}({', '.join(map(str, mode))})", name == "train" and mode != [False]
+        _switch(model, name, *mode)
+        in_training = [n or "the backbone itself" for n, m in backbone.named_modules() if m.training]
+        assert not in_training, f"{case} these of the backbone are in training mode: {', '.join(in_training)}"
+        for part in head.modules():
+            assert part.training is training, f"{case} {type(part).__name__} of the head has training={part.training}"
+        if not training:
+            assert not model.training, f"{case} the model itself still has training=True: train sets its flag, too"
+        assert model.training is training, f"{case} the model itself has training=False: train sets its flag, too"
 
 
 @pytest.mark.myth(
@@ -243,15 +235,43 @@ def test_running_statistics_move_unless_the_layer_is_in_eval():
         _switch(model, "eval")
 
 
-def test_train_reaches_the_head_and_not_the_backbone():
-    backbone, head = _backbone(), nn.Sequential(nn.Linear(4, 2), nn.Dropout(0.1))
+def test_only_the_head_is_trained():
+    backbone, head = _backbone(), nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
+    with torch.no_grad():
+        head[2].bias.copy_(torch.tensor([2.0, -2.0]))
+    copies = copy.deepcopy(backbone).eval(), copy.deepcopy(head)
     model = _fine_tuner(backbone, head)
-    for name, *mode in (("train",), ("eval",), ("train", True), ("train", False), ("train",)):
-        case, training = f"after model.{name}({', '.join(map(str, mode))})", name == "train" and mode != [False]
-        _switch(model, name, *mode)
-        in_training = [n or "the backbone itself" for n, m in backbone.named_modules() if m.training]
-        assert not in_training, f"{case} these of the backbone are in training mode: {', '.join(in_training)}"
-        for part in head.modules():
-            assert part.training is training, f"{case} {type(part).__name__} of the head has training={part.training}"
-        if not training:
-            assert not model.training, f"{case} the model itself still has training=True: train sets its flag, too"
+    inside = {id(p) for p in model.parameters()}
+    for name, part in (("backbone", backbone), ("head", head)):
+        assert all(id(p) in inside for p in part.parameters()), (
+            f"the parameters of the {name} are not among the model's: it has to be an attribute, and no copy"
+        )
+    still = [name for name, p in backbone.named_parameters() if p.requires_grad]
+    assert not still, f"the backbone is to be frozen, but still trained are {', '.join(still)}"
+    off = [name for name, p in head.named_parameters() if not p.requires_grad]
+    assert not off, f"the head is to be trained, but switched off are {', '.join(off)}"
+
+    _switch(model, "train")
+    before = [copy.deepcopy(part.state_dict()) for part in (backbone, head)]
+    x = torch.linspace(-1, 1, 15).view(5, 3)
+    want = copies[1](copies[0](x)).detach()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    for step in range(3):
+        optimizer.zero_grad()
+        signs = {"does not require grad": "the answer hangs on no graph: the head cannot learn"}
+        with explain("forward or backward of a FineTuner raised", signs):
+            with unchanged("forward changes neither x nor the model", x=x, model=model):
+                y = model(x)
+            if step == 0:
+                check_tensor(y.detach(), want, "the head's answer to the backbone's features", rtol=1e-5)
+            (y * torch.tensor([1.0, -2.0])).sum().backward()
+        optimizer.step()
+    for name, value in backbone.state_dict().items():
+        check_tensor(value, before[0][name], f"{name} of the backbone changed in three steps of training")
+    moved = all(not torch.equal(value, before[1][name]) for name, value in head.state_dict().items())
+    assert moved, "three steps of training left something in the head as it was"
+    _switch(model, "eval")
+    want = copy.deepcopy(head)(copies[0](x)).detach()
+    with explain("forward of a FineTuner raised in eval, on one row"):
+        y = model(x[:1])
+    check_tensor(y.detach(), want[:1], "in eval, too: the head's answer to the backbone's features", rtol=1e-5)

@@ -370,10 +370,10 @@ MISTAKES = [
     Mistake("model.eval(), and forward changed the mean", caught_by=_EVAL, RunningMean=_AsksX),
     Mistake("model.eval(), and forward changed the mean", caught_by=_EVAL, RunningMean=_OwnFlag),
     Mistake("and forward switched them on", caught_by=_EVAL, RunningMean=_SwitchesGradientsOn),
-    Mistake("the mode decides whether the mean is updated", caught_by=_EVAL, RunningMean=_BeginsAnewInTraining),
+    Mistake("the mode decides, not whether gradients are on", caught_by=_EVAL, RunningMean=_BeginsAnewInTraining),
     Mistake("the mean of d = 1 feature", caught_by=_SHARE, RunningMean=_Squeezed),
     Mistake("in eval, x - mean as it was learned", caught_by=_EVAL, RunningMean=_EvalSubtractsNothing),
     Mistake("after the first step mean.requires_grad is True", caught_by=_GRAPH, RunningMean=_Graph),
     Mistake("after the first step mean.requires_grad is True", caught_by=_GRAPH, RunningMean=_GraphInPlace),
-    Mistake("the first backward raised", caught_by=_GRAPH, RunningMean=_NothingFlows),
+    Mistake("x - mean hangs on no graph", caught_by=_GRAPH, RunningMean=_NothingFlows),
 ]

@@ -445,7 +445,7 @@ MISTAKES = [
         caught_by=_HIDE,
         activation_grad=lambda model, name, x: activation_grad(_no_relu_in_place(model), name, x),
     ),
-    Mistake("capture left gradients switched off", caught_by=_LOOKING, capture=_switches_gradients_off),
+    Mistake("capture left gradients switched off", caught_by=_SEES, capture=_switches_gradients_off),
     Mistake("capture must leave the model and x as they are", caught_by=_LOOKING, capture=_input_wants_gradient),
     Mistake("in its mode: training", caught_by=_LOOKING, activation_grad=_grad_in_eval),
     Mistake("or what requires a gradient", caught_by=_LOOKING, activation_grad=_frozen_afterwards),

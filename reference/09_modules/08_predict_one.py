@@ -46,6 +46,34 @@ def _both(logits):
     )
 
 
+def _thaws(model, image):
+    model.requires_grad_(False)
+    try:
+        return _batch_of_one(model, image)
+    finally:
+        model.requires_grad_(True)
+
+
+def _clears_gradients(model, image):
+    model.zero_grad()
+    return _batch_of_one(model, image)
+
+
+def _modes_of_classes(model, image):
+    modes = {type(module): module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            return model(image[None])
+    finally:
+        for module in model.modules():
+            module.training = modes[type(module)]
+
+
+def _image_in_float32(model, image):
+    return _batch_of_one(model, image.float().to(image.dtype))
+
+
 def _batch_of_one(model, image):
     return _logits(model, image)[None]
 
@@ -269,6 +297,22 @@ MISTAKES = [
     Mistake(_BACK, caught_by=_MODE, **_both(_modes_of_the_children)),
     Mistake(_BACK, caught_by=_MODE, **_both(_innermost_first)),
     Mistake(_BACK, caught_by=_MODE, **_both(_freezes)),
+    Mistake(_BACK, caught_by=_MODE, **_both(_thaws)),
+    Mistake(_BACK, caught_by=_MODE, **_both(_clears_gradients)),
+    Mistake(_BACK, caught_by=_MODE, **_both(_modes_of_classes)),
+    Mistake("the highest of five negative logits", caught_by=_ONE, **_both(_image_in_float32)),
+    Mistake("expected 4", caught_by=_ONE, predict_one=lambda m, x: int(_logits(m, x).abs().argmax())),
+    Mistake("expected 4", caught_by=_ONE, predict_one=lambda m, x: int(_logits(m, x).relu().argmax())),
+    Mistake(
+        "an image in float64",
+        caught_by=_SOFTMAX,
+        probabilities=lambda m, x: _image_in_float32(m, x)[0].softmax(0),
+    ),
+    Mistake(
+        "the softmax of the logits",
+        caught_by=_SOFTMAX,
+        probabilities=lambda m, x: (_logits(m, x) - _logits(m, x).max()).float().softmax(0).to(x.dtype),
+    ),
     Mistake(_BACK, caught_by=_MODE, **_both(_resets_statistics)),
     Mistake("was left in other modes than it came in", caught_by=_ERROR, **_both(_no_finally)),
     Mistake("the model's own error must come through", caught_by=_ERROR, **_both(_swallows)),

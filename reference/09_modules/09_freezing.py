@@ -54,6 +54,12 @@ def _over_the_method(module):
         p.requires_grad_ = False
 
 
+def _children_and_layers(module):
+    for m in module.modules():
+        if not list(m.children()):
+            freeze_(m)
+
+
 def _only_what_is_on(module):
     for p in module.parameters():
         if p.requires_grad:
@@ -185,6 +191,37 @@ class _InAList(FineTuner):
     def train(self, mode=True):
         nn.Module.train(self, mode)
         self.parts[0].eval()
+        return self
+
+
+class _BackboneAloneInEval(FineTuner):
+    def forward(self, x):
+        return self.head(self.backbone(x)) if self.training else self.backbone(x)
+
+
+class _FreshHead(FineTuner):
+    def __init__(self, backbone, head):
+        super().__init__(backbone, head)
+        for m in head.modules():
+            if isinstance(m, nn.Linear):
+                m.reset_parameters()
+
+
+class _EvalInForward(FineTuner):
+    def forward(self, x):
+        self.eval()
+        return super().forward(x)
+
+
+class _WritesIntoX(FineTuner):
+    def forward(self, x):
+        return super().forward(x.sub_(x.mean(0)))
+
+
+class _FlagForgotten(FineTuner):
+    def train(self, mode=True):
+        super().train(False)
+        self.head.train(mode)
         return self
 
 
@@ -343,6 +380,7 @@ MISTAKES = [
     Mistake("still trained are", caught_by=_OFF, freeze_=_linear_only),
     Mistake("still trained are", caught_by=_OFF, freeze_=_weights_only),
     Mistake("still trained are", caught_by=_OFF, freeze_=_on_a_copy),
+    Mistake("a parameter beside a layer: still trained are 0.scale", caught_by=_OFF, freeze_=_children_and_layers),
     Mistake("has new parameters", caught_by=_OFF, freeze_=_new_parameters),
     Mistake("had the parameters", caught_by=_OFF, freeze_=_to_buffers),
     Mistake("keeps its values", caught_by=_OFF, freeze_=_weights_of_zero),
@@ -359,8 +397,13 @@ MISTAKES = [
     Mistake("are not among the model's", caught_by=_HEAD, FineTuner=_Copies),
     Mistake("are not among the model's", caught_by=_HEAD, FineTuner=_InAList),
     Mistake("the head's answer to the backbone's features", caught_by=_HEAD, FineTuner=_NoHead),
+    Mistake("the head's answer to the backbone's features", caught_by=_HEAD, FineTuner=_FreshHead),
+    Mistake("in eval, too: the head's answer", caught_by=_HEAD, FineTuner=_BackboneAloneInEval),
+    Mistake("forward changes neither x nor the model", caught_by=_HEAD, FineTuner=_EvalInForward),
+    Mistake("forward changes neither x nor the model", caught_by=_HEAD, FineTuner=_WritesIntoX),
+    Mistake("the model itself has training=False", caught_by=_TRAIN, FineTuner=_FlagForgotten),
     Mistake("the head's answer to the backbone's features", caught_by=_HEAD, FineTuner=_ReluBetween),
-    Mistake("forward or backward of a FineTuner raised", caught_by=_HEAD, FineTuner=_CutAll),
+    Mistake("the answer hangs on no graph", caught_by=_HEAD, FineTuner=_CutAll),
     Mistake(_BACKBONE, caught_by=_TRAIN, FineTuner=_Inherits),
     Mistake(_BACKBONE, caught_by=_TRAIN, FineTuner=_EvalAtStart),
     Mistake(_BACKBONE, caught_by=_TRAIN, FineTuner=_OverridesEval),

@@ -269,7 +269,7 @@ WRONG = [
     Mistake("the mean with momentum=0.25", caught_by="", RunningMean=_Fixed),
     Mistake("the mean of the layer in float64", caught_by="", RunningMean=_AsFloat),
     Mistake("the batch is the caller's", caught_by="", RunningMean=_WritesIntoX),
-    Mistake("the first backward raised", caught_by="", RunningMean=_Detached),
+    Mistake("x - mean hangs on no graph", caught_by="", RunningMean=_Detached),
     Mistake("in eval, x - mean as it was learned", caught_by="", RunningMean=_NotInEval),
     Mistake("one for each feature", caught_by="", RunningMean=lambda d, momentum=0.1: _Buffer(1, momentum)),
     Mistake(

@@ -85,7 +85,27 @@ def _by_list(model, image):
     return p.index(max(p))
 
 
+def _train_of_each(model, image):
+    """By hand: the error is kept, and raised again."""
+    was = [(m, m.training) for m in model.modules()]
+    model.eval()
+    error = logits = None
+    try:
+        logits = model(torch.cat([image.unsqueeze(0)])).data
+    except Exception as caught:
+        error = caught
+    for m, mode in was:
+        m.train(mode)
+    if error is not None:
+        raise error
+    return logits
+
+
 RIGHT = [
+    dict(
+        predict_one=lambda model, image: int(_train_of_each(model, image).numpy().argmax()),
+        probabilities=lambda model, image: torch.nn.Softmax(dim=1)(_train_of_each(model, image)).squeeze(0),
+    ),
     dict(predict_one=_context, probabilities=_context_p),
     dict(predict_one=_copied, probabilities=_copied_p),
     dict(predict_one=_parents_first_one, probabilities=_parents_first_p),
@@ -239,7 +259,34 @@ def _float(model, image):
     return torch.tensor(_by_hand(model, image).numpy().astype("float32"))
 
 
+def _gradients_off_and_on(model, image):
+    for p in model.parameters():
+        p.requires_grad = False
+    try:
+        return _context_p(model, image)
+    finally:
+        for p in model.parameters():
+            p.requires_grad = True
+
+
+def _zeroed_first(model, image):
+    for p in model.parameters():
+        if p.grad is not None:
+            p.grad.zero_()
+    return _context(model, image)
+
+
+def _through_float(model, image):
+    return _context(model, torch.tensor(image.tolist()).to(image.dtype))
+
+
 WRONG = [
+    Mistake("and whoever called wants it back as it was", caught_by="", probabilities=_gradients_off_and_on),
+    Mistake("and whoever called wants it back as it was", caught_by="", predict_one=_zeroed_first),
+    Mistake("the highest of five negative logits", caught_by="", predict_one=_through_float),
+    Mistake(
+        "expected 4", caught_by="", predict_one=lambda m, x: _context_p(m, x).mul(1e4).round().int().argmax().item()
+    ),
     Mistake("in eval mode no dropout is at work", caught_by="", predict_one=_forgot_eval),
     Mistake("probabilities in eval mode", caught_by="", probabilities=_forgot_eval_p),
     Mistake("and whoever called wants it back as it was", caught_by="", predict_one=_left_in_eval),

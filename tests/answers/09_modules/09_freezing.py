@@ -80,7 +80,36 @@ class _Sequence(nn.Sequential):
         return out
 
 
+def _recursive(module):
+    for child in module.children():
+        _recursive(child)
+    for p in module.parameters(recurse=False):
+        p.requires_grad = False
+        p.grad = None
+
+
+class _OldStyle(nn.Module):
+    def __init__(self, backbone, head):
+        super(_OldStyle, self).__init__()
+        self.backbone = backbone
+        self.head = head
+        _recursive(self.backbone)
+
+    def forward(self, x):
+        return self.head(self.backbone(x).data)
+
+    def train(self, mode=True):
+        super(_OldStyle, self).train(mode)
+        for m in self.backbone.modules():
+            m.training = False
+        return self
+
+    def eval(self):
+        return self.train(False)
+
+
 RIGHT = [
+    dict(freeze_=_recursive, FineTuner=_OldStyle),
     dict(freeze_=_in_one_call, FineTuner=_Tuner),
     dict(freeze_=_by_flag, FineTuner=_Flags),
     dict(freeze_=_by_apply, FineTuner=_Sequence),
@@ -261,7 +290,27 @@ class _WakesUp(_Wrong):
         return super().forward(x)
 
 
+def _leaves_only(module):
+    for m in module.modules():
+        if len(list(m.children())) == 0:
+            _in_one_call(m)
+
+
+class _OnlyTraining(_Tuner):
+    def forward(self, x):
+        return super().forward(x) if self.training else self.backbone(x)
+
+
+class _Normalises(_Tuner):
+    def forward(self, x):
+        x /= x.norm()
+        return super().forward(x)
+
+
 WRONG = [
+    Mistake("a parameter beside a layer: still trained are 0.scale", caught_by="", freeze_=_leaves_only),
+    Mistake("in eval, too: the head's answer", caught_by="", FineTuner=_OnlyTraining),
+    Mistake("forward changes neither x nor the model", caught_by="", FineTuner=_Normalises),
     Mistake("set an attribute on the module", caught_by="", freeze_=_set_attribute),
     Mistake("your assignment made one", caught_by="", freeze_=_set_on_parameters),
     Mistake("left at that of the last step", caught_by="", freeze_=_only_flags),
