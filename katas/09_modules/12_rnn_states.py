@@ -175,12 +175,12 @@ def test_a_chunk_takes_over_the_state_but_not_the_graph():
             opt = torch.optim.SGD([*rnn.parameters(), *head.parameters()], lr=0.0)
             told = f"{kind.__name__}, 12 steps in chunks of {k}, lr=0"
             with (
-                unchanged("xs and ys are not yours", xs=xs, ys=ys),
+                unchanged("xs and ys stay as they are", xs=xs, ys=ys),
                 explain(f"train_chunks raised: {told}", _SIGNS if k < 12 else {}),
             ):
                 losses = train_chunks(rnn, head, opt, xs, ys, k)
             assert isinstance(losses, list | tuple), f"a list of losses, got {type(losses).__name__}"
-            assert len(losses) == 12 // k, f"{len(losses)} losses instead of {12 // k}: {told}"
+            assert len(losses) == 12 // k, f"number of losses: {len(losses)}, of chunks: {12 // k}; {told}"
             types = {type(loss).__name__ for loss in losses if not isinstance(loss, float)}
             assert not types, f"the losses are of type {', '.join(types)}, not float: a tensor may keep its graph alive"
             for p, before in zip((*rnn.parameters(), *head.parameters()), weights, strict=True):
@@ -216,6 +216,7 @@ def test_each_chunk_moves_the_weights_by_its_own_gradient():
         opt.register_step_post_hook(lambda *_, steps=steps: steps.append(1))
         with explain(f"train_chunks raised, 4 steps in chunks of {k}, lr=0.1", _SIGNS if k < 4 else {}):
             got = train_chunks(rnn, head, opt, xs, ys, k)
+        assert isinstance(got, list | tuple), f"a list of losses, got {type(got).__name__}"
         moved = torch.tensor([p.item() for p in parameters])
         assert moved[4] != 1.5, f"the head was not trained: its weight is 1.5 as before, in chunks of {k}"
         assert moved[0] != 0.5, f"the rnn was not trained: W_ih is 0.5 as before, in chunks of {k}"

@@ -127,26 +127,25 @@ def _masks(L: int, S: int) -> dict[tuple[int, ...], torch.Tensor]:
 def test_true_in_keep_lets_a_query_look_at_a_key():
     torch.manual_seed(0)
     q, k, v = _inputs(2, 4, dtype=torch.float64)
-    ones = torch.ones_like(v)
+    eye = torch.eye(5, dtype=torch.float64).expand(2, 4, 5, 5)
     for shape, keep in _masks(3, 5).items():
-        sums = _attend(q, k, ones, keep)
-        said = f"with all values 1 the answer is 1: the weights of the kept keys must sum to 1, keep {shape}"
-        assert sums.shape == ones[..., :3, :].shape, f"the result is (..., L, E), got {tuple(sums.shape)}"
-        assert not sums.isnan().any(), f"nan under a mask, keep {shape}: expected numbers (0 * -inf is nan, 0 / 0 too)"
-        not_one = (sums - 1).abs().max().item()
-        assert not_one < 1e-6, f"{said}; they are off by {not_one:.3g}"
-        got = _attend(q, k, v, keep)
-        for other, cause in (
-            (F.scaled_dot_product_attention(q, k, v, attn_mask=~keep), "the mask is inverted: True keeps a key"),
-            (F.scaled_dot_product_attention(q, k, v), "the mask has no effect: blocked keys still count"),
-            (
-                F.scaled_dot_product_attention(q, k, v, attn_mask=keep.to(q.dtype)),
-                "a mask of 0 and 1 is added to the scores: that blocks no key",
-            ),
+        weights, kept = _attend(q, k, eye, keep), keep.expand(2, 4, 3, 5)  # values 1 and 0: the answer is the weights
+        assert weights.shape == kept.shape, f"the result is (..., L, E), got {tuple(weights.shape)}"
+        said = f"keep {shape}"
+        assert not weights.isnan().any(), f"nan under a mask, {said}: expected numbers (0 * -inf is nan, 0 / 0 too)"
+        off = (weights.sum(-1) - 1).abs().max().item()
+        assert off < 1e-6, f"the weights of the kept keys must sum to 1, {said}; they are off by {off:.3g}"
+        for mask, cause in (
+            (~keep, "the mask is inverted: True keeps a key"),
+            (None, "the mask has no effect: blocked keys still count"),
+            (keep.double(), "a mask of 0 and 1 is added to the scores: that blocks no key"),
         ):
-            assert not torch.allclose(got.double(), other, rtol=1e-6), cause
+            other = F.scaled_dot_product_attention(q, k, eye, attn_mask=mask)
+            assert not torch.allclose(weights.double(), other, rtol=1e-6), cause
+        share = weights[~kept].abs().max().item()
+        assert share == 0, f"a key that is not kept has the weight {share:.3g} instead of 0, {said}"
         want = F.scaled_dot_product_attention(q, k, v, attn_mask=keep)
-        check_tensor(got, want, f"keys that are not kept have the weight 0, keep {shape}", rtol=1e-9, atol=1e-12)
+        check_tensor(_attend(q, k, v, keep), want, f"the average over the kept keys, {said}", rtol=1e-9, atol=1e-12)
     q, k, v = _inputs(L=4, S=4)
     got = _attend(q, k, v, torch.ones(4, 4, dtype=torch.bool).tril())
     check_tensor(got[0], v[0], "under a causal mask the first query sees the first key only: its answer is v[0]")

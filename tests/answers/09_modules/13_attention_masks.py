@@ -211,7 +211,7 @@ WRONG = [
     Mistake("the mask is inverted: True keeps a key", caught_by="", attention=_called_with_the_opposite),
     Mistake("a mask of 0 and 1 is added", caught_by="", attention=_as_a_float),
     Mistake("the weights of the kept keys must sum to 1", caught_by="", attention=_zeroed),
-    Mistake("keys that are not kept have the weight 0", caught_by="", attention=_zeroed_scores),
+    Mistake("a key that is not kept has the weight", caught_by="", attention=_zeroed_scores),
     Mistake("exp of such scores is inf, or 0", caught_by="", attention=_masked_values),
     Mistake("exp of such scores is inf, or 0", caught_by="", attention=_divides_again),
     Mistake("the result hangs on no graph", caught_by="", attention=_in_data),
