@@ -119,7 +119,8 @@ def test_biases_start_at_zero():
 
 
 def test_parameters_are_written_to_and_not_replaced():
-    net = nn.Sequential(nn.Linear(6, 5), nn.Conv2d(2, 3, 2), nn.Linear(5, 4).requires_grad_(False)).double()
+    inside = nn.ModuleDict({"deep": nn.ModuleList([nn.Linear(5, 4).requires_grad_(False)])})
+    net = nn.Sequential(nn.Linear(6, 5), nn.Conv2d(2, 3, 2), inside).double()
     names, before = [name for name, _ in net.named_parameters()], list(net.parameters())
     values = [p.detach().clone() for p in before]
     flags = [p.requires_grad for p in before]

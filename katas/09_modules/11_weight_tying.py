@@ -125,6 +125,9 @@ def test_the_output_layer_compares_with_every_row_of_the_table():
     for vocab, dim in ((10, 4), (9, 11)):
         model = _model(vocab, dim)
         weight = model.emb.weight.detach().clone()
+        with explain("model.out(model.emb(i)) raised: emb is to look up, and out to score"):
+            direct = model.out(model.emb(_TOKENS)).detach()
+        check_tensor(direct, _by_hand(weight, _TOKENS), "model.out(model.emb(i)) is E[i] @ E.T", rtol=1e-4, atol=1e-5)
         for i in (
             _TOKENS,
             torch.tensor([2, 0, 7, 2]),

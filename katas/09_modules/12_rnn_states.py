@@ -88,12 +88,23 @@ def _vector(lstm: nn.LSTM, x: torch.Tensor) -> Any:
     return got
 
 
+def _check_gradients(got: torch.Tensor, true: torch.Tensor, x: torch.Tensor, lstm: nn.LSTM, told: str) -> None:
+    __tracebackhide__ = True
+    assert got.requires_grad, "the vector hangs on no graph: nothing below it can be trained"
+    inputs, up = dict(x=x, **dict(lstm.named_parameters())), torch.randn_like(true)
+    expected = torch.autograd.grad(true, inputs.values(), up)
+    gradients = torch.autograd.grad(got, inputs.values(), up, allow_unused=True)
+    for name, gradient, want in zip(inputs, gradients, expected, strict=True):
+        assert gradient is not None, f"no gradient flows from the vector to {name}; {told}"
+        check_tensor(gradient, want, f"the gradient of {name}; {told}", rtol=1e-3, atol=1e-5)
+
+
 def test_the_last_state_of_one_direction_is_the_last_output():
     torch.manual_seed(0)
     for layers, b, t in ((1, 4, 7), (2, 3, 3), (3, 1, 5), (1, 2, 1)):
         lstm, x = nn.LSTM(3, 5, layers, batch_first=True).train(layers != 2), torch.randn(b, t, 3, requires_grad=True)
         true = lstm(x)[0][:, t - 1]
-        want, up = true.detach(), torch.randn(b, 5)
+        want = true.detach()
         got = _vector(lstm, x)
         told = f"layers={layers}, one direction, x of shape {tuple(x.shape)}"
         with torch.no_grad():
@@ -101,12 +112,7 @@ def test_the_last_state_of_one_direction_is_the_last_output():
         is_cell = got.shape == cell.shape and torch.allclose(got, cell)
         assert not is_cell, "this is the cell state c of the LSTM, which stays inside; its output is h"
         check_tensor(got.detach(), want, f"the last output of the last layer; {told}", rtol=1e-5, atol=1e-6)
-        assert got.requires_grad, "the vector hangs on no graph: nothing below it can be trained"
-        expected = torch.autograd.grad(true, (x, lstm.weight_ih_l0), up)
-        gradients = torch.autograd.grad(got, (x, lstm.weight_ih_l0), up, allow_unused=True)
-        for name, gradient, flows in zip(("x", "the weights"), gradients, expected, strict=True):
-            assert gradient is not None, f"no gradient flows from the vector to {name}"
-            check_tensor(gradient, flows, f"the gradient of {name}; {told}", rtol=1e-3, atol=1e-5)
+        _check_gradients(got, true, x, lstm, told)
 
 
 @pytest.mark.myth(
@@ -117,9 +123,9 @@ def test_the_backward_reader_ends_at_step_0():
     torch.manual_seed(0)
     for layers, b, t in ((1, 4, 7), (2, 4, 4), (2, 3, 6), (3, 2, 5)):
         lstm = nn.LSTM(3, 5, layers, batch_first=True, bidirectional=True)
-        x = torch.randn(b, t, 3)
-        with torch.no_grad():
-            out, (h_n, _) = lstm(x)
+        x = torch.randn(b, t, 3, requires_grad=True)
+        true, (h_n, _) = lstm(x)
+        out, h_n = true.detach(), h_n.detach()
         forward, backward = out[:, -1, :5], out[:, 0, 5:]
         got = _vector(lstm, x)
         for other, cause in (
@@ -133,6 +139,7 @@ def test_the_backward_reader_ends_at_step_0():
         told = f"layers={layers}, two directions, x of shape {tuple(x.shape)}"
         want = torch.cat((forward, backward), 1)
         check_tensor(got.detach(), want, f"the last layer's two readers at their ends; {told}", rtol=1e-5, atol=1e-6)
+        _check_gradients(got, torch.cat((true[:, -1, :5], true[:, 0, 5:]), 1), x, lstm, told)
     one = torch.randn(1, 1, 3)
     want = lstm(one)[0][:, 0].detach()
     check_tensor(_vector(lstm, one).detach(), want, "one sequence of one step", rtol=1e-5, atol=1e-6)

@@ -280,6 +280,11 @@ def _of_data(lstm, x):
     return sentence_vector(lstm, x.data)
 
 
+def _backward_half_cut(lstm, x):
+    h_n = lstm(x)[1][0]
+    return torch.cat((h_n[-2], h_n[-1].detach()), dim=1) if lstm.bidirectional else h_n[-1]
+
+
 def _left_training(lstm, x):
     return sentence_vector(lstm.train(), x)
 
@@ -398,6 +403,7 @@ MISTAKES = [
     Mistake("the weights after one step for each chunk of 4", caught_by=_MOVES, train_chunks=_cut_at_each_step),
     Mistake("the losses of 4 steps in chunks of 4", caught_by=_MOVES, train_chunks=_loss_after_the_step),
     Mistake("no gradient flows from the vector to x", caught_by=_ONE, sentence_vector=_of_data),
+    Mistake("the gradient of x; layers=1", caught_by=_BOTH, sentence_vector=_backward_half_cut),
     Mistake("lstm and x stay as they are", caught_by=_ONE, sentence_vector=_left_training),
     Mistake("the outputs for x of shape", caught_by=_LOOP, rnn_outputs=lambda r, x: _loop(r, x, f=_tanh_by_hand)),
     Mistake("opt.step() ran 0 times", caught_by=_MOVES, train_chunks=_own_step),

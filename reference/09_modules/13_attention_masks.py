@@ -160,8 +160,6 @@ _PADDING = "test_the_padding_mask_blocks_what_comes_after_the_end"
 _FORMULA = "softmax(q @ kᵀ / √D) @ v"
 _MADE_1 = "the weights of the kept keys must sum to 1"
 
-KEEP = {_AVERAGE: "the formula without a mask: each wrong scale is named here, before masks come in"}
-
 MISTAKES = [
     Mistake(
         "divided by D, not by √D", caught_by=_AVERAGE, attention=lambda *a, **b: _attention(*a, **b, scale=_length)

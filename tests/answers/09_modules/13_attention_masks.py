@@ -76,6 +76,14 @@ def _heads_in_a_loop(q, k, v, keep=None):
     return torch.stack(rows)
 
 
+def _root_of_a_tensor(q, k, v, keep=None):
+    """As in many tutorials: the root is a float32 of its own."""
+    scores = torch.matmul(q, k.transpose(-2, -1)) / torch.sqrt(torch.tensor(k.size(-1), dtype=torch.float32))
+    if keep is not None:
+        scores = scores.masked_fill(keep == False, -1e20)  # noqa: E712
+    return torch.matmul(F.softmax(scores, dim=-1), v)
+
+
 def _columns_in_place(lengths, S):
     mask = torch.zeros((len(lengths), S)).bool()
     for b in range(len(lengths)):
@@ -85,6 +93,7 @@ def _columns_in_place(lengths, S):
 
 
 RIGHT = [
+    dict(attention=_root_of_a_tensor),
     dict(
         attention=_heads_in_a_loop,
         to_mha_mask=lambda keep: torch.from_numpy(keep.numpy() == 0),
