@@ -88,12 +88,23 @@ def _vector(lstm: nn.LSTM, x: torch.Tensor) -> Any:
     return got
 
 
+def _check_gradients(got: torch.Tensor, true: torch.Tensor, x: torch.Tensor, lstm: nn.LSTM, told: str) -> None:
+    __tracebackhide__ = True
+    assert got.requires_grad, "the vector hangs on no graph: nothing below it can be trained"
+    inputs, up = dict(x=x, **dict(lstm.named_parameters())), torch.randn_like(true)
+    expected = torch.autograd.grad(true, inputs.values(), up)
+    gradients = torch.autograd.grad(got, inputs.values(), up, allow_unused=True)
+    for name, gradient, want in zip(inputs, gradients, expected, strict=True):
+        assert gradient is not None, f"no gradient flows from the vector to {name}; {told}"
+        check_tensor(gradient, want, f"the gradient of {name}; {told}", rtol=1e-3, atol=1e-5)
+
+
 def test_the_last_state_of_one_direction_is_the_last_output():
     torch.manual_seed(0)
     for layers, b, t in ((1, 4, 7), (2, 3, 3), (3, 1, 5), (1, 2, 1)):
         lstm, x = nn.LSTM(3, 5, layers, batch_first=True).train(layers != 2), torch.randn(b, t, 3, requires_grad=True)
         true = lstm(x)[0][:, t - 1]
-        want, up = true.detach(), torch.randn(b, 5)
+        want = true.detach()
         got = _vector(lstm, x)
         told = f"layers={layers}, one direction, x of shape {tuple(x.shape)}"
         with torch.no_grad():
@@ -101,12 +112,7 @@ def test_the_last_state_of_one_direction_is_the_last_output():
         is_cell = got.shape == cell.shape and torch.allclose(got, cell)
         assert not is_cell, "this is the cell state c of the LSTM, which stays inside; its output is h"
         check_tensor(got.detach(), want, f"the last output of the last layer; {told}", rtol=1e-5, atol=1e-6)
-        assert got.requires_grad, "the vector hangs on no graph: nothing below it can be trained"
-        expected = torch.autograd.grad(true, (x, lstm.weight_ih_l0), up)
-        gradients = torch.autograd.grad(got, (x, lstm.weight_ih_l0), up, allow_unused=True)
-        for name, gradient, flows in zip(("x", "the weights"), gradients, expected, strict=True):
-            assert gradient is not None, f"no gradient flows from the vector to {name}"
-            check_tensor(gradient, flows, f"the gradient of {name}; {told}", rtol=1e-3, atol=1e-5)
+        _check_gradients(got, true, x, lstm, told)
 
 
 @pytest.mark.myth(
@@ -117,9 +123,9 @@ def test_the_backward_reader_ends_at_step_0():
     torch.manual_seed(0)
     for layers, b, t in ((1, 4, 7), (2, 4, 4), (2, 3, 6), (3, 2, 5)):
         lstm = nn.LSTM(3, 5, layers, batch_first=True, bidirectional=True)
-        x = torch.randn(b, t, 3)
-        with torch.no_grad():
-            out, (h_n, _) = lstm(x)
+        x = torch.randn(b, t, 3, requires_grad=True)
+        true, (h_n, _) = lstm(x)
+        out, h_n = true.detach(), h_n.detach()
         forward, backward = out[:, -1, :5], out[:, 0, 5:]
         got = _vector(lstm, x)
         for other, cause in (
@@ -133,6 +139,7 @@ def test_the_backward_reader_ends_at_step_0():
         told = f"layers={layers}, two directions, x of shape {tuple(x.shape)}"
         want = torch.cat((forward, backward), 1)
         check_tensor(got.detach(), want, f"the last layer's two readers at their ends; {told}", rtol=1e-5, atol=1e-6)
+        _check_gradients(got, torch.cat((true[:, -1, :5], true[:, 0, 5:]), 1), x, lstm, told)
     one = torch.randn(1, 1, 3)
     want = lstm(one)[0][:, 0].detach()
     check_tensor(_vector(lstm, one).detach(), want, "one sequence of one step", rtol=1e-5, atol=1e-6)
@@ -175,12 +182,12 @@ def test_a_chunk_takes_over_the_state_but_not_the_graph():
             opt = torch.optim.SGD([*rnn.parameters(), *head.parameters()], lr=0.0)
             told = f"{kind.__name__}, 12 steps in chunks of {k}, lr=0"
             with (
-                unchanged("xs and ys are not yours", xs=xs, ys=ys),
+                unchanged("xs and ys stay as they are", xs=xs, ys=ys),
                 explain(f"train_chunks raised: {told}", _SIGNS if k < 12 else {}),
             ):
                 losses = train_chunks(rnn, head, opt, xs, ys, k)
             assert isinstance(losses, list | tuple), f"a list of losses, got {type(losses).__name__}"
-            assert len(losses) == 12 // k, f"{len(losses)} losses instead of {12 // k}: {told}"
+            assert len(losses) == 12 // k, f"number of losses: {len(losses)}, of chunks: {12 // k}; {told}"
             types = {type(loss).__name__ for loss in losses if not isinstance(loss, float)}
             assert not types, f"the losses are of type {', '.join(types)}, not float: a tensor may keep its graph alive"
             for p, before in zip((*rnn.parameters(), *head.parameters()), weights, strict=True):
@@ -216,6 +223,7 @@ def test_each_chunk_moves_the_weights_by_its_own_gradient():
         opt.register_step_post_hook(lambda *_, steps=steps: steps.append(1))
         with explain(f"train_chunks raised, 4 steps in chunks of {k}, lr=0.1", _SIGNS if k < 4 else {}):
             got = train_chunks(rnn, head, opt, xs, ys, k)
+        assert isinstance(got, list | tuple), f"a list of losses, got {type(got).__name__}"
         moved = torch.tensor([p.item() for p in parameters])
         assert moved[4] != 1.5, f"the head was not trained: its weight is 1.5 as before, in chunks of {k}"
         assert moved[0] != 0.5, f"the rnn was not trained: W_ih is 0.5 as before, in chunks of {k}"

@@ -219,6 +219,14 @@ def _rescaled(w):
         w.mul_(math.sqrt(2 / _fan_in(w)) / w.std())
 
 
+def _into_sequentials(module):
+    for m in (module, *module.children()):
+        if isinstance(m, nn.Sequential) and m is not module:
+            _into_sequentials(m)
+        elif isinstance(m, nn.Linear | nn.Conv2d):
+            init_(m)
+
+
 def _left_in_eval(module):
     module.eval()
     init_(module)
@@ -287,6 +295,7 @@ MISTAKES = [
     Mistake("a second call gave the same numbers", caught_by=_LINEAR, init_=_own_generator),
     Mistake("a second call gave the same numbers", caught_by=_LINEAR, init_=_with(_seeded)),
     Mistake("a second call gave the same numbers", caught_by=_LINEAR, init_=_with(_rescaled)),
+    Mistake("is as it was: nothing was initialised there", caught_by=_IN_PLACE, init_=_into_sequentials),
     Mistake("the modes were train, eval, train", caught_by=_IN_PLACE, init_=_left_in_eval),
     Mistake("the modes were train, eval, train", caught_by=_IN_PLACE, init_=_trains_all),
     Mistake("it can be written to under no_grad only", caught_by=_LINEAR, init_=_with(lambda w: w.normal_())),
@@ -306,7 +315,7 @@ MISTAKES = [
     Mistake("is another parameter now", caught_by=_IN_PLACE, init_=_replaced),
     Mistake("is another parameter now", caught_by=_IN_PLACE, init_=_replaced_bias),
     Mistake("was float64, and is", caught_by=_IN_PLACE, init_=_with(_float32)),
-    Mistake("requires_grad was False, and is True", caught_by=_IN_PLACE, init_=_all_trainable),
+    Mistake("2.deep.0.weight.requires_grad was False, and is True", caught_by=_IN_PLACE, init_=_all_trainable),
     Mistake("requires_grad was True, and is False", caught_by=_IN_PLACE, init_=_all_frozen),
     Mistake("is as it was: nothing was initialised there", caught_by=_IN_PLACE, init_=_only_trainable),
     Mistake("init_ left gradients switched off", caught_by=_IN_PLACE, init_=_gradients_off),

@@ -151,6 +151,17 @@ class _OneHotOfInts(TinyLM):
         return self.out(F.one_hot(i, self.emb.num_embeddings) @ self.emb.weight)
 
 
+class _OutIsTheTable(TinyLM):
+    """One module under two names: its weight is shared, but it cannot score."""
+
+    def __init__(self, vocab, dim):
+        super().__init__(vocab, dim)
+        self.out = self.emb
+
+    def forward(self, i):
+        return self.emb(i) @ self.out.weight.T
+
+
 class _LastToken(TinyLM):
     def forward(self, i):
         return self.out(self.emb(i)[..., -1, :])
@@ -295,6 +306,7 @@ MISTAKES = [
     Mistake("two tokens start with the same vector", caught_by=_COUNT, TinyLM=_Constant),
     Mistake("the logits are 2 times too large", caught_by=_LOGITS, TinyLM=_Scaled),
     Mistake("these are log-probabilities", caught_by=_LOGITS, TinyLM=_LogProbabilities),
+    Mistake("emb is to look up, and out to score", caught_by=_LOGITS, TinyLM=_OutIsTheTable),
     Mistake("these are probabilities", caught_by=_LOGITS, TinyLM=_Probabilities),
     Mistake("model(i) raised, i of shape ()", caught_by=_LOGITS, TinyLM=_NoSingleToken),
     Mistake("model(i) raised, i of shape (2, 3)", caught_by=_LOGITS, TinyLM=_OneHotOfInts),

@@ -280,6 +280,11 @@ def _of_data(lstm, x):
     return sentence_vector(lstm, x.data)
 
 
+def _backward_half_cut(lstm, x):
+    h_n = lstm(x)[1][0]
+    return torch.cat((h_n[-2], h_n[-1].detach()), dim=1) if lstm.bidirectional else h_n[-1]
+
+
 def _left_training(lstm, x):
     return sentence_vector(lstm.train(), x)
 
@@ -380,12 +385,12 @@ MISTAKES = [
         caught_by=_STATE,
         train_chunks=lambda *a: _train(*a, loss_fn=lambda p, y: F.mse_loss(p, y, reduction="sum")),
     ),
-    Mistake("12 losses instead of 1", caught_by=_STATE, train_chunks=_number_of_chunks),
-    Mistake("1 losses instead of 3", caught_by=_STATE, train_chunks=_along_the_batch),
+    Mistake("number of losses: 12, of chunks: 1", caught_by=_STATE, train_chunks=_number_of_chunks),
+    Mistake("number of losses: 1, of chunks: 3", caught_by=_STATE, train_chunks=_along_the_batch),
     Mistake("are of type Tensor, not float", caught_by=_STATE, train_chunks=_tensors),
     Mistake("a list of losses, got float", caught_by=_STATE, train_chunks=_mean_of_all),
     Mistake("the losses are those of one run over all steps", caught_by=_STATE, train_chunks=_only_the_last_output),
-    Mistake("xs and ys are not yours", caught_by=_STATE, train_chunks=_normalised),
+    Mistake("xs and ys stay as they are", caught_by=_STATE, train_chunks=_normalised),
     Mistake(
         "the weights after one step for each chunk of 2",
         caught_by=_MOVES,
@@ -398,6 +403,7 @@ MISTAKES = [
     Mistake("the weights after one step for each chunk of 4", caught_by=_MOVES, train_chunks=_cut_at_each_step),
     Mistake("the losses of 4 steps in chunks of 4", caught_by=_MOVES, train_chunks=_loss_after_the_step),
     Mistake("no gradient flows from the vector to x", caught_by=_ONE, sentence_vector=_of_data),
+    Mistake("the gradient of x; layers=1", caught_by=_BOTH, sentence_vector=_backward_half_cut),
     Mistake("lstm and x stay as they are", caught_by=_ONE, sentence_vector=_left_training),
     Mistake("the outputs for x of shape", caught_by=_LOOP, rnn_outputs=lambda r, x: _loop(r, x, f=_tanh_by_hand)),
     Mistake("opt.step() ran 0 times", caught_by=_MOVES, train_chunks=_own_step),

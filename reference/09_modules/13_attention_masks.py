@@ -160,8 +160,6 @@ _PADDING = "test_the_padding_mask_blocks_what_comes_after_the_end"
 _FORMULA = "softmax(q @ kᵀ / √D) @ v"
 _MADE_1 = "the weights of the kept keys must sum to 1"
 
-KEEP = {_AVERAGE: "the formula without a mask: each wrong scale is named here, before masks come in"}
-
 MISTAKES = [
     Mistake(
         "divided by D, not by √D", caught_by=_AVERAGE, attention=lambda *a, **b: _attention(*a, **b, scale=_length)
@@ -197,15 +195,15 @@ MISTAKES = [
     ),
     Mistake(_MADE_1, caught_by=_KEEP, attention=_mask_afterwards),
     Mistake("a mask of 0 and 1 is added", caught_by=_KEEP, attention=_adds_the_mask),
-    Mistake("keys that are not kept have the weight 0", caught_by=_KEEP, attention=_scores_times_mask),
+    Mistake("a key that is not kept has the weight", caught_by=_KEEP, attention=_scores_times_mask),
     Mistake(
-        "keys that are not kept have the weight 0",
+        "a key that is not kept has the weight",
         caught_by=_KEEP,
         attention=lambda *a, **b: _attention(*a, **b, fill=1e-9),
     ),
     Mistake("and keep (2, 1, 3, 5)", caught_by=_KEEP, attention=_indexes_by_the_mask),
     Mistake("the mask has no effect", caught_by=_KEEP, attention=_ignores_the_mask),
-    Mistake("keys that are not kept have the weight 0", caught_by=_KEEP, attention=_always_causal),
+    Mistake("a key that is not kept has the weight", caught_by=_KEEP, attention=_always_causal),
     Mistake("exp of such scores is inf, or 0", caught_by=_HUGE, attention=_own_softmax),
     Mistake("exp of such scores is inf, or 0", caught_by=_HUGE, attention=_mask_afterwards_and_divide),
     Mistake("with kept scores of -900000", caught_by=_HUGE, attention=lambda *a, **b: _attention(*a, **b, fill=-1e4)),

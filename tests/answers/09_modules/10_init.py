@@ -345,7 +345,7 @@ WRONG = [
     Mistake("is another parameter now", caught_by="", init_=_new_through_dict),
     Mistake("was float64, and is", caught_by="", init_=_single),
     Mistake("requires_grad was True, and is False", caught_by="", init_=_off),
-    Mistake("requires_grad was False, and is True", caught_by="", init_=_on),
+    Mistake("2.deep.0.weight.requires_grad was False, and is True", caught_by="", init_=_on),
     Mistake("the signal vanished in twenty layers", caught_by="", init_=_one_level),
     Mistake("starts at 1: a norm", caught_by="", init_=_matrices),
     Mistake("starts at 1: a norm", caught_by="", init_=_names),

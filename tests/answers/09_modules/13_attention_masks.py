@@ -76,6 +76,14 @@ def _heads_in_a_loop(q, k, v, keep=None):
     return torch.stack(rows)
 
 
+def _root_of_a_tensor(q, k, v, keep=None):
+    """As in many tutorials: the root is a float32 of its own."""
+    scores = torch.matmul(q, k.transpose(-2, -1)) / torch.sqrt(torch.tensor(k.size(-1), dtype=torch.float32))
+    if keep is not None:
+        scores = scores.masked_fill(keep == False, -1e20)  # noqa: E712
+    return torch.matmul(F.softmax(scores, dim=-1), v)
+
+
 def _columns_in_place(lengths, S):
     mask = torch.zeros((len(lengths), S)).bool()
     for b in range(len(lengths)):
@@ -85,6 +93,7 @@ def _columns_in_place(lengths, S):
 
 
 RIGHT = [
+    dict(attention=_root_of_a_tensor),
     dict(
         attention=_heads_in_a_loop,
         to_mha_mask=lambda keep: torch.from_numpy(keep.numpy() == 0),
@@ -211,7 +220,7 @@ WRONG = [
     Mistake("the mask is inverted: True keeps a key", caught_by="", attention=_called_with_the_opposite),
     Mistake("a mask of 0 and 1 is added", caught_by="", attention=_as_a_float),
     Mistake("the weights of the kept keys must sum to 1", caught_by="", attention=_zeroed),
-    Mistake("keys that are not kept have the weight 0", caught_by="", attention=_zeroed_scores),
+    Mistake("a key that is not kept has the weight", caught_by="", attention=_zeroed_scores),
     Mistake("exp of such scores is inf, or 0", caught_by="", attention=_masked_values),
     Mistake("exp of such scores is inf, or 0", caught_by="", attention=_divides_again),
     Mistake("the result hangs on no graph", caught_by="", attention=_in_data),

@@ -168,10 +168,16 @@ def _capped(x, dim):
 
 WRONG = [
     Mistake("no probability is too small for its logarithm", caught_by="", log_softmax=_capped),
-    Mistake("scores of 1000: exp overflows", caught_by="", softmax=_plain),
-    Mistake("each has its own largest", caught_by="", softmax=_highest_of_all),
-    Mistake("each has its own largest", caught_by="", softmax=_highest_of_all_and_eps),
-    Mistake("each has its own largest", caught_by="", log_softmax=_log_with_the_highest_of_all),
+    Mistake("scores around 1000", caught_by="", softmax=_plain),
+    Mistake("one row around 1000 and one around -1000: exp is inf or 0 there", caught_by="", softmax=_highest_of_all),
+    Mistake(
+        "one row around 1000 and one around -1000: exp is inf or 0 there", caught_by="", softmax=_highest_of_all_and_eps
+    ),
+    Mistake(
+        "one row around 1000 and one around -1000: exp is inf or 0 there",
+        caught_by="",
+        log_softmax=_log_with_the_highest_of_all,
+    ),
     Mistake("softmax of 10000, -10000 and 3", caught_by="", softmax=_middle),
     Mistake("softmax of [[1, 2], [3, 6]] along dim=1", caught_by="", softmax=_sum_of_rows),
     Mistake("softmax of [[1, 2], [3, 6]] along dim=1", caught_by="", softmax=lambda x, dim: F.softmax(-x, dim)),
@@ -184,7 +190,7 @@ WRONG = [
     Mistake("in float64", caught_by="", softmax=_powers),
     Mistake("x stays as it is", caught_by="", softmax=_takes_it_from_x),
     Mistake("softmax raised, for x of shape (2, 3, 4)", caught_by="", softmax=_two_dims),
-    Mistake("scores of 1000: exp overflows", caught_by="", log_softmax=_log_plain),
+    Mistake("scores around 1000", caught_by="", log_softmax=_log_plain),
     Mistake("softmax has rounded to 0 what you took the log of", caught_by="", log_softmax=_log_of_softmax),
     Mistake("no probability is too small for its logarithm", caught_by="", log_softmax=_log_of_a_little_more),
     Mistake("log_softmax of [[1, 2], [3, 6]] along dim=1", caught_by="", log_softmax=_sum_outside),
