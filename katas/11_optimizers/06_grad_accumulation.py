@@ -43,8 +43,8 @@ def accumulate(
     """Leave in each `.grad` of the model the gradient of the mean loss over all samples, and return that loss.
 
     `micro_batches` holds pairs (x, y) of any sizes; `loss_fn(model(x), y)` is the mean over the samples of one of them.
-    Gradients from before count for nothing. The weights and the micro-batches stay as they are. There is never more
-    than the graph of one micro-batch.
+    Gradients from before count for nothing. The weights and the micro-batches stay as they are; the model comes in
+    train mode, and stays in it. There is never more than the graph of one micro-batch.
     """
     raise NotImplementedError("add up the gradients of the micro-batches, each with its weight")
 
@@ -113,6 +113,7 @@ def _run(function: Any, model: nn.Module, *arguments: Any) -> float:
     ):
         loss = function(model, *arguments)
     assert isinstance(loss, float), f"expected the loss as a float, got {type(loss).__name__}"
+    assert torch.is_grad_enabled(), "gradients were left switched off: nothing can be trained after this"
     for p, before in zip(model.parameters(), weights, strict=True):
         check_tensor(p.detach(), before, "a weight was changed: the step is somebody else's")
         assert p.requires_grad, "a weight was frozen: nothing can be trained after this"
@@ -166,23 +167,58 @@ def test_a_smaller_micro_batch_weighs_less():
     _check_samples(model, batches, nn.functional.cross_entropy, "classes, in micro-batches of [2, 5, 3]")
 
 
-def test_gradients_from_before_count_for_nothing():
-    model, batches = _regression([4, 4, 2])
-    model.append(nn.Linear(1, 1).double())
-    model.forward = lambda x: model[2](model[1](model[0](x)))  # the last layer has no part in it
-    want = _gradient(model, nn.MSELoss()(model(torch.cat([x for x, _ in batches])), torch.cat([y for _, y in batches])))
-    for p in model.parameters():
-        p.grad = torch.full_like(p, 7.0)
-    for _ in range(2):
-        _run(accumulate, model, nn.MSELoss(), batches)
-        said = "what was in .grad before counts for nothing, also where it is from the call before"
-        check_tensor(_in_grad(model), want, said, rtol=1e-9, atol=1e-12)
+def _check_tokens(model: nn.Module, batches: Batches, said: str) -> None:
+    __tracebackhide__ = True
+    whole, real = _tokens_of(model, batches), [(x, y) for x, y in batches if (y != -100).any()]
+    losses = [_tokens_of(model, [batch]) for batch in real]
+    want, parts = _gradient(model, whole), [_gradient(model, loss) for loss in losses]
+    by_rows = sum(g * len(x) for g, (x, _) in zip(parts, real, strict=True)) / sum(len(x) for x, _ in batches)
+    returned = _run(accumulate_tokens, model, batches)
+    weighed = torch.allclose(_in_grad(model), by_rows, rtol=1e-7) and not torch.allclose(by_rows, want, rtol=1e-6)
+    assert not weighed, f"{said}: each micro-batch was weighed by its rows, or places; padding does not count"
+    _compare(_in_grad(model), parts, want, "gradient", f"{said}: .grad is the gradient of the mean over real tokens")
+    assert returned == returned, f"{said}: the loss is nan; a mean over no tokens is nan, and nan * 0 is nan"
+    _compare(returned, [x.item() for x in losses], whole.detach(), "loss", f"{said}: the mean over all real tokens")
+
+
+def test_a_token_of_padding_weighs_nothing():
+    _check_tokens(*_texts([[6, 5, 6], [1, 2]]), "17 and 3 real tokens")
+    _check_tokens(*_texts([[4, 2, 1], [3, 4]], width=4), "7 and 7 real tokens in rows of 4, as many as classes")
+    _check_tokens(*_texts([[4, 2, 1], [1, 3], [4]], width=4), "7, 4 and 4 real tokens in rows of 4")
+    model, (first, second) = _texts([[5, 6], [2, 4]])
+    second = (second[0][:, :4].contiguous(), second[1][:, :4].contiguous())
+    _check_tokens(model, [first, second], "rows of 6 and of 4")
     model, batches = _texts([[4, 2], [6, 1, 3]])
-    want = _gradient(model, _tokens_of(model, batches))
+    _check_tokens(model, [(x, y.flip(1)) for x, y in batches], "padding in front of the tokens")
+
+
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+def test_a_micro_batch_of_padding_alone_changes_nothing(place):
+    model, batches = _texts([[6, 5], [1, 2]])
+    empty = (batches[0][0][:1], torch.full((1, 6), -100))
+    at, where = {"first": (0, "first"), "middle": (1, "in the middle"), "last": (2, "last")}[place]
+    batches.insert(at, empty)
+    _check_tokens(model, batches, f"a micro-batch of padding alone comes {where}")
+
+
+@pytest.mark.parametrize("by", ["samples", "tokens"])
+def test_gradients_from_before_count_for_nothing(by):
+    model, batches = _regression([4, 4, 2]) if by == "samples" else _texts([[4, 2], [6, 1, 3]])
+    if by == "samples":
+        whole = nn.MSELoss()(model(torch.cat([x for x, _ in batches])), torch.cat([y for _, y in batches]))
+    else:
+        whole = _tokens_of(model, batches)
+    model.unused = nn.Parameter(torch.ones(2, dtype=torch.float64))  # has no part in the loss
+    want = _gradient(model, whole)
     for p in model.parameters():
         p.grad = torch.full_like(p, 7.0)
-    _run(accumulate_tokens, model, batches)
-    check_tensor(_in_grad(model), want, "what was in .grad before counts for nothing", rtol=1e-9, atol=1e-12)
+    for call in ("first", "second"):
+        if by == "samples":
+            _run(accumulate, model, nn.MSELoss(), batches)
+        else:
+            _run(accumulate_tokens, model, batches)
+        said = f"the {call} call: what was in .grad before it counts for nothing"
+        check_tensor(_in_grad(model), want, said, rtol=1e-9, atol=1e-12)
 
 
 class _Kept:
@@ -221,34 +257,3 @@ def test_one_graph_is_gone_before_the_next_is_made(by):
     assert rows, "the model was never called: model(x) runs it"
     limit = max(len(x) for x, _ in batches)
     assert max(rows) <= limit, f"the model was given {max(rows)} rows at once: only {limit}, a micro-batch, fit in here"
-
-
-def _check_tokens(model: nn.Module, batches: Batches, said: str) -> None:
-    __tracebackhide__ = True
-    whole, real = _tokens_of(model, batches), [(x, y) for x, y in batches if (y != -100).any()]
-    losses = [_tokens_of(model, [batch]) for batch in real]
-    want, parts = _gradient(model, whole), [_gradient(model, loss) for loss in losses]
-    by_rows = sum(g * len(x) for g, (x, _) in zip(parts, real, strict=True)) / sum(len(x) for x, _ in batches)
-    returned = _run(accumulate_tokens, model, batches)
-    weighed = torch.allclose(_in_grad(model), by_rows, rtol=1e-7) and not torch.allclose(by_rows, want, rtol=1e-6)
-    assert not weighed, f"{said}: each micro-batch was weighed by its rows, or places; padding does not count"
-    _compare(_in_grad(model), parts, want, "gradient", f"{said}: .grad is the gradient of the mean over real tokens")
-    assert returned == returned, f"{said}: the loss is nan; a mean over no tokens is nan, and nan * 0 is nan"
-    _compare(returned, [x.item() for x in losses], whole.detach(), "loss", f"{said}: the mean over all real tokens")
-
-
-def test_a_token_of_padding_weighs_nothing():
-    _check_tokens(*_texts([[6, 5, 6], [1, 2]]), "17 and 3 real tokens")
-    _check_tokens(*_texts([[4, 2, 1], [3, 4]], width=4), "7 and 7 real tokens in rows of 4, as many as classes")
-    _check_tokens(*_texts([[4, 2, 1], [1, 3], [4]], width=4), "7, 4 and 4 real tokens in rows of 4")
-    model, (first, second) = _texts([[5, 6], [2, 4]])
-    second = (second[0][:, :4].contiguous(), second[1][:, :4].contiguous())
-    _check_tokens(model, [first, second], "rows of 6 and of 4")
-
-
-@pytest.mark.parametrize("place", ["first", "middle", "last"])
-def test_a_micro_batch_of_padding_alone_changes_nothing(place):
-    model, batches = _texts([[6, 5], [1, 2]])
-    empty = (batches[0][0][:1], torch.full((1, 6), -100))
-    batches.insert({"first": 0, "middle": 1, "last": 2}[place], empty)
-    _check_tokens(model, batches, f"{place} comes a micro-batch of padding")

@@ -174,7 +174,7 @@ def test_exponential_lr_is_the_initial_rate_times_a_power():
         want = _of_torch(base, lr_scheduler.ExponentialLR, gamma=g)
         known = {
             "epoch 0 has the base itself": [base * g ** (e + 1) for e in range(EPOCHS)],
-            "each rate is the one before times g ** e; it should be the base times that": [
+            "each rate is the one before times g ** e; it should be the base times g ** e": [
                 base * g ** (e * (e + 1) // 2) for e in range(EPOCHS)
             ],
             "that is exp(-g * e), and not g ** e": [base * math.exp(-g * e) for e in range(EPOCHS)],
@@ -214,7 +214,7 @@ def test_cosine_annealing_goes_down_along_half_a_cosine():
     today="It climbs back the way it came. The jump to the top is CosineAnnealingWarmRestarts.",
 )
 def test_cosine_annealing_climbs_back_after_its_end():
-    for base, T, eta_min in ((0.5, 4, 0.0), (1.0, 4, 0.1), (0.5, 3, 0.05), (2.0, 6, 0.0)):
+    for base, T, eta_min in ((0.5, 4, 0.0), (1.0, 4, 0.1), (0.5, 3, 0.05), (2.0, 6, 0.0), (0.4, 1, 0.1)):
         got = [_rate(cosine_lr, base, e, T, eta_min=eta_min) for e in range(T + 1, EPOCHS)]
         want = _of_torch(base, lr_scheduler.CosineAnnealingLR, T_max=T, eta_min=eta_min)[T + 1 :]
 

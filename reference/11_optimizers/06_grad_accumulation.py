@@ -247,6 +247,39 @@ def _nan_to_zero_by_means(model, micro_batches):
 
 _EVEN = "test_backward_adds_up_sums_not_means"
 _UNEVEN = "test_a_smaller_micro_batch_weighs_less"
+
+
+def _padding_behind_only(model, micro_batches):
+    """Cuts the places off that no row uses, from the left."""
+    model.zero_grad()
+    tokens, total = sum(map(_real, (y for _, y in micro_batches))), 0.0
+    for x, y in micro_batches:
+        width = int((y != -100).sum(1).max())
+        if width:
+            scores = model(x[:, :width]).flatten(0, 1)
+            loss = F.cross_entropy(scores, y[:, :width].flatten(), reduction="sum") / tokens
+            loss.backward()
+            total += loss.item()
+    return total
+
+
+def _next_token(model, micro_batches):
+    """Each place is asked for the token after it, as language models are trained where y is x."""
+    model.zero_grad()
+    tokens, total = sum(map(_real, (y[:, 1:] for _, y in micro_batches))), 0.0
+    for x, y in micro_batches:
+        loss = F.cross_entropy(model(x)[:, :-1].flatten(0, 1), y[:, 1:].flatten(), reduction="sum") / tokens
+        loss.backward()
+        total += loss.item()
+    return total
+
+
+def _gradients_off(model, loss_fn, micro_batches):
+    loss = accumulate(model, loss_fn, micro_batches)
+    torch.set_grad_enabled(False)
+    return loss
+
+
 _STALE = "test_gradients_from_before_count_for_nothing"
 _GRAPH = "test_one_graph_is_gone_before_the_next_is_made"
 _TOKENS = "test_a_token_of_padding_weighs_nothing"
@@ -267,10 +300,10 @@ MISTAKES = [
     Mistake("the mean of the 3 gradients", caught_by=_UNEVEN, accumulate=_weighing(_even)),
     Mistake(".grad is the gradient of the mean", caught_by=_UNEVEN, accumulate=_weighing(_of_the_first)),
     Mistake("the mean of the 3 values of the loss", caught_by=_UNEVEN, accumulate=_weighing(_share, report=_even)),
-    Mistake("what was in .grad before counts", caught_by=_STALE, accumulate=_weighing(_share, clear="never")),
-    Mistake("what was in .grad before counts", caught_by=_STALE, accumulate=_clears_what_it_uses),
+    Mistake("what was in .grad before it counts", caught_by=_STALE, accumulate=_weighing(_share, clear="never")),
+    Mistake("what was in .grad before it counts", caught_by=_STALE, accumulate=_clears_what_it_uses),
     Mistake(
-        "what was in .grad before counts",
+        "what was in .grad before it counts",
         caught_by=_STALE,
         accumulate_tokens=_by(lambda y, ys: 1 / sum(map(_real, ys)), "sum", clear=False),
     ),
@@ -293,14 +326,14 @@ MISTAKES = [
     Mistake("classes in dim 1", caught_by=_TOKENS, accumulate_tokens=_classes_last),
     Mistake("17 and 3 real tokens", caught_by=_TOKENS, accumulate_tokens=_transposed_by_view),
     Mistake("17 and 3 real tokens", caught_by=_TOKENS, accumulate_tokens=_padding_as_class_zero),
+    Mistake("padding in front of the tokens", caught_by=_TOKENS, accumulate_tokens=_padding_behind_only),
+    Mistake("17 and 3 real tokens", caught_by=_TOKENS, accumulate_tokens=_next_token),
+    Mistake("gradients were left switched off", caught_by=_EVEN, accumulate=_gradients_off),
     Mistake("the micro-batches are only to be read", caught_by=_TOKENS, accumulate_tokens=_padding_written_over),
     Mistake("a weight was frozen", caught_by=_TOKENS, accumulate_tokens=_frozen_afterwards),
     Mistake("the mean of the 2 values of the loss", caught_by=_TOKENS, accumulate_tokens=_loss_of_means),
     Mistake("nan * 0 is nan", caught_by=_PADDING, accumulate_tokens=_by(_token_share)),
-    Mistake("comes a micro-batch of padding", caught_by=_PADDING, accumulate_tokens=_ends_at_padding),
-    Mistake("comes a micro-batch of padding", caught_by=_PADDING, accumulate_tokens=_nan_to_zero_by_means),
+    Mistake("a micro-batch of padding alone comes", caught_by=_PADDING, accumulate_tokens=_ends_at_padding),
+    Mistake("a micro-batch of padding alone comes", caught_by=_PADDING, accumulate_tokens=_nan_to_zero_by_means),
 ]
-KEEP = {
-    _EVEN: "it is the plain case: whatever goes wrong with it goes wrong with uneven sizes, too",
-    _TOKENS: "it is the plain case of tokens: whatever goes wrong with it goes wrong beside pure padding, too",
-}
+KEEP = {_EVEN: "it is the plain case: whatever goes wrong with it goes wrong with uneven sizes, too"}

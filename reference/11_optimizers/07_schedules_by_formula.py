@@ -169,7 +169,7 @@ MISTAKES = [
     ),
     Mistake("epoch 0 has the base itself", caught_by=_EXPONENTIAL, exponential_lr=lambda b, e, g: b * g ** (e + 1)),
     Mistake(
-        "it should be the base times that",
+        "it should be the base times g ** e",
         caught_by=_EXPONENTIAL,
         exponential_lr=lambda b, e, g: b * math.prod(g**k for k in range(e + 1)),
     ),
@@ -215,5 +215,15 @@ MISTAKES = [
     Mistake("the first rate that differs", caught_by=_DOWN, cosine_lr=_degrees),
     Mistake("the first rate that differs", caught_by=_DOWN, cosine_lr=_no_half),
     Mistake("the first rate that differs", caught_by=_DOWN, cosine_lr=_short_pi),
+    Mistake(
+        "the first rate that differs",
+        caught_by=_DOWN,
+        cosine_lr=lambda b, e, T, eta_min=0.0: cosine_lr(b, e, max(T - 1, 1), eta_min),
+    ),
+    Mistake(
+        "the first rate that differs",
+        caught_by=_UP,
+        cosine_lr=lambda b, e, T, eta_min=0.0: cosine_lr(b, e, T, eta_min if e <= T else 0.0),
+    ),
     Mistake("a Python float, got Tensor", caught_by=_DOWN, cosine_lr=_in_float32),
 ]

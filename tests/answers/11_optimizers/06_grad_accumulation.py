@@ -98,7 +98,36 @@ def _mean_times_clamped_count(model, micro_batches):
     return total
 
 
+def _a_running_mean(model, loss_fn, micro_batches):
+    model.zero_grad()
+    seen, mean = 0, 0.0
+    for x, y in micro_batches:
+        loss, now = loss_fn(model(x), y), seen + len(x)
+        for p in model.parameters():
+            if p.grad is not None:
+                p.grad *= seen / now
+        (loss * len(x) / now).backward()
+        mean = mean * seen / now + loss.item() * len(x) / now
+        seen = now
+    return mean
+
+
+def _row_by_row(model, micro_batches):
+    for p in model.parameters():
+        p.grad = None
+    tokens = sum(int((y != -100).sum()) for _, y in micro_batches)
+    total = 0.0
+    for xs, ys in micro_batches:
+        for x, y in zip(xs, ys):
+            logs = torch.log_softmax(model(x.unsqueeze(0))[0], -1)
+            loss = -(logs[range(len(y)), y.clamp(min=0)] * (y != -100)).sum() / tokens
+            loss.backward()
+            total += loss.item()
+    return total
+
+
 RIGHT = [
+    {"accumulate": _a_running_mean, "accumulate_tokens": _row_by_row},
     {"accumulate": _divide_at_the_end, "accumulate_tokens": _skip_padding},
     {"accumulate": _collected, "accumulate_tokens": _by_mask},
     {"accumulate": _zeros_in_place, "accumulate_tokens": _token_divide_at_the_end},
@@ -256,7 +285,7 @@ WRONG = [
     Mistake("the sum of the 2 gradients", caught_by="", accumulate=_plain),
     Mistake("the mean of the 3 gradients", caught_by="", accumulate=_divided_by_count),
     Mistake("the gradient of the last micro-batch alone", caught_by="", accumulate=_cleared_each_time),
-    Mistake("what was in .grad before counts", caught_by="", accumulate=_never_cleared),
+    Mistake("what was in .grad before it counts", caught_by="", accumulate=_never_cleared),
     Mistake("the loss of the last micro-batch alone", caught_by="", accumulate=_last_loss),
     Mistake("call backward for each micro-batch", caught_by="", accumulate=_added_tensors),
     Mistake("the model was given 10 rows at once", caught_by="", accumulate=_concatenated),
@@ -284,5 +313,5 @@ WRONG = [
         accumulate_tokens=_tokens(lambda v, y, b: v / sum((z > 0).sum() for _, z in b), "sum"),
     ),
     Mistake("classes in dim 1", caught_by="", accumulate_tokens=_unflattened),
-    Mistake("comes a micro-batch of padding", caught_by="", accumulate_tokens=_stop_at_padding),
+    Mistake("a micro-batch of padding alone comes", caught_by="", accumulate_tokens=_stop_at_padding),
 ]

@@ -42,7 +42,22 @@ def _triangle(base, e, T, eta_min=0.0):
     return eta_min + 0.5 * (base - eta_min) * (1 + np.cos(np.pi * k / T))
 
 
+def _epoch_by_epoch(base, e, T, eta_min=0.0):
+    lr, way = base, -1
+    for epoch in range(1, e + 1):
+        share = (1 - math.cos(math.pi * ((epoch - 1) % T + 1) / T)) / 2
+        lr = base + (eta_min - base) * share if way < 0 else eta_min + (base - eta_min) * share
+        if epoch % T == 0:
+            way = -way
+    return float(lr)
+
+
 RIGHT = [
+    dict(
+        step_lr=lambda b, e, s, g: float(np.float64(b) * np.power(np.float64(g), np.floor_divide(e, s))),
+        multistep_lr=lambda b, e, m, g: b * g ** int((np.asarray(m) <= e).sum()),
+        cosine_lr=_epoch_by_epoch,
+    ),
     dict(
         step_lr=lambda b, e, s, g: _run(b, e, lambda opt: lr_scheduler.StepLR(opt, s, gamma=g)),
         multistep_lr=lambda b, e, m, g: _run(b, e, lambda opt: lr_scheduler.MultiStepLR(opt, m, gamma=g)),
@@ -168,6 +183,12 @@ def _clipped(base, e, T, eta_min=0.0):
 
 
 WRONG = [
+    Mistake(
+        "the first rate that differs",
+        caught_by="",
+        cosine_lr=lambda b, e, T, eta_min=0.0: eta_min + (b - eta_min) * (1 - abs(e % (2 * T) - T) / T),
+    ),
+    Mistake("the first rate that differs", caught_by="", step_lr=lambda b, e, s, g: b * g ** (e % s)),
     Mistake("each drop comes one epoch late", caught_by="", step_lr=_late_loop),
     Mistake("each drop comes one epoch early", caught_by="", step_lr=_early_loop),
     Mistake("lower in the epoch of the drop only", caught_by="", step_lr=_if_divisible),
@@ -181,7 +202,7 @@ WRONG = [
     Mistake("each drop comes one epoch late", caught_by="", multistep_lr=_bisect_left),
     Mistake("changed the list of milestones", caught_by="", multistep_lr=_appends),
     Mistake("taken to be sorted", caught_by="", multistep_lr=_while_sorted),
-    Mistake("it should be the base times that", caught_by="", exponential_lr=_compounds),
+    Mistake("it should be the base times g ** e", caught_by="", exponential_lr=_compounds),
     Mistake("epoch 0 has the base itself", caught_by="", exponential_lr=_one_too_many),
     Mistake("the first rate that differs", caught_by="", exponential_lr=lambda b, e, g: b * (1 - g) ** e),
     Mistake("it starts again one epoch too early", caught_by="", cosine_lr=_restarts),
