@@ -117,6 +117,7 @@ def test_a_buffer_is_saved_and_loaded():
     file = io.BytesIO()
     torch.save(layer.state_dict(), file)
     other = _layer(2)
+    check_tensor(_mean(other), torch.zeros(2), "a new layer starts with zeros, whatever another one has seen")
     _run(other, _batch([-7.0, 3.0], [4.0, 4.0]))
     _run(layer, _batch([100.0, 100.0]))
     file.seek(0)

@@ -33,9 +33,9 @@ from dojo.kit import check_tensor, explain, raises, unchanged
 class BatchNorm(nn.Module):
     """Normalises the columns of a batch as `nn.BatchNorm1d(d)` does, with eps = 1e-5 and momentum = 0.1.
 
-    Parameters `weight` (ones) and `bias` (zeros); buffers `running_mean` (zeros), `running_var` (ones), all of shape
-    (d,), and `num_batches_tracked` (a 0-d int64 tensor, 0): how many batches it has seen in training. The state_dict
-    is that of nn.BatchNorm1d, and each can load the other's.
+    Parameters (`nn.Parameter`) `weight` (ones) and `bias` (zeros); buffers `running_mean` (zeros), `running_var`
+    (ones), all of shape (d,), and `num_batches_tracked` (a 0-d int64 tensor, 0): how many batches it has seen in
+    training. The state_dict is that of nn.BatchNorm1d, and each can load the other's.
     """
 
     def __init__(self, d: int) -> None:

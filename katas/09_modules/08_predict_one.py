@@ -1,12 +1,13 @@
 """One image, no side effects
 
 A trained model takes a *batch* (N, C, H, W) and returns logits (N, classes): a row of scores for each image, not yet
-probabilities. You have one image (C, H, W). Some layers take it as it is (nn.Linear, nn.Conv2d, pooling), some refuse
-it (nn.BatchNorm2d), and some misread it: `flatten(1)` takes the channels for the batch. So make a batch of one, and
-take the batch dimension off the result again: `image.unsqueeze(0)` or `image[None]`, and `[0]`.
+probabilities (`logits.softmax(-1)` makes those, `logits.argmax(-1)` says where the highest is). You have one image (C,
+H, W). Some layers take it as it is (nn.Linear, nn.Conv2d, pooling), some refuse it (nn.BatchNorm2d), and some misread
+it: `flatten(1)` takes the channels for the batch. So make a batch of one, `image.unsqueeze(0)` or `image[None]`, and
+take the batch dimension off the result again, `[0]`.
 
 Then there are two switches that people confuse. `model.eval()` is about *layers*: dropout stops, batch norm uses its
-running statistics instead of that one image, and stops to move them. Without it the answers change from call to call,
+running statistics instead of that one image, and no longer moves them. Without it the answers change from call to call,
 and asking changes the model. It does not stop gradients: that is `torch.no_grad()` (or inference_mode), which saves
 time and memory, and does nothing to the layers.
 

@@ -292,6 +292,19 @@ class _NothingFlows(_Base):
         return super().forward(x)
 
 
+_starts: dict = {}
+
+
+class _SharedZeros(_Base):
+    """All layers begin with the same tensor, and edit it."""
+
+    def start(self, zeros):
+        self.register_buffer("mean", _starts.setdefault(len(zeros), zeros))
+
+    def update(self, new):
+        self.mean.lerp_(new, self.momentum)
+
+
 class _Squeezed(_Base):
     def batch_mean(self, x):
         return x.detach().mean(0).squeeze()
@@ -371,6 +384,7 @@ MISTAKES = [
     Mistake("model.eval(), and forward changed the mean", caught_by=_EVAL, RunningMean=_OwnFlag),
     Mistake("and forward switched them on", caught_by=_EVAL, RunningMean=_SwitchesGradientsOn),
     Mistake("the mode decides, not whether gradients are on", caught_by=_EVAL, RunningMean=_BeginsAnewInTraining),
+    Mistake("the mean starts with zeros", caught_by=_SHARE, RunningMean=_SharedZeros),
     Mistake("the mean of d = 1 feature", caught_by=_SHARE, RunningMean=_Squeezed),
     Mistake("in eval, x - mean as it was learned", caught_by=_EVAL, RunningMean=_EvalSubtractsNothing),
     Mistake("after the first step mean.requires_grad is True", caught_by=_GRAPH, RunningMean=_Graph),
