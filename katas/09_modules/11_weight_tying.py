@@ -138,7 +138,7 @@ def test_the_output_layer_compares_with_every_row_of_the_table():
             want = _by_hand(weight, i)
             logits = _logits(model, i)
             assert isinstance(logits, torch.Tensor), f"the logits are a tensor, got {type(logits).__name__}"
-            scaled = logits.shape == want.shape and torch.allclose(logits, want * dim**0.5, rtol=1e-3)
+            scaled = logits.shape == want.shape and torch.allclose(logits.double(), want.double() * dim**0.5, rtol=1e-3)
             assert not scaled, f"the logits are {dim**0.5:.3g} times too large: the vectors are not to be scaled"
             sums = [values.sum(-1) for values in (logits.detach().exp(), logits.detach())]
             normal, softmaxed = [torch.allclose(s, torch.ones_like(s), rtol=1e-4) for s in sums]

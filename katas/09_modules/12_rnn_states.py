@@ -109,7 +109,7 @@ def test_the_last_state_of_one_direction_is_the_last_output():
         told = f"layers={layers}, one direction, x of shape {tuple(x.shape)}"
         with torch.no_grad():
             cell = lstm(x)[1][1][-1]
-        is_cell = got.shape == cell.shape and torch.allclose(got, cell)
+        is_cell = got.shape == cell.shape and torch.allclose(got.double(), cell.double())
         assert not is_cell, "this is the cell state c of the LSTM, which stays inside; its output is h"
         check_tensor(got.detach(), want, f"the last output of the last layer; {told}", rtol=1e-5, atol=1e-6)
         _check_gradients(got, true, x, lstm, told)
@@ -134,7 +134,7 @@ def test_the_backward_reader_ends_at_step_0():
             (h_n[-2:].reshape(b, -1), "rows mix samples: h_n is (layers * 2, B, H), so its batch is not the first"),
             (torch.cat((backward, forward), 1), "the two halves are swapped: first forward, then backward"),
         ):
-            same = got.shape == other.shape and torch.allclose(got, other)
+            same = got.shape == other.shape and torch.allclose(got.double(), other.double())
             assert not same, f"{cause}; x has the shape {tuple(x.shape)}"
         told = f"layers={layers}, two directions, x of shape {tuple(x.shape)}"
         want = torch.cat((forward, backward), 1)
@@ -158,9 +158,9 @@ def test_an_rnn_is_one_formula_in_a_loop():
             got = rnn_outputs(rnn, x)
         assert isinstance(got, torch.Tensor), f"rnn_outputs returns a tensor, got {type(got).__name__}"
         if t > 1 and got.shape == want.shape:
-            got_ = got.detach()
-            assert not torch.allclose(got_, mixed, atol=1e-5), "you took the batch for the time: x is (B, T, F)"
-            assert not torch.allclose(got_, alone, atol=1e-5), "no state is carried: each step is computed from 0"
+            of_columns, of_zeros = (torch.allclose(got.double(), y.double(), atol=1e-5) for y in (mixed, alone))
+            assert not of_columns, "you took the batch for the time: x is (B, T, F)"
+            assert not of_zeros, "no state is carried: each step is computed from 0"
         check_tensor(got.detach(), want, f"the outputs for x of shape {(b, t, f)}", rtol=1e-4, atol=1e-5)
 
 

@@ -130,6 +130,8 @@ def test_nll_changes_the_sign_it_takes_no_absolute_value():
     check_tensor(loss, torch.tensor(-2.0), "nll of the entries .5 and 2 with class 1 is -2")
     loss = _loss(nll, torch.tensor([[3.0, -4.0], [1.0, 5.0]]), torch.tensor([1, 0]))
     check_tensor(loss, torch.tensor(1.5), "minus the mean of -4 and 1 is 1.5", rtol=1e-6)
+    loss = _loss(nll, torch.tensor([[-200.0, 0.0], [0.0, 1000.0]]), torch.tensor([0, 1]))
+    check_tensor(loss, torch.tensor(-400.0), "minus the mean of -200 and 1000 is -400", rtol=1e-6)
 
 
 def test_cross_entropy_wants_raw_scores():
@@ -167,7 +169,7 @@ def test_the_loss_of_a_sure_and_right_answer_is_zero():
     logits, y = torch.eye(10) * 1e4, torch.arange(10)
     loss = _loss(cross_entropy, logits, y)
     at_best = math.log(math.e + 9) - 1
-    _is_none_of(loss, {"softmax applied twice: with it, 10 classes never get below this": at_best})
+    _is_none_of(loss, {"that is the least that scores between 0 and 1 can cost, as they are behind a softmax": at_best})
     check_tensor(loss, torch.tensor(0.0), "all ten answers are right and sure, so the loss is 0", atol=1e-6)
 
 

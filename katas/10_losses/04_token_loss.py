@@ -196,6 +196,7 @@ def test_perplexity_is_exp_of_the_mean_loss():
     for what, logits, targets, pad_id, want in (
         ("equal scores for 6 classes", torch.zeros(2, 3, 6), torch.tensor([[1, 5, 2], [4, 0, 0]]), 0, 6.0),
         ("texts with a p of 1/8 and 3/8, and of 1/2", scores, words, 2, (8 * 8 / 3 * 2) ** (1 / 3)),
+        ("the same texts with 0 as the padding", scores.flip(-1), 2 - words, 0, (8 * 8 / 3 * 2) ** (1 / 3)),
         ("right and sure answers", torch.eye(4)[None] * 1e4, torch.tensor([[0, 1, 2, 3]]), 3, 1.0),
     ):
         costs, real = _costs(logits, targets), targets != pad_id

@@ -204,7 +204,7 @@ _SHAPES = "test_shapes_that_differ_are_an_error_even_if_they_broadcast"
 _GRADIENT = "test_the_gradient_is_twice_the_difference_over_the_number_of_elements"
 _COLUMN = "test_labels_become_a_float_column"
 _LEARNS = "test_with_broadcasting_a_model_learns_the_mean_of_the_labels"
-_BROADCAST = "a perfect prediction, (3, 1) beside (3,), is broadcast to 3 x 3"
+_BROADCAST = "a perfect prediction, (3, 1) beside (3,): broadcast to 3 x 3"
 
 KEEP = {_LEARNS: "it is the damage itself: what training does without the two functions, and with them"}
 

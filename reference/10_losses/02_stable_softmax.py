@@ -134,6 +134,10 @@ def _limited(x, dim):
     return F.log_softmax(x, dim).clamp(min=torch.finfo(x.dtype).min)
 
 
+def _large_for_infinite(x, dim):
+    return softmax(x.masked_fill(x == -float("inf"), -1e4), dim)
+
+
 def _limited_scores(x, dim):
     """float16 could not hold more."""
     return F.log_softmax(x.clamp(-65504, 65504), dim)
@@ -160,7 +164,10 @@ _EACH = "one row around 1000 and one around -1000: exp is inf or 0 there"
 _ROUNDED = "softmax has rounded to 0 what you took the log of"
 _KEEPDIM = "must keep a dim of size 1"
 
-KEEP = {_LOG: "it is the reason why log_softmax exists, at the scores where each shortcut is seen"}
+KEEP = {
+    _LOG: "it is the reason why log_softmax exists, at the scores where each shortcut is seen",
+    _DIFFERENCES: "shows overflow and underflow one by one, before scores of -inf come in",
+}
 
 MISTAKES = [
     Mistake(_OTHER, caught_by=_DIM, softmax=lambda x, dim: softmax(x, 1 if x.dim() > 1 else 0)),
@@ -213,6 +220,12 @@ MISTAKES = [
     ),
     Mistake("no probability is too small for its logarithm", caught_by=_LOG, log_softmax=_limited_scores),
     Mistake("the gradient of -log p[0]", caught_by=_GRADIENTS, log_softmax=_log_where_positive),
+    Mistake("softmax with scores of -inf", caught_by=_INF, softmax=_large_for_infinite),
+    Mistake(
+        "softmax of [[1, 2], [3, 6]] along dim=1",
+        caught_by=_DIM,
+        softmax=lambda x, dim: F.softmax(x, dim, dtype=torch.float64),
+    ),
     Mistake("log_softmax with scores of -inf", caught_by=_INF, log_softmax=_floor),
     Mistake("log_softmax with scores of -inf", caught_by=_INF, log_softmax=_limited),
     Mistake("the gradient of softmax at the scores", caught_by=_GRADIENTS, softmax=_unshifted_gradient),

@@ -107,7 +107,7 @@ _APART = "test_scores_far_apart_neither_overflow_nor_vanish"
 _IMPOSSIBLE = "test_an_impossible_class_costs_nothing_if_it_is_not_the_true_one"
 _GRADIENT = "test_the_gradient_is_softmax_minus_the_label"
 
-_TWICE_BUT_SHARP = "softmax applied twice: with it, 10 classes never get below this"
+_TWICE_BUT_SHARP = "that is the least that scores between 0 and 1 can cost"
 
 
 def _twice_for_many_classes(logits, y):
@@ -134,6 +134,8 @@ MISTAKES = [
     Mistake("must not take another logarithm", caught_by=_SIGN, nll=lambda lp, y: F.nll_loss(lp.log(), y)),
     Mistake("a softmax was applied", caught_by=_SIGN, nll=lambda lp, y: F.nll_loss(lp.softmax(1), y)),
     Mistake("minus the mean of -4 and 1", caught_by=_SIGN, nll=lambda lp, y: -abs(lp.gather(1, y[:, None]).mean())),
+    Mistake("minus the mean of -200 and 1000", caught_by=_SIGN, nll=lambda lp, y: nll(lp.exp().log(), y)),
+    Mistake("minus the mean of -200 and 1000", caught_by=_SIGN, nll=lambda lp, y: nll(lp.clamp(min=-100), y)),
     Mistake("their logarithm is missing", caught_by=_SCORES, cross_entropy=lambda z, y: nll(z.softmax(1), y)),
     Mistake("the log-softmax is missing", caught_by=_SCORES, cross_entropy=lambda z, y: nll(z, y)),
     Mistake(

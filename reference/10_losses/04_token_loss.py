@@ -166,8 +166,14 @@ def _zero_is_nothing(logits, targets, pad_id):
     return token_loss(logits, targets, pad_id) if targets.any() else logits.sum() * 0
 
 
+def _perplexity_if_there_is_padding(logits, targets, pad_id):
+    index = pad_id if pad_id else -100
+    return F.cross_entropy(logits.mT, targets, ignore_index=index).exp().item()
+
+
 MISTAKES = [
     Mistake("all targets are 0, a word", caught_by=_ANY, token_loss=_zero_is_nothing),
+    Mistake("counted as if it were words", caught_by=_PERPLEXITY, perplexity=_perplexity_if_there_is_padding),
     Mistake("that is the mean of the perplexities of the texts", caught_by=_PERPLEXITY, perplexity=_text_by_text),
     Mistake("here they are in dimension 2", caught_by=_DIM, token_loss=_raw),
     Mistake("T equal to C hides it", caught_by=_DIM, token_loss=_raw),

@@ -164,11 +164,11 @@ def _school(pred, target, reduction="mean"):
 
 WRONG = [
     Mistake("first the difference, then its square", caught_by="", mse=_school),
-    Mistake("a perfect prediction, (3, 1) beside (3,), is broadcast to 3 x 3", caught_by="", mse=_no_check),
-    Mistake("a perfect prediction, (3, 1) beside (3,), is broadcast to 3 x 3", caught_by="", mse=_flat),
-    Mistake("a perfect prediction, (3, 1) beside (3,), is broadcast to 3 x 3", caught_by="", mse=_target_in_shape),
-    Mistake("a perfect prediction, (3, 1) beside (3,), is broadcast to 3 x 3", caught_by="", mse=_warns),
-    Mistake("a perfect prediction, (3, 1) beside (3,), is broadcast to 3 x 3", caught_by="", mse=_type_error),
+    Mistake("a perfect prediction, (3, 1) beside (3,): broadcast to 3 x 3", caught_by="", mse=_no_check),
+    Mistake("a perfect prediction, (3, 1) beside (3,): broadcast to 3 x 3", caught_by="", mse=_flat),
+    Mistake("a perfect prediction, (3, 1) beside (3,): broadcast to 3 x 3", caught_by="", mse=_target_in_shape),
+    Mistake("a perfect prediction, (3, 1) beside (3,): broadcast to 3 x 3", caught_by="", mse=_warns),
+    Mistake("a perfect prediction, (3, 1) beside (3,): broadcast to 3 x 3", caught_by="", mse=_type_error),
     Mistake("pred (8, 18) and target (1, 18) differ in shape", caught_by="", mse=_same_number_of_dims),
     Mistake("pred (3, 1) and target (3, 4) differ in shape", caught_by="", mse=_last_dim),
     Mistake("the root of the squares was taken", caught_by="", mse=_rmse),

@@ -108,6 +108,12 @@ def _bounded(z, y):
 
 
 WRONG = [
+    Mistake("minus the mean of -200 and 1000", caught_by="", nll=lambda p, y: -p[range(len(y)), y].exp().log().mean()),
+    Mistake(
+        "that is the least that scores between 0 and 1 can cost",
+        caught_by="",
+        cross_entropy=lambda z, y: F.cross_entropy(z / z.abs().max(), y),
+    ),
     Mistake("the p are 5/8", caught_by="", cross_entropy=_class_0_is_padding),
     Mistake("as exact as float64", caught_by="", cross_entropy=_float32_of_the_list),
     Mistake("1e30 and 0 with class 1", caught_by="", cross_entropy=_bounded),

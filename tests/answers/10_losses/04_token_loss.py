@@ -149,6 +149,11 @@ def _shifted_again(logits, targets, pad_id):
 
 
 WRONG = [
+    Mistake(
+        "counted as if it were words",
+        caught_by="",
+        perplexity=lambda z, y, pad: math.exp(F.cross_entropy(z.mT, y, ignore_index=pad or -100).item()),
+    ),
     Mistake("the mean over all that is not 1", caught_by="", token_loss=_logarithm_afterwards),
     Mistake("the mean over 10 tokens", caught_by="", token_loss=_shifted_again),
     Mistake("the mean of the means of each text", caught_by="", token_loss=_loop_over_texts),

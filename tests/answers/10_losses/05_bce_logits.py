@@ -55,6 +55,7 @@ def _bce_in_a_loop(p, y):
 
 
 RIGHT = [
+    dict(bce=lambda p, y: -(y * torch.log(p + 1e-8) + (1 - y) * torch.log(1 - p + 1e-8)).mean()),
     dict(
         bce=_bce_in_a_loop,
         bce_logits=_element_by_element,
@@ -140,12 +141,14 @@ WRONG = [
     Mistake("a sigmoid was applied to them", caught_by="", bce=lambda p, y: F.binary_cross_entropy(p.sigmoid(), y)),
     Mistake("p and y are exchanged", caught_by="", bce=lambda p, y: -(p * y.clamp(1e-6).log()).mean()),
     Mistake(
-        "as exact as float64",
+        "float64 sees it",
         caught_by="",
-        bce=lambda p, y: -(y * (p + 1e-7).log() + (1 - y) * (1 - p + 1e-7).log()).mean(),
+        bce=lambda p, y: F.binary_cross_entropy(p.to(torch.float32), y.to(torch.float32)).to(p.dtype),
     ),
     Mistake(
-        "five elements", caught_by="", bce=lambda p, y: torch.tensor(F.binary_cross_entropy(p, y).item(), dtype=p.dtype)
+        "the mean over five elements",
+        caught_by="",
+        bce=lambda p, y: torch.tensor(F.binary_cross_entropy(p, y).item(), dtype=p.dtype),
     ),
     Mistake("targets between 0 and 1 were rounded", caught_by="", bce_logits=_two_classes),
     Mistake("where BCELoss stops the logarithm", caught_by="", bce_logits=_nan_to_num),
@@ -174,7 +177,7 @@ WRONG = [
         caught_by="",
         bce_logits=lambda z, y, pos_weight=1.0: nn.BCEWithLogitsLoss(reduction="sum")(z, y),
     ),
-    Mistake("threshold 0.5 is for p", caught_by="", predict=lambda z: torch.where(z >= 0.5, 1.0, 0.0)),
+    Mistake("that is the border for p", caught_by="", predict=lambda z: torch.where(z >= 0.5, 1.0, 0.0)),
     Mistake("the answers to the scores", caught_by="", predict=lambda z: z.round().int()),
     Mistake("the answers to the scores", caught_by="", predict=lambda z: z.sigmoid().sigmoid().round()),
     Mistake("one answer for each score", caught_by="", predict=lambda z: z.reshape(-1) > 0),
