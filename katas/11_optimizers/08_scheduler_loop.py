@@ -54,9 +54,9 @@ def run(
 
 
 def accuracy_plateau(opt: torch.optim.Optimizer, wait: int) -> Any:
-    """A scheduler that cuts lr to a tenth after `wait` epochs (1 or more) in a row without better accuracy.
+    """A scheduler that cuts the lr of each group to a tenth after `wait` epochs in a row without better accuracy.
 
-    It is told the accuracy after each epoch: `sched.step(accuracy)`.
+    `wait` is 1 or more. After a cut it counts anew. It is told the accuracy after each epoch: `sched.step(accuracy)`.
     """
     raise NotImplementedError("make a ReduceLROnPlateau for accuracy")
 
@@ -76,19 +76,19 @@ under_test(globals())
 _SIGNS = {
     "Tried to step": "the scheduler made more steps than there are batches: after each batch or after each epoch, not "
     "both",
-    "missing 1 required positional argument: 'metrics'": "a plateau is seen in a metric: ReduceLROnPlateau wants it in "
-    "each step",
+    "missing 1 required positional argument: 'metrics'": "ReduceLROnPlateau looks at a metric: "
+    "give it to each step of the scheduler",
     "takes 1 positional argument but 2|float\\(\\)|must be a string or a real number": "the metric went to a scheduler "
     "that wants none, or val itself in place of what it returns",
 }
 
 
 class _Training:
-    """An optimizer, a training step for it, and the lr that each step used."""
+    """An optimizer of two groups, a training step for it, and the lr that each step used in the first group."""
 
     def __init__(self, lr: float = 1.0) -> None:
-        self.w = torch.zeros(2, requires_grad=True)
-        self.opt = torch.optim.SGD([self.w], lr=lr)
+        self.w, other = (torch.zeros(2, requires_grad=True) for _ in range(2))
+        self.opt = torch.optim.SGD([{"params": [self.w]}, {"params": [other], "lr": lr / 3}], lr=lr)
         self.used: list[float] = []
         self.record: list[float] = []
         self.said: list[str] = []
@@ -106,20 +106,26 @@ class _Training:
             run(self.opt, sched, self.step, epochs, batches, per_batch, val, self.record)
         self.said = [str(w.message).split("\n")[0] for w in caught]
 
-    def check(self, want: list[float], said: str) -> None:
+    def check(self, want: list[float], said: str, early: int = 1) -> None:
+        """Were these lr used? If not, the schedule may be ahead by `early` steps, those between two of its own."""
         __tracebackhide__ = True
         assert len(self.used) == len(want), f"step_fn was called {len(self.used)} times, for {len(want)} batches"
         shown = [round(lr, 6) for lr in self.used]
-        late = self.used != pytest.approx(want, abs=1e-8) and self.used[:-1] == pytest.approx(want[1:], abs=1e-8)
-        assert not late, f"the steps used lr {shown}: the first lr, {want[0]}, was skipped; step_fn comes first"
+        right = self.used == pytest.approx(want, abs=1e-8)
+        ahead = early and not right and self.used[:-early] == pytest.approx(want[early:], abs=1e-8)
+        too_early = f"the steps used lr {shown}, expected {want}: the scheduler is one step ahead; step_fn comes first"
+        assert not ahead, too_early
         assert self.used == pytest.approx(want, abs=1e-8), f"the steps used lr {shown}, expected {want}: {said}"
         numbers = all(isinstance(lr, float | int) for lr in self.record)
         assert numbers, f"record should hold an lr for each batch, as floats; got {self.record}"
         assert len(self.record) == len(want), f"record holds {len(self.record)} values for {len(want)} batches"
-        assert self.record == pytest.approx(self.used, abs=1e-8), (
-            f"record holds {[round(lr, 6) for lr in self.record]}, and the steps used lr {shown}: read it before "
-            "sched.step() writes the next one"
-        )
+        same = self.record == pytest.approx(self.used, abs=1e-8)
+        noted = f"record holds {[round(lr, 6) for lr in self.record]}, and the steps used lr {shown}"
+        next_one = not same and self.record[:-1] == pytest.approx(self.used[1:], abs=1e-8)
+        assert not next_one, f"{noted}: read it before sched.step() writes the next one"
+        thirds = not same and self.record == pytest.approx([lr / 3 for lr in self.used], abs=1e-8)
+        assert not thirds, f"{noted}: that is the lr of the second group"
+        assert same, noted
         assert not self.said, f"PyTorch warned: {self.said[0]}"
 
 
@@ -147,7 +153,7 @@ def test_the_optimizer_steps_first_and_the_scheduler_after_the_epoch():
     training = _Training()
     sched = lr_scheduler.StepLR(training.opt, step_size=2)
     training.run(sched, 4, 3, False)
-    training.check([1.0] * 6 + [0.1] * 6, "StepLR(2), 4 epochs of 3 batches: a step of it after each epoch")
+    training.check([1.0] * 6 + [0.1] * 6, "StepLR(2), 4 epochs of 3 batches: a step of it after each epoch", 3)
     training.run(sched, 1, 2, False)
     training.check([1.0] * 6 + [0.1] * 6 + [0.01] * 2, "another run goes on where the first one ended")
 
@@ -166,7 +172,7 @@ def test_every_scheduler_is_called_in_the_same_way(make, want):
     for batches in (1, 2):
         training = _Training()
         training.run(make(training.opt), 5, batches, False)
-        training.check([lr for lr in want for _ in range(batches)], f"5 epochs of {batches} batches")
+        training.check([lr for lr in want for _ in range(batches)], f"5 epochs, with batches: {batches}", batches)
     training = _Training()
     training.run(make(training.opt), 1, 5, True)
     training.check(want, "per_batch, in one epoch of 5 batches: a step of the scheduler after each of them")
@@ -195,26 +201,30 @@ def test_a_plateau_scheduler_is_told_the_metric_of_the_epoch(batches):
     training.run(sched, 6, batches, False, _Metric(training, batches, values))
     want = [1.0, 1.0, 1.0, 0.1, 0.1, 0.01]
     want = [lr for lr in want for _ in range(batches)]
-    training.check(want, f"patience=0, and a loss of {values} after the epochs: worse after the third and the fifth")
+    said = f"patience=0, and a loss of {values} after the epochs: worse after the third and the fifth"
+    training.check(want, said, early=0)
 
 
-def _plateau(wait: int, accuracies: list[float]) -> list[float]:
-    """The lr in each epoch of a training, where accuracy_plateau is told the accuracy after each."""
+def _plateau(wait: int, accuracies: list[float]) -> tuple[list[float], Any]:
+    """The lr in each epoch of a training, where accuracy_plateau is told the accuracy after each; and the scheduler."""
     __tracebackhide__ = True
-    w = torch.zeros(1, requires_grad=True)
-    opt = torch.optim.SGD([w], lr=1.0)
+    w, v = (torch.zeros(1, requires_grad=True) for _ in range(2))
+    opt = torch.optim.SGD([{"params": [w]}, {"params": [v], "lr": 0.5}], lr=1.0)
     signs = {"verbose": "schedulers don't talk any more: verbose= was removed, print sched.get_last_lr() yourself"}
     with explain(f"accuracy_plateau(opt, {wait}) raised", signs):
         sched = accuracy_plateau(opt, wait)
     assert hasattr(sched, "step"), f"accuracy_plateau returns the scheduler, not {type(sched).__name__}"
     lrs = []
     for accuracy in accuracies:
-        lrs.append(opt.param_groups[0]["lr"])
+        lrs.append(round(opt.param_groups[0]["lr"], 12))
+        other = opt.param_groups[1]["lr"]
+        both = other == pytest.approx(lrs[-1] / 2)
+        assert both, f"two groups began with lr 1 and 0.5, and now have {lrs[-1]} and {other}: both are to be cut"
         w.grad = torch.ones(1)
         opt.step()
         with explain("sched.step(accuracy) raised"):
             sched.step(accuracy)
-    return lrs
+    return lrs, sched
 
 
 @pytest.mark.myth(
@@ -224,11 +234,11 @@ def _plateau(wait: int, accuracies: list[float]) -> list[float]:
 def test_lr_stays_while_accuracy_rises():
     rising, wavering = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.5, 0.6, 0.55, 0.65, 0.6, 0.7, 0.6, 0.8, 0.75]
     for wait, accuracies in ((1, rising), (2, rising), (2, wavering), (3, wavering)):
-        lrs = _plateau(wait, accuracies)
+        lrs, sched = _plateau(wait, accuracies)
         fell = min(lrs) < 1
+        cause = '. For an accuracy, more is better: mode="max"' if getattr(sched, "mode", "") == "min" else ""
         assert not fell or accuracies == wavering, (
-            f"wait={wait}, and an accuracy of {accuracies}: it improved and lr fell, {lrs}. For an accuracy, more is "
-            'better: mode="max"'
+            f"wait={wait}, and an accuracy of {accuracies}: it improved and lr fell, {lrs}{cause}"
         )
         assert not fell, (
             f"wait={wait}, and an accuracy of {accuracies}: lr fell, {lrs}, though never {wait} epochs in a row were "
@@ -245,16 +255,18 @@ def test_patience_counts_the_bad_epochs_that_are_forgiven():
         (2, [0.5, 0.6, 0.6, 0.6, 0.6, 0.6], [1, 1, 1, 1, 0.1, 0.1]),
         (1, [0.5, 0.4, 0.6, 0.7], [1, 1, 0.1, 0.1]),
         (3, [0.5, 0.6, 0.4, 0.5, 0.45, 0.6], [1, 1, 1, 1, 1, 0.1]),
+        (2, [0.5, 0.5, 0.5, 0.5, 0.5, 0.5], [1, 1, 1, 0.1, 0.1, 0.01]),
     ):
-        lrs = _plateau(wait, accuracies)
-        told = f"wait={wait}, and an accuracy of {accuracies} after the epochs: lr was {[round(lr, 6) for lr in lrs]}"
+        lrs, _ = _plateau(wait, accuracies)
+        told = f"wait={wait}, and an accuracy of {accuracies} after the epochs: lr was {lrs}"
         never = lrs == [1.0] * len(want)
         assert not never, f"{told}, and never fell"
         bad = want.index(0.1)
         if lrs[: bad + 1] == [1.0] * (bad + 1):
             raise AssertionError(f"{told}: too late. patience=p forgives p bad epochs, and answers number p + 1")
         assert lrs[: bad + 1] == pytest.approx([1] * bad + [lrs[bad]]), f"{told}, expected {want}: too early"
-        assert lrs == pytest.approx(want), f"{told}, expected {want}: it is cut to a tenth"
+        assert lrs[bad] == pytest.approx(0.1), f"{told}, expected {want}: it is cut to a tenth"
+        assert lrs == pytest.approx(want), f"{told}, expected {want}: after a cut, {wait} bad epochs are counted anew"
     w = torch.zeros(1, requires_grad=True)
     with raises(TypeError, "a scheduler took verbose=True", match="verbose"):
         lr_scheduler.ReduceLROnPlateau(torch.optim.SGD([w], lr=1.0), verbose=True)  # type: ignore[call-arg]

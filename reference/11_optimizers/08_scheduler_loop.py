@@ -197,6 +197,28 @@ class _BetterThanYesterday(_NeverForgets):
         self.best = accuracy
 
 
+class _TheFirstGroup(_NeverForgets):
+    def step(self, accuracy):
+        self.bad = 0 if self.better(accuracy) else self.bad + 1
+        self.best = max(self.best, accuracy)
+        if self.bad == self.wait:
+            self.bad = 0
+            self.opt.param_groups[0]["lr"] *= 0.1
+
+
+def _of_the_last_group(opt, sched, step_fn, epochs, batches, per_batch, val, record):
+    for _ in range(epochs):
+        for _ in range(batches):
+            for group in opt.param_groups:
+                lr = group["lr"]
+            record.append(lr)
+            step_fn()
+            if per_batch:
+                sched.step()
+        if not per_batch:
+            _after_epoch(sched, val)
+
+
 _FIRST = "test_the_optimizer_steps_first_and_the_scheduler_after_the_epoch"
 _SAME = "test_every_scheduler_is_called_in_the_same_way"
 _CYCLE = "test_one_cycle_goes_on_with_each_batch"
@@ -207,7 +229,7 @@ _FACTOR = "test_a_lambda_returns_a_factor"
 
 MISTAKES = [
     Mistake("step_fn comes first", caught_by=_SAME, run=_loop(before_epoch=_epochwise, before=_batchwise)),
-    Mistake("a step of it after each epoch", caught_by=_FIRST, run=_loop(before_epoch=_epochwise, after=_batchwise)),
+    Mistake("step_fn comes first", caught_by=_FIRST, run=_loop(before_epoch=_epochwise, after=_batchwise)),
     Mistake("a step of it after each epoch", caught_by=_FIRST, run=_loop(after=_always)),
     Mistake("a step of it after each epoch", caught_by=_FIRST, run=_loop(after=_epochwise, after_epoch=_batchwise)),
     Mistake("a step of it after each epoch", caught_by=_FIRST, run=_loop(rest=_always)),
@@ -242,9 +264,11 @@ MISTAKES = [
         run=_loop(after=_batchwise, after_epoch=_always),
     ),
     Mistake("with a step after each batch", caught_by=_CYCLE, run=_loop(after_epoch=_always)),
-    Mistake("5 epochs of 1 batches", caught_by=_SAME, run=_loop(after=_batchwise, after_epoch=_by_hand)),
+    Mistake("5 epochs, with batches: 1", caught_by=_SAME, run=_loop(after=_batchwise, after_epoch=_by_hand)),
     Mistake(
-        "a plateau is seen in a metric", caught_by=_METRIC, run=_loop(after=_batchwise, after_epoch=_never_a_metric)
+        "looks at a metric",
+        caught_by=_METRIC,
+        run=_loop(after=_batchwise, after_epoch=_never_a_metric),
     ),
     Mistake("worse after the third", caught_by=_METRIC, run=_loop(after=_batchwise, after_epoch=_lr_as_metric)),
     Mistake("worse after the third", caught_by=_METRIC, run=_first_metric),
@@ -262,7 +286,11 @@ MISTAKES = [
     Mistake("too early", caught_by=_PATIENCE, accuracy_plateau=_plateau(patience=lambda wait: max(wait - 2, 0))),
     Mistake("it is cut to a tenth", caught_by=_PATIENCE, accuracy_plateau=_plateau(factor=0.5)),
     Mistake("and never fell", caught_by=_PATIENCE, accuracy_plateau=_plateau(patience=10)),
-    Mistake("it is cut to a tenth", caught_by=_PATIENCE, accuracy_plateau=_plateau(min_lr=0.5)),
+    Mistake("two groups began with lr", caught_by=_PATIENCE, accuracy_plateau=_plateau(min_lr=0.5)),
+    Mistake("two groups began with lr", caught_by=_PATIENCE, accuracy_plateau=_TheFirstGroup),
+    Mistake("are counted anew", caught_by=_PATIENCE, accuracy_plateau=_plateau(cooldown=2)),
+    Mistake("are counted anew", caught_by=_PATIENCE, accuracy_plateau=_plateau(min_lr=[0.1, 0.05])),
+    Mistake("that is the lr of the second group", caught_by=_FIRST, run=_of_the_last_group),
     Mistake("verbose= was removed", caught_by=_PATIENCE, accuracy_plateau=_plateau(verbose=True)),
     Mistake("returns the scheduler, not NoneType", caught_by=_PATIENCE, accuracy_plateau=lambda opt, wait: None),
     Mistake("The first lr is 0", caught_by=_FACTOR, warmup_factor=lambda e, k: min(1.0, e / k)),

@@ -87,7 +87,16 @@ def _exact(opt, wait):
     return lr_scheduler.ReduceLROnPlateau(opt, mode="max", patience=wait - 1, threshold=0)
 
 
+def _the_error(opt, wait):
+    """1 - accuracy is an error, and less of it is better."""
+    sched = lr_scheduler.ReduceLROnPlateau(opt, patience=wait - 1)
+    step = sched.step
+    sched.step = lambda accuracy: step(1 - accuracy)
+    return sched
+
+
 RIGHT = [
+    {"accuracy_plateau": _the_error, "warmup_factor": lambda e, k: torch.linspace(1 / k, 1, k)[min(e, k - 1)].item()},
     {"run": _by_class, "accuracy_plateau": _Plateau, "warmup_factor": _linear},
     {"run": _by_number, "accuracy_plateau": _positional},
     {"run": _flat, "accuracy_plateau": _exact, "warmup_factor": lambda e, k: min(e + 1, k) / k},
@@ -244,7 +253,24 @@ class _BestOfLastEpoch:
                 group["lr"] *= 0.1
 
 
+class _FirstGroupOnly(_Plateau):
+    def __init__(self, opt, wait):
+        super().__init__(opt, wait)
+        self.opt = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+        self.opt.param_groups = opt.param_groups[:1]
+
+
+class _OnceOnly(_Plateau):
+    def step(self, accuracy):
+        super().step(accuracy)
+        if self.opt.param_groups[0]["lr"] < 1:
+            self.wait = 1000
+
+
 WRONG = [
+    Mistake("two groups began with lr", caught_by="", accuracy_plateau=_FirstGroupOnly),
+    Mistake("are counted anew", caught_by="", accuracy_plateau=_OnceOnly),
+    Mistake("over 4 epochs: expected", caught_by="", warmup_factor=lambda e, k: 1 / k + (1 - 1 / k) * min(e, k) / k),
     Mistake("per_batch, in one epoch of 5 batches", caught_by="", run=_by_kind),
     Mistake("a step of it after each epoch", caught_by="", run=_once_at_the_end),
     Mistake("worse after the third", caught_by="", run=_metric_before_the_epoch),
@@ -256,7 +282,7 @@ WRONG = [
     Mistake("before sched.step() writes the next one", caught_by="", run=_noted_too_late),
     Mistake("record should hold an lr for each batch", caught_by="", run=_noted_as_list),
     Mistake("record holds 4 values for 12 batches", caught_by="", run=_noted_once_an_epoch),
-    Mistake("a plateau is seen in a metric", caught_by="", run=_without_metric),
+    Mistake("looks at a metric", caught_by="", run=_without_metric),
     Mistake("PyTorch warned", caught_by="", run=_with_epoch),
     Mistake("step_fn was called 0 times", caught_by="", run=_not_called),
     Mistake(
