@@ -228,6 +228,13 @@ _PATIENCE = "test_patience_counts_the_bad_epochs_that_are_forgiven"
 _FACTOR = "test_a_lambda_returns_a_factor"
 
 MISTAKES = [
+    Mistake(
+        "it improved and lr fell",
+        caught_by=_RISING,
+        accuracy_plateau=lambda opt, wait: lr_scheduler.ReduceLROnPlateau(
+            opt, mode="max", patience=wait - 1, threshold=0.01, threshold_mode="abs"
+        ),
+    ),
     Mistake("step_fn comes first", caught_by=_SAME, run=_loop(before_epoch=_epochwise, before=_batchwise)),
     Mistake("step_fn comes first", caught_by=_FIRST, run=_loop(before_epoch=_epochwise, after=_batchwise)),
     Mistake("a step of it after each epoch", caught_by=_FIRST, run=_loop(after=_always)),
