@@ -48,7 +48,10 @@ def predict_one(model: nn.Module, image: torch.Tensor) -> int:
 
 
 def probabilities(model: nn.Module, image: torch.Tensor) -> torch.Tensor:
-    """The probability of each class, (classes,), without a graph: the softmax of the logits. Else as predict_one."""
+    """The probability of each class, (classes,), in the dtype of the logits and without a graph: their softmax.
+
+    Else as predict_one.
+    """
     raise NotImplementedError("the probabilities of one image")
 
 
