@@ -10,9 +10,9 @@ afterwards takes their share away, and nobody gets it.
 
 PyTorch has two conventions, and both are called attn_mask. In `F.scaled_dot_product_attention`, True means: look at
 this key. In `nn.MultiheadAttention`, True means: do *not* look, in `attn_mask` (L, S) as in `key_padding_mask` (B, S).
-Hand one the other's mask, and a language model reads the word it is to predict: a wonderful loss, a worthless model. A
-row that is all blocked gives nan. A float mask blocks nothing by itself: it is *added* to the scores, so 0 and 1 make a
-small difference of weights, while 0 and -inf do block.
+Hand one the other's mask, and a language model reads the word it is to predict: a wonderful loss, a worthless model. If
+a row is all blocked, its weights are nan. A float mask blocks nothing by itself: it is *added* to the scores, so 0 and
+1 make a small difference of weights, while 0 and -inf do block.
 
 (`nn.MultiheadAttention` also takes (T, B, E), time first, unless it is made with `batch_first=True`.)
 

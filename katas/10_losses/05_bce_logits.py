@@ -11,7 +11,7 @@ most wrong teaches nothing. A clamp of p at 1e-7 is the same with 16.1. So `nn.B
 (F is `torch.nn.functional`), and log(1 - sigmoid(z)) is log(sigmoid(-z)).
 
 If you write it yourself, look at z = 0, where models with zero weights start. max(z, 0) - z·y + log(1 + exp(-|z|)) has
-the right value, but autograd's slopes of its corners at 0 don't add up to sigmoid(0) - y = ±0.5.
+the right value. But if relu or clamp is the max, autograd's slopes at 0 don't add up to sigmoid(0) - y = ±0.5.
 
 `pos_weight` multiplies the yes half only, so rare yeses count more; the sum is still divided by the number of elements.
 
@@ -191,7 +191,7 @@ def test_a_sure_and_wrong_score_costs_much_and_pulls_hard(z, y, cost, slope):
 
 @pytest.mark.myth(
     says="max(z, 0) - z·y + log(1 + exp(-|z|)) is all that a stable binary cross-entropy needs.",
-    today="Its value is right; at z = 0 autograd gives it the slopes 0 and -1 instead of ±0.5.",
+    today="With relu or clamp as the max its value is right, but its slopes at z = 0 are not ±0.5.",
 )
 def test_the_gradient_at_zero_is_half_a_step_either_way():
     z = torch.zeros(4, requires_grad=True)

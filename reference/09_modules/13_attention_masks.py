@@ -8,7 +8,7 @@ end?
 Why: √D is the standard deviation of a sum of D products of numbers with spread 1, so the scores keep a spread of 1.
 -inf before the softmax is an exact 0 after it, and softmax shifts by the largest score, so nothing overflows.
 `F.scaled_dot_product_attention` does all this in one call without ever storing (L, S). nn.MultiheadAttention is older,
-and its masks say what to leave out; a row with nothing left is 0/0 there.
+and its masks say what to leave out; of a row with nothing left it returns weights of 0/0.
 """
 
 import math
