@@ -296,6 +296,13 @@ def _left_in_train(model, loss_fn, batches):
     return loss
 
 
+def _mode_reversed(model, loss_fn, batches):
+    was_training = model.training
+    loss = evaluate(model, loss_fn, batches)
+    model.train(not was_training)
+    return loss
+
+
 def _gradients_off(model, loss_fn, batches):
     torch.set_grad_enabled(False)
     return evaluate(model, loss_fn, batches)
@@ -380,6 +387,7 @@ MISTAKES = [
     Mistake(_NO_TRACE, caught_by=_TRACE, evaluate=_left_in_train),
     Mistake(_NO_TRACE, caught_by=_TRACE, evaluate=_clears_gradients),
     Mistake(_NO_TRACE, caught_by=_TRACE, evaluate=_freezes),
+    Mistake(_NO_TRACE, caught_by=_TRACE, evaluate=_mode_reversed),
     Mistake(_NO_TRACE, caught_by=_TRACE, evaluate=_freezes_and_frees),
     Mistake("evaluate left gradients switched off", caught_by=_TRACE, evaluate=_gradients_off),
 ]
