@@ -174,7 +174,9 @@ def test_plain_sgd_moves_a_weight_by_lr_times_its_gradient():
                 w.grad, also.grad = torch.ones_like(w), torch.ones_like(also)
             with explain(f"opt.zero_grad() raised, where the gradients are {grads}", _SIGNS):
                 opt.zero_grad()
-            assert w.grad is None, f"after zero_grad() w.grad is {w.grad}, expected None: zeros are a gradient, too"
+            left = "" if w.grad is None else f"{w.grad.tolist()}, expected None"
+            assert left[:4] != "[0.0", f"after zero_grad() w.grad is {left}: zeros are a gradient, too"
+            assert not left, f"after zero_grad() w.grad is {left}: it is to be cleared in each call"
             assert also.grad is None, "zero_grad() cleared the first weight only"
     _as_torch("plain SGD, 8 steps in float64", 0.03, 0.0, 0.0, 0.0, False)
 
@@ -243,22 +245,6 @@ def test_dampening_spares_the_first_gradient():
     _as_torch("momentum 0.8, dampening 0.3, 8 steps", 0.03, 0.8, 0.3, 0.0, False)
 
 
-def test_nesterov_takes_the_gradient_and_the_new_buffer():
-    known = {
-        "that is plain momentum": [1, 1.9, 2.71],
-        "the direction is momentum times the buffer, without the gradient": [0.9, 1.71, 2.439],
-        "the gradient is to be added to the buffer times momentum, not to the whole buffer": [2, 2.9, 3.71],
-        "the direction itself was kept as the buffer": [1.9, 3.439, 4.68559],
-    }
-    got = _moves((0.9, 0.0, 0.0, True), [1.0, 1.0, 1.0])
-    _expect(got, [1.9, 2.71, 3.439], "the direction is g + 0.9 * buffer, after the buffer took g in", known)
-    _as_torch("nesterov with momentum 0.9, 8 steps", 0.03, 0.9, 0.0, 0.0, True)
-    for what, momentum, dampening in (("no momentum", 0.0, 0.0), ("a dampening of 0.5", 0.9, 0.5)):
-        with raises(ValueError, f"nesterov with {what} has no meaning here: it is a ValueError"):
-            SGD([torch.zeros(1, requires_grad=True)], 0.1, momentum, dampening, 0.0, True)
-    _as_torch("nesterov with momentum 0.7 and weight decay 0.3", 0.03, 0.7, 0.0, 0.3, True)
-
-
 def test_weight_decay_joins_the_gradient_before_momentum():
     w = torch.tensor([2.0], dtype=torch.float64, requires_grad=True)
     opt, got = _make([w], 0.5, 0.5, 0.0, 0.1, False), []
@@ -277,6 +263,22 @@ def test_weight_decay_joins_the_gradient_before_momentum():
     _expect(got, [0.6, 0.87, 0.9615], "g + 0.1 * w goes into the buffer in place of g", known)
     _as_torch("weight decay 0.3 with momentum 0.9, 8 steps", 0.03, 0.9, 0.0, 0.3, False)
     _as_torch("weight decay 0.3 without momentum, 8 steps", 0.03, 0.0, 0.0, 0.3, False)
+
+
+def test_nesterov_takes_the_gradient_and_the_new_buffer():
+    known = {
+        "that is plain momentum": [1, 1.9, 2.71],
+        "the direction is momentum times the buffer, without the gradient": [0.9, 1.71, 2.439],
+        "the gradient is to be added to the buffer times momentum, not to the whole buffer": [2, 2.9, 3.71],
+        "the direction itself was kept as the buffer": [1.9, 3.439, 4.68559],
+    }
+    got = _moves((0.9, 0.0, 0.0, True), [1.0, 1.0, 1.0])
+    _expect(got, [1.9, 2.71, 3.439], "the direction is g + 0.9 * buffer, after the buffer took g in", known)
+    _as_torch("nesterov with momentum 0.9, 8 steps", 0.03, 0.9, 0.0, 0.0, True)
+    for what, momentum, dampening in (("no momentum", 0.0, 0.0), ("a dampening of 0.5", 0.9, 0.5)):
+        with raises(ValueError, f"nesterov with {what} has no meaning here: it is a ValueError"):
+            SGD([torch.zeros(1, requires_grad=True)], 0.1, momentum, dampening, 0.0, True)
+    _as_torch("nesterov with momentum 0.7 and weight decay 0.3", 0.03, 0.7, 0.0, 0.3, True)
 
 
 @pytest.mark.myth(

@@ -22,7 +22,6 @@ About 45 minutes. Before it: sgd_by_hand.
 https://docs.pytorch.org/docs/stable/generated/torch.optim.AdamW.html
 """
 
-import inspect
 from collections.abc import Iterable
 from typing import Any
 
@@ -136,7 +135,6 @@ def _moves(cls: Any, gradient: float, n: int = 1, lr: float = 0.1, start: float 
     return moves
 
 
-<<<<<<< HEAD
 def _check_lr_of_the_groups(cls: Any, name: str) -> None:
     """Where there are param_groups, their lr is the one that counts."""
     __tracebackhide__ = True
@@ -149,15 +147,6 @@ def _check_lr_of_the_groups(cls: Any, name: str) -> None:
     _step(opt)
     moved = bool(groups) and w.item() != 0
     assert not moved, f'{name} has param_groups, whose "lr" was set to 0, and its step moved w by {-w.item():.6f}'
-=======
-def _default_lr(cls: Any, want: float) -> None:
-    """The first move of a class whose lr may be left out, where the gradient is 1."""
-    __tracebackhide__ = True
-    lr = inspect.signature(cls).parameters.get("lr")
-    if lr is not None and lr.default is not inspect.Parameter.empty:
-        got = _moves(cls, 1.0, lr=lr.default)
-        _expect(got, [want], f"the default of lr is that of torch, and yours is {lr.default}", {})
->>>>>>> help-h
 
 
 def _expect(got: list[float], want: list[float], said: str, known: dict[str, list[float]], rel: float = 1e-5) -> None:
@@ -253,7 +242,6 @@ def test_weight_decay_of_adam_joins_the_gradient():
     _expect(got, [0.1], "g + weight_decay * p is 0.2, and any such g makes a first step of lr", known)
     _as_torch(Adam, torch.optim.Adam, 0.03, "weight_decay=0.1", weight_decay=0.1, **options)
     _as_torch(Adam, torch.optim.Adam, 0.03, "with its defaults")
-    _default_lr(Adam, 0.001)
 
 
 def test_weight_decay_of_adamw_shrinks_the_weight_by_lr_times_decay():
@@ -278,7 +266,6 @@ def test_weight_decay_of_adamw_shrinks_the_weight_by_lr_times_decay():
     _expect(got, [0.12], "0.02 by decay, then lr, 0.1", known)
     _as_torch(AdamW, torch.optim.AdamW, 0.03, "weight_decay=0.1", weight_decay=0.1, **options)
     _as_torch(AdamW, torch.optim.AdamW, 0.03, "with its defaults")
-    _default_lr(AdamW, 0.001)
 
 
 def test_rmsprop_corrects_nothing_and_momentum_gathers_the_quotients():
@@ -303,7 +290,6 @@ def test_rmsprop_corrects_nothing_and_momentum_gathers_the_quotients():
     _as_torch(RMSprop, torch.optim.RMSprop, 0.03, "eps=1e-2, momentum=0.9", alpha=0.8, eps=1e-2, momentum=0.9)
     _as_torch(RMSprop, torch.optim.RMSprop, 0.03, "eps=1e-2, without momentum", alpha=0.9, eps=1e-2, momentum=0.0)
     _as_torch(RMSprop, torch.optim.RMSprop, 0.003, "with its defaults")
-    _default_lr(RMSprop, 0.1)
 
 
 def test_each_weight_counts_its_own_gradients():

@@ -472,7 +472,7 @@ MISTAKES = [
     Mistake("zeros are a gradient, too", caught_by=_PLAIN, SGD=_FillsZeros),
     Mistake("cleared the first weight only", caught_by=_PLAIN, SGD=_ClearsTheFirst),
     Mistake("walked only once", caught_by=_PLAIN, SGD=_KeepsTheGenerator),
-    Mistake("zeros are a gradient, too", caught_by=_PLAIN, SGD=_ClearsOnce),
+    Mistake("it is to be cleared in each call", caught_by=_PLAIN, SGD=_ClearsOnce),
     Mistake("it is only to be read", caught_by=_NESTEROV, SGD=_moving(_nesterov_into_grad)),
     Mistake("step() dropped w.grad", caught_by=_MOMENTUM, SGD=_ClearsItself),
     Mistake("cleared the buffers too", caught_by=_MOMENTUM, SGD=_ClearsTheBuffers),

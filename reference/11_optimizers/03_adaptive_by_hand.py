@@ -262,11 +262,6 @@ class _AlphaOfKeras(RMSprop):
         super().__init__(params, lr, alpha, eps, momentum)
 
 
-class _LrOfKeras(RMSprop):
-    def __init__(self, params, lr=0.001, alpha=0.99, eps=1e-8, momentum=0.0):
-        super().__init__(params, lr, alpha, eps, momentum)
-
-
 class _SharedState(Adam):
     shared: dict = {}
 
@@ -336,7 +331,6 @@ MISTAKES = [
     Mistake("betas=(0.9, 0.999), eps=0", caught_by=_ADAM, Adam=_StateByShape),
     Mistake("the weight became nan", caught_by=_RMS, RMSprop=_NanForZeros),
     Mistake("RMSprop, 8 steps in torch.float64: with its defaults", caught_by=_RMS, RMSprop=_AlphaOfKeras),
-    Mistake("the default of lr is that of torch", caught_by=_RMS, RMSprop=_LrOfKeras),
     Mistake("that is AdamW's decay", caught_by=_L2, Adam=_adam(how="first")),
     Mistake("weight_decay has no effect", caught_by=_L2, Adam=_adam(how="none")),
     Mistake("the sign: decay leads towards 0", caught_by=_L2, Adam=_adam(how="minus")),
