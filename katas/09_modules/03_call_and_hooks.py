@@ -217,6 +217,8 @@ def test_hooks_are_gone_afterwards_even_if_the_model_raised():
     left = [name for name, n in _hooks(broken).items() if n]
     assert not left, f"the model raised, and hooks stay on {', '.join(left)}: remove them in a finally"
     assert torch.is_grad_enabled(), "the model raised, and capture left gradients switched off"
+    replaced = [name for name, m in (*model.named_modules(), *broken.named_modules()) if "forward" in vars(m)]
+    assert not replaced, f"the method forward is another one than before in {', '.join(replaced)}"
 
 
 @pytest.mark.parametrize("name", ["enc.0", "enc.1", "enc.2", "enc.3", "head"])

@@ -121,7 +121,7 @@ def test_gradients_are_switched_off_on_parameters_not_on_the_module():
         ("a model that was never trained", _mlp()),
         ("a model that has gradients", _mlp()),
         ("a single layer", nn.Linear(3, 2)),
-        ("a parameter beside a layer", nn.Sequential(_Scaled())),
+        ("a parameter beside a layer", _Scaled()),
         ("a convolution beside a batch norm", nn.Sequential(nn.Conv1d(3, 4, 1), nn.BatchNorm1d(4))),
     ):
         if case == "a model that has gradients":

@@ -171,6 +171,21 @@ def _only_the_last_handle(model, names, x):
     return seen
 
 
+def _forward_replaced(model, names, x):
+    seen = {}
+    for name in names:
+        module = model.get_submodule(name)
+
+        def run(*args, name=name, forward=module.forward):
+            out = forward(*args)
+            seen[name] = out.detach().clone()
+            return out
+
+        module.forward = run
+    model(x)
+    return dict(seen)
+
+
 def _clears_all(model, names, x):
     seen = _no_finally(model, names, x)
     for name in names:
@@ -409,6 +424,7 @@ MISTAKES = [
     Mistake("hooks stay on enc.0, head", caught_by=_GONE, capture=_no_remove),
     Mistake("hooks stay on enc.0: each handle", caught_by=_GONE, capture=_only_the_last_handle),
     Mistake("the model raised, and hooks stay on 0, 1", caught_by=_GONE, capture=_no_finally),
+    Mistake("the method forward is another one", caught_by=_GONE, capture=_forward_replaced),
     Mistake("a hook that was there before is gone", caught_by=_GONE, capture=_clears_all),
     Mistake("the model raised, and capture left gradients", caught_by=_GONE, capture=_grad_mode_by_hand),
     Mistake("the model's own error must come through", caught_by=_GONE, capture=_swallows),

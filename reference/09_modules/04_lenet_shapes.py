@@ -100,6 +100,13 @@ class _HalvesTwice(_Net):
         self.fc1 = nn.Linear(16 * side**2, 120)
 
 
+class _FirstPoolRoundsUp(_Net):
+    def __init__(self, size, k):
+        super().__init__(size, k)
+        side = ((size - k + 2) // 2 - k + 1) // 2
+        self.fc1 = nn.Linear(16 * side**2, 120)
+
+
 class _Evaluates(_Net):
     def last(self, x):
         self.eval()
@@ -324,10 +331,11 @@ MISTAKES = [
         conv_out=lambda i, k, s=None, p=0, d=1: (i + 2 * p - d * (k - 1) - 1) // (s or k) + 1,
     ),
     Mistake("fc1 of LeNet(32, 5) takes 400 numbers", caught_by=_FEATURES, LeNet=_FixedFeatures),
-    Mistake("fc1 of LeNet(27, 4) takes 256 numbers", caught_by=_FEATURES, LeNet=_CeilFeatures),
-    Mistake("fc1 of LeNet(27, 4) takes 256 numbers", caught_by=_FEATURES, LeNet=_CeilMode),
+    Mistake("fc1 of LeNet(29, 3) takes 400 numbers", caught_by=_FEATURES, LeNet=_CeilFeatures),
+    Mistake("fc1 of LeNet(29, 3) takes 400 numbers", caught_by=_FEATURES, LeNet=_CeilMode),
     Mistake("fc1 of LeNet(32, 3) takes 576 numbers", caught_by=_FEATURES, LeNet=_Padded),
     Mistake("fc1 of LeNet(30, 4) takes 400 numbers", caught_by=_FEATURES, LeNet=_HalvesTwice),
+    Mistake("fc1 of LeNet(29, 3) takes 400 numbers", caught_by=_FEATURES, LeNet=_FirstPoolRoundsUp),
     Mistake("forward does not change the model", caught_by=_FEATURES, LeNet=_Evaluates),
     Mistake("fc1 of LeNet(32, 3) takes 576 numbers", caught_by=_FEATURES, LeNet=_Channels),
     Mistake("fc1 of LeNet(32, 5) takes 400 numbers", caught_by=_FEATURES, LeNet=_FixedKernel),

@@ -60,6 +60,13 @@ def _children_and_layers(module):
             freeze_(m)
 
 
+def _its_children(module):
+    for child in module.children():
+        freeze_(child)
+    if isinstance(module, nn.Linear):
+        freeze_(module)
+
+
 def _only_what_is_on(module):
     for p in module.parameters():
         if p.requires_grad:
@@ -380,7 +387,8 @@ MISTAKES = [
     Mistake("still trained are", caught_by=_OFF, freeze_=_linear_only),
     Mistake("still trained are", caught_by=_OFF, freeze_=_weights_only),
     Mistake("still trained are", caught_by=_OFF, freeze_=_on_a_copy),
-    Mistake("a parameter beside a layer: still trained are 0.scale", caught_by=_OFF, freeze_=_children_and_layers),
+    Mistake("a parameter beside a layer: still trained are scale", caught_by=_OFF, freeze_=_children_and_layers),
+    Mistake("a parameter beside a layer: still trained are scale", caught_by=_OFF, freeze_=_its_children),
     Mistake("has new parameters", caught_by=_OFF, freeze_=_new_parameters),
     Mistake("had the parameters", caught_by=_OFF, freeze_=_to_buffers),
     Mistake("keeps its values", caught_by=_OFF, freeze_=_weights_of_zero),

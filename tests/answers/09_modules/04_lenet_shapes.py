@@ -232,7 +232,7 @@ WRONG = [
     Mistake("fc1 of LeNet(32, 5) takes 400 numbers", caught_by="", LeNet=_TutorialOnly),
     Mistake("fc1 of LeNet(32, 3) takes 576 numbers", caught_by="", LeNet=_Padding),
     Mistake("fc1 of LeNet(32, 3) takes 576 numbers", caught_by="", LeNet=_OnePool),
-    Mistake("fc1 of LeNet(27, 4) takes 256 numbers", caught_by="", LeNet=_Ceil),
+    Mistake("fc1 of LeNet(29, 3) takes 400 numbers", caught_by="", LeNet=_Ceil),
     Mistake("five layers have 10 parameters", caught_by="", LeNet=_NoBias),
     Mistake("that must be an error", caught_by="", LeNet=_AnySize),
     Mistake("forward ends with a softmax", caught_by="", LeNet=_Probabilities),

@@ -308,7 +308,7 @@ class _Normalises(_Tuner):
 
 
 WRONG = [
-    Mistake("a parameter beside a layer: still trained are 0.scale", caught_by="", freeze_=_leaves_only),
+    Mistake("a parameter beside a layer: still trained are scale", caught_by="", freeze_=_leaves_only),
     Mistake("in eval, too: the head's answer", caught_by="", FineTuner=_OnlyTraining),
     Mistake("forward changes neither x nor the model", caught_by="", FineTuner=_Normalises),
     Mistake("set an attribute on the module", caught_by="", freeze_=_set_attribute),
