@@ -46,7 +46,8 @@ def sentence_vector(lstm: nn.LSTM, x: torch.Tensor) -> torch.Tensor:
 def rnn_outputs(rnn: nn.RNN, x: torch.Tensor) -> torch.Tensor:
     """All outputs of `rnn` for `x` (B, T, F), float32: (B, T, H), from an initial state of 0.
 
-    `rnn` has one layer, one direction, tanh, biases and batch_first=True; it and `x` stay as they are.
+    `rnn` has one layer, one direction, tanh, biases and batch_first=True; it and `x` stay as they are, and gradients
+    flow to both.
     """
     raise NotImplementedError("compute the states step by step")
 
@@ -162,6 +163,20 @@ def test_an_rnn_is_one_formula_in_a_loop():
             assert not of_columns, "you took the batch for the time: x is (B, T, F)"
             assert not of_zeros, "no state is carried: each step is computed from 0"
         check_tensor(got.detach(), want, f"the outputs for x of shape {(b, t, f)}", rtol=1e-4, atol=1e-5)
+    x, c = torch.randn(3, 4, 2, requires_grad=True), torch.randn(3, 4, 5)
+    rnn = nn.RNN(2, 5, batch_first=True)
+    inputs = [*rnn.parameters(), x]
+    grads = torch.autograd.grad((rnn(x)[0] * c).sum(), inputs)
+    got = rnn_outputs(rnn, x)
+    assert got.requires_grad, "the outputs hang on no graph: neither rnn nor what is below it can be trained"
+    for name, want, grad in zip(
+        [*(name for name, _ in rnn.named_parameters()), "x"],
+        grads,
+        torch.autograd.grad((got * c).sum(), inputs, allow_unused=True),
+        strict=True,
+    ):
+        assert grad is not None, f"no gradient reaches {name}: somewhere on the way it is cut off"
+        check_tensor(grad, want, f"the gradient of {name}", rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.myth(

@@ -335,6 +335,29 @@ def _no_pair_in_chunks(rnn, head, opt, xs, ys, k):
     return losses
 
 
+@torch.no_grad()
+def _without_a_graph(rnn, x):
+    return rnn_outputs(rnn, x)
+
+
+def _weights_by_data(rnn, x):
+    h, outputs = torch.zeros(len(x), rnn.hidden_size), []
+    w, u = rnn.weight_ih_l0.data, rnn.weight_hh_l0.data
+    for t in range(x.shape[1]):
+        h = torch.tanh(x[:, t] @ w.T + rnn.bias_ih_l0.data + h @ u.T + rnn.bias_hh_l0.data)
+        outputs.append(h)
+    return torch.stack(outputs, 1)
+
+
+def _cut_in_the_loop(rnn, x):
+    h, outputs = torch.zeros(len(x), rnn.hidden_size), []
+    for step in x.unbind(1):
+        state = F.linear(h.detach(), rnn.weight_hh_l0, rnn.bias_hh_l0)
+        h = torch.tanh(F.linear(step, rnn.weight_ih_l0, rnn.bias_ih_l0) + state)
+        outputs.append(h)
+    return torch.stack(outputs, 1)
+
+
 _ONE = "test_the_last_state_of_one_direction_is_the_last_output"
 _BOTH = "test_the_backward_reader_ends_at_step_0"
 _LOOP = "test_an_rnn_is_one_formula_in_a_loop"
@@ -342,6 +365,9 @@ _STATE = "test_a_chunk_takes_over_the_state_but_not_the_graph"
 _MOVES = "test_each_chunk_moves_the_weights_by_its_own_gradient"
 
 MISTAKES = [
+    Mistake("the outputs hang on no graph", caught_by=_LOOP, rnn_outputs=_without_a_graph),
+    Mistake("no gradient reaches weight_ih_l0", caught_by=_LOOP, rnn_outputs=_weights_by_data),
+    Mistake("the gradient of weight_ih_l0", caught_by=_LOOP, rnn_outputs=_cut_in_the_loop),
     Mistake("the last output of the last layer", caught_by=_ONE, sentence_vector=_first_layer_of_one_direction),
     Mistake("the last output of the last layer", caught_by=_ONE, sentence_vector=_time_first),
     Mistake("sentence_vector raised, for layers=1, one direction", caught_by=_ONE, sentence_vector=_always_two),

@@ -30,11 +30,9 @@ def _the_module(rnn, x):
 
 
 def _cell(rnn, x):
-    cell = nn.RNNCell(rnn.input_size, rnn.hidden_size)
-    cell.load_state_dict({name.removesuffix("_l0"): p for name, p in rnn.named_parameters()})
-    h, out = None, []
+    h, out = torch.zeros(len(x), rnn.hidden_size), []
     for t in range(x.shape[1]):
-        h = cell(x[:, t], h)
+        h = torch.rnn_tanh_cell(x[:, t], h, rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, rnn.bias_hh_l0)
         out.append(h.unsqueeze(1))
     return torch.cat(out, 1)
 
@@ -109,9 +107,9 @@ def _sample_by_sample(rnn, x):
         states = []
         for step in sequence:
             h = torch.tanh(rnn.weight_ih_l0 @ step + rnn.bias_ih_l0 + rnn.weight_hh_l0 @ h + rnn.bias_hh_l0)
-            states.append(h.tolist())
-        rows.append(states)
-    return torch.tensor(rows)
+            states.append(h)
+        rows.append(torch.stack(states))
+    return torch.stack(rows)
 
 
 def _with_train_and_flat(rnn, head, opt, xs, ys, k):
@@ -198,6 +196,20 @@ def _one_bias(rnn, x):
 
 def _stacked_along_0(rnn, x):
     return torch.stack(list(_written(rnn, x).unbind(1)))
+
+
+def _a_copy_of_the_weights(rnn, x):
+    cell = nn.RNNCell(rnn.input_size, rnn.hidden_size)
+    cell.load_state_dict({name.removesuffix("_l0"): p for name, p in rnn.named_parameters()})
+    h, out = None, []
+    for t in range(x.shape[1]):
+        h = cell(x[:, t], h)
+        out.append(h.unsqueeze(1))
+    return torch.cat(out, 1)
+
+
+def _numbers_in_a_list(rnn, x):
+    return torch.tensor(_written(rnn, x).tolist())
 
 
 def _all_steps_at_once(rnn, x):
@@ -309,6 +321,8 @@ def _detached_input(lstm, x):
 
 
 WRONG = [
+    Mistake("no gradient reaches weight_ih_l0", caught_by="", rnn_outputs=_a_copy_of_the_weights),
+    Mistake("the outputs hang on no graph", caught_by="", rnn_outputs=_numbers_in_a_list),
     Mistake("no gradient flows from the vector to x", caught_by="", sentence_vector=_detached_input),
     Mistake("the backward half never saw step 0", caught_by="", sentence_vector=_last_output_of_both),
     Mistake("the last layer's two readers at their ends", caught_by="", sentence_vector=_first_and_last),
