@@ -47,7 +47,7 @@ class FineTuner(nn.Module):
     """A frozen `backbone` and a `head` that is trained. Both are modules in it (`self.backbone`, `self.head`)."""
 
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
-        """Takes both as they are, no copies, and freezes the backbone."""
+        """Takes both, no copies, and freezes the backbone. The head has no frozen parameters."""
         raise NotImplementedError("keep both, freeze the backbone")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -144,17 +144,17 @@ def test_padding_has_no_part_in_the_mean_and_gets_no_gradient():
 
 
 def test_a_batch_of_only_padding_costs_nothing():
-    for pad_id in (0, 2):
-        logits = torch.tensor([[[0.5, -1.0, 2.0], [1.0, 1.0, 0.0]]], requires_grad=True)
+    for pad_id, dtype in ((0, torch.float32), (2, torch.float64)):
+        logits = torch.tensor([[[0.5, -1.0, 2.0], [1.0, 1.0, 0.0]]], dtype=dtype, requires_grad=True)
         loss = _loss(logits, torch.full((1, 2), pad_id), pad_id, "a batch of only padding")
         lost = bool(loss.isnan().any())
         assert not lost, "the loss is nan where all is padding: 0 / 0, a mean over no token at all"
-        check_tensor(loss.detach(), torch.tensor(0.0), "a batch of only padding costs 0")
+        check_tensor(loss.detach(), torch.zeros((), dtype=dtype), f"a batch of only padding costs 0, in {dtype}")
         assert loss.requires_grad, "the 0 is a constant, and the backward of a training loop would stop here"
         with explain("backward of the loss of only padding raised"):
             loss.backward()
-        grad = torch.zeros(1, 2, 3) if logits.grad is None else logits.grad
-        check_tensor(grad, torch.zeros(1, 2, 3), "a batch of only padding has no gradient")
+        grad = torch.zeros_like(logits) if logits.grad is None else logits.grad
+        check_tensor(grad.detach(), torch.zeros_like(logits).detach(), "a batch of only padding has no gradient")
 
 
 def test_any_class_may_be_the_padding_and_zero_may_be_a_word():

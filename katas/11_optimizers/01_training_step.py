@@ -43,8 +43,9 @@ def train_step(
 ) -> float:
     """One step of `opt` on the batch `x`, `y`, with `model` in train mode, whatever its mode was.
 
-    Gradients that were there before have no influence. Returns the loss of this batch before the update, a Python
-    float. `opt` is any optimizer of torch.optim that needs no closure; it may hold only some of the model's parameters.
+    Gradients that were there before have no influence; whether they become None or zeros is yours to choose. Returns
+    the loss of this batch before the update, a Python float. `opt` is any optimizer of torch.optim that needs no
+    closure; it may hold only some of the model's parameters.
     """
     raise NotImplementedError("the four lines, in their order")
 

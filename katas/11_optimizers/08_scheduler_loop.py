@@ -48,8 +48,8 @@ def run(
 
     `step_fn()` is the training step of one batch, with `opt.step()` in it. For each batch, append to `record` the lr
     that its step used (of the first group, a float). `sched` makes a step after each batch if `per_batch`, otherwise
-    after each epoch. `val()` is the metric that a ReduceLROnPlateau needs: ask for it when the epoch is over. For the
-    other schedulers it may be None.
+    after each epoch. `val()` is the metric that a ReduceLROnPlateau needs: ask for it when the epoch is over. For all
+    others `val` is None.
     """
     raise NotImplementedError("train, write down lr, and call the scheduler in time")
 
