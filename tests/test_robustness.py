@@ -139,6 +139,20 @@ def test_an_endless_loop_is_stopped_with_its_line(project):
     assert "1 failed, 1 todo" in result.outlines[-1]
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="the table of lines has this form since Python 3.11")
+def test_an_endless_loop_at_an_instruction_without_a_line_is_stopped_too(project):
+    """The compiler gives no line to some: those that clean up after a `with`. Here all of a function have none."""
+    project.body("alpha", "while True:\n        x = x + 0")
+    # 0xFF stands for eight units of two bytes without a line.
+    lineless = (
+        "alpha.__code__ = alpha.__code__.replace(co_linetable=b'\\xff' * (len(alpha.__code__.co_code) // 16 + 1))"
+    )
+    project.edit("alpha", lambda text: text.replace("under_test(", f"{lineless}\nunder_test(", 1))
+    result = project.run("--kata-timeout=0.5")
+    assert "INTERNALERROR" not in screen(result)
+    assert "test_alpha_doubles did not end in 0.5 s; the code was at katas/01_first/01_alpha.py:" in folded(result)
+
+
 def test_an_endless_loop_at_import_is_stopped_too(project):
     project.edit("alpha", lambda text: "while True:\n    pass\n" + text)
     result = project.run("--kata-timeout=0.5")

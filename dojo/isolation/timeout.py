@@ -17,7 +17,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType, TracebackType
 from typing import TextIO
 
 import pytest
@@ -111,11 +111,34 @@ class Timeouts:
         frame = frame or innermost
         if frame is None:
             return "an unknown line"
-        path, line = frame.f_code.co_filename, frame.f_lineno
+        path, line = frame.f_code.co_filename, frame.f_lineno or _line(frame.f_code, frame.f_lasti)
         return f"{relative(Path(path))}:{line}: {linecache.getline(path, line).strip()}"
 
 
 TIMEOUTS = pytest.StashKey[Timeouts]()
+
+
+def give_lines(error: BaseException) -> None:
+    """Let each entry of the error's traceback have a line, without which pytest ends with an INTERNALERROR.
+
+    An alarm may come anywhere, also at an instruction that the compiler gave no line: in the cleaning up after a
+    `with` or a `try` there are some.
+    """
+    entries, trace = [], error.__traceback__
+    while trace is not None:
+        entries.append(trace)
+        trace = trace.tb_next
+    for entry in reversed(entries):
+        line: int | None = entry.tb_lineno  # an int, says typeshed
+        line = line or _line(entry.tb_frame.f_code, entry.tb_lasti)
+        trace = TracebackType(trace, entry.tb_frame, entry.tb_lasti, line)
+    error.__traceback__ = trace
+
+
+def _line(code: CodeType, instruction: int) -> int:
+    """The last line at or before an instruction."""
+    lines = [line for start, _, line in code.co_lines() if start <= instruction and line]
+    return lines[-1] if lines else code.co_firstlineno
 
 
 def marked_seconds(item: pytest.Item) -> float | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dojo.isolation import calls
-from dojo.isolation.timeout import TIMEOUTS, marked_advice, marked_seconds
+from dojo.isolation.timeout import TIMEOUTS, Timeout, give_lines, marked_advice, marked_seconds
 from dojo.kata.module import BrokenTest, KataModule
 from dojo.kata.not_run_here import NotRunHere
 from dojo.kata.seam import problem_of
@@ -64,9 +64,13 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 
     seconds = timeouts.seconds_for(marked_seconds(item))
     # In this order: a forked child must end before it comes to the watchdog's lock, whose thread it has not.
-    with timeouts.limit(seconds, item.name, marked_advice(item)):
-        with calls.contained(is_the_learners) as item.stash[_THREADS]:
-            return (yield)
+    try:
+        with timeouts.limit(seconds, item.name, marked_advice(item)):
+            with calls.contained(is_the_learners) as item.stash[_THREADS]:
+                return (yield)
+    except Timeout as error:
+        give_lines(error)
+        raise
 
 
 def pytest_enter_pdb(config: pytest.Config) -> None:
