@@ -32,7 +32,7 @@ _NARROWER = {
 
 @dataclass
 class Mutant:
-    """One function, spoilt in one way. `changed` counts the calls in which that made a difference."""
+    """One function or method, spoilt in one way. `changed` counts the calls in which that made a difference."""
 
     function: str  # "softmax", or "Dropout.forward"
     way: str
@@ -168,8 +168,10 @@ def _targets(functions: dict[str, Any]) -> list[str]:
     """What can be spoilt: each function, and each public method that a class defines itself (no static one)."""
     found = []
     for name, f in functions.items():
-        methods = [m for m, x in vars(f).items() if isinstance(x, FunctionType) and not m.startswith("_")]
-        found += [f"{name}.{method}" for method in methods] if isinstance(f, type) else [name]
+        if isinstance(f, type):
+            found += [f"{name}.{m}" for m, x in vars(f).items() if isinstance(x, FunctionType) and m[0] != "_"]
+        else:
+            found.append(name)
     return found
 
 

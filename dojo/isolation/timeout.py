@@ -122,14 +122,14 @@ def give_lines(error: BaseException) -> None:
     """Let each entry of the error's traceback have a line, without which pytest ends with an INTERNALERROR.
 
     An alarm may come anywhere, also at an instruction that the compiler gave no line: in the cleaning up after a
-    `with` or a `try` there are some.
+    `with` or a `try` there are some. Call it outside of `limit`: contextlib puts back the traceback that it saw.
     """
     entries, trace = [], error.__traceback__
     while trace is not None:
         entries.append(trace)
         trace = trace.tb_next
     for entry in reversed(entries):
-        line: int | None = entry.tb_lineno  # an int, says typeshed
+        line: int | None = entry.tb_lineno  # typeshed knows of no None
         line = line or _line(entry.tb_frame.f_code, entry.tb_lasti)
         trace = TracebackType(trace, entry.tb_frame, entry.tb_lasti, line)
     error.__traceback__ = trace
