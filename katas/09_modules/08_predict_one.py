@@ -172,6 +172,11 @@ def test_a_model_takes_batches_and_one_image_becomes_a_batch_of_one():
         layer.bias.copy_(torch.tensor([-1.0, -9.0, -3.0, -2.0, -1.0]))
     got = _call("predict_one", model, image, "on a model in float64")
     assert got == 4, f"class {got} came out, expected 4: -1.1 is the highest of five negative logits, by a hair"
+    with torch.no_grad():
+        layer.weight.mul_(0.001)
+        layer.bias.mul_(0.001)
+    got = _call("predict_one", model, image, "on a model that is not sure")
+    assert got == 4, f"class {got} came out of five probabilities of about 0.2, expected 4, the highest of them"
 
 
 def test_probabilities_are_the_softmax_over_the_classes():

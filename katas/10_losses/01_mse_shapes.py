@@ -37,7 +37,8 @@ def mse(pred: torch.Tensor, target: torch.Tensor, reduction: str = "mean") -> to
     """The squared differences of two tensors of one shape, both float32 or both float64; the result has their dtype.
 
     With `reduction` "mean" their mean over all elements and with "sum" their sum, both 0-d; with "none" as they are.
-    ValueError if the shapes differ, or for any other `reduction`. Gradients flow to `pred`; no argument changes.
+    A nan makes mean and sum nan. ValueError if the shapes differ, or for any other `reduction`. Gradients flow to
+    `pred`; no argument changes.
     """
     raise NotImplementedError("check the shapes, square, reduce")
 
@@ -91,6 +92,9 @@ def test_the_mean_is_over_all_elements():
     one = torch.tensor([[0.1]], dtype=torch.float64)
     want = torch.tensor(0.04, dtype=torch.float64)
     check_tensor(_mse(one, -one), want, "one element: 0.2 squared, as exact as float64", rtol=1e-12)
+    broken, nan = torch.tensor([float("nan"), 2.0]), torch.tensor(float("nan"))
+    for how in ("mean", "sum"):
+        check_tensor(_mse(broken, torch.ones(2), reduction=how), nan, f"one prediction is nan, so their {how} is nan")
     check_tensor(_mse(torch.tensor(3.0), torch.tensor(1.0)), torch.tensor(4.0), "two tensors without dimensions")
     got = _mse(torch.tensor([4096.5]), torch.tensor([4096.25]))
     check_tensor(

@@ -199,6 +199,13 @@ def _through_a_list(y):
     return torch.tensor(y.tolist()).reshape(-1, 1)
 
 
+def _without_the_nans(pred, target, reduction="mean"):
+    squares = mse(pred, target, reduction="none")
+    return {"mean": squares.nanmean, "sum": squares.nansum, "none": lambda: squares}.get(
+        reduction, lambda: mse(pred, target, reduction)
+    )()
+
+
 _MEAN = "test_the_mean_is_over_all_elements"
 _SHAPES = "test_shapes_that_differ_are_an_error_even_if_they_broadcast"
 _GRADIENT = "test_the_gradient_is_twice_the_difference_over_the_number_of_elements"
@@ -209,6 +216,7 @@ _BROADCAST = "a perfect prediction, (3, 1) beside (3,): broadcast to 3 x 3"
 KEEP = {_LEARNS: "it is the damage itself: what training does without the two functions, and with them"}
 
 MISTAKES = [
+    Mistake("one prediction is nan, so their mean is nan", caught_by=_MEAN, mse=_without_the_nans),
     Mistake("the root of the squares was taken", caught_by=_MEAN, mse=_root),
     Mistake("of the squares 0, 4 and 16", caught_by=_MEAN, mse=_absolute),
     Mistake("of the squares 0, 4 and 16", caught_by=_MEAN, mse=_half),
