@@ -67,6 +67,16 @@ def _put_warnings_filters(filters: list[Any]) -> None:
     warnings.filters[:] = filters  # type: ignore[index]  # typeshed says Sequence; it is a list
 
 
+def _open_figures() -> list[int]:
+    pyplot = sys.modules.get("matplotlib.pyplot")  # where nobody has imported it, nothing is open
+    return pyplot.get_fignums() if pyplot is not None else []
+
+
+def _close_figures_except(before: list[int]) -> None:
+    for number in set(_open_figures()) - set(before):
+        sys.modules["matplotlib.pyplot"].close(number)
+
+
 def _cwd() -> str:
     try:
         return os.getcwd()
@@ -103,6 +113,7 @@ SETTINGS = [
     Setting("the safe globals of torch.load", torch_internals.safe_globals, torch_internals.set_safe_globals),
     Setting("", torch_internals.distributions_check, torch_internals.set_distributions_check),
     Setting("NumPy's error handling (np.seterr)", np.geterr, lambda v: np.seterr(**v)),
+    Setting("figures of matplotlib that stay open", _open_figures, _close_figures_except),
     Setting("the working directory", _cwd, os.chdir),
     Setting("sys.path", lambda: list(sys.path), lambda v: sys.path.__setitem__(slice(None), v)),
     Setting("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),

@@ -1,4 +1,5 @@
-"""What kata tests call: checks whose failure names the mistake, devices without a GPU, training looked at, MNIST.
+"""What kata tests call: checks whose failure names the mistake, devices without a GPU, forged files,
+workers, training looked at, MNIST.
 
 torch is imported only when one of these names is: the session needs `dojo.kit.mnist` without it.
 """
@@ -10,16 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dojo.kit.arguments import unchanged  # noqa: F401
+    from dojo.kit.checkpoints import HostilePickle, forge_gpu_checkpoint  # noqa: F401
     from dojo.kit.checks import check_tensor, explain, raises, shares_memory  # noqa: F401
-    from dojo.kit.devices import OneDevicePerOp, forge_gpu_checkpoint, gpu_is_here, pretend_machine  # noqa: F401
+    from dojo.kit.devices import OneDevicePerOp, gpu_is_here, pretend_machine  # noqa: F401
+    from dojo.kit.loading import workers  # noqa: F401
     from dojo.kit.note import tell  # noqa: F401
     from dojo.torch_internals import version_counter  # noqa: F401
 
 _HOMES = {
     **dict.fromkeys(("check_tensor", "explain", "raises", "shares_memory"), "dojo.kit.checks"),
-    **dict.fromkeys(("OneDevicePerOp", "forge_gpu_checkpoint", "gpu_is_here", "pretend_machine"), "dojo.kit.devices"),
+    **dict.fromkeys(("HostilePickle", "forge_gpu_checkpoint"), "dojo.kit.checkpoints"),
+    **dict.fromkeys(("OneDevicePerOp", "gpu_is_here", "pretend_machine"), "dojo.kit.devices"),
     "tell": "dojo.kit.note",
     "unchanged": "dojo.kit.arguments",
+    "workers": "dojo.kit.loading",
     "version_counter": "dojo.torch_internals",
 }
 __all__ = list(_HOMES)
