@@ -39,6 +39,18 @@ def test_list_says_of_gpu_katas_that_they_were_not_run_here(project, monkeypatch
     assert "not run here, for want of a GPU: 1 whole kata" in screen(project.run())
 
 
+def test_a_kata_that_needs_a_missing_package_is_not_done_and_says_how_to_install_it(project):
+    project.solve("alpha", "beta")
+    needs = "\n    from dojo.kit import needs\n    needs('torch', 'no_such_package')\n"
+    project.edit("beta", lambda text: text + needs)
+    text = screen(project.run())
+    assert "not run here: needs no_such_package (pip install no_such_package)" in text
+    assert "for want of a GPU" not in text
+    text = screen(project.run("--kata-list"))
+    assert "beta  not run here: needs no_such_package (pip install no_such_package)" in text
+    assert "1 of 3 done" in text
+
+
 def test_hint_gives_the_next_one_each_time_and_the_last_one_stays(project):
     first = project.run("--kata-hint")
     assert first.ret == 0

@@ -6,7 +6,7 @@ from typing import Literal
 
 from _pytest.outcomes import Skipped
 
-Missing = Literal["gpu", "mnist"]
+Missing = Literal["gpu", "mnist", "package"]
 
 
 class NotRunHere(Skipped):

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from dojo.kit.devices import OneDevicePerOp, gpu_is_here, pretend_machine  # noqa: F401
     from dojo.kit.loading import workers  # noqa: F401
     from dojo.kit.note import tell  # noqa: F401
+    from dojo.kit.packages import needs  # noqa: F401
     from dojo.torch_internals import version_counter  # noqa: F401
 
 _HOMES = {
     **dict.fromkeys(("check_tensor", "explain", "raises", "shares_memory"), "dojo.kit.checks"),
     **dict.fromkeys(("HostilePickle", "forge_gpu_checkpoint"), "dojo.kit.checkpoints"),
     **dict.fromkeys(("OneDevicePerOp", "gpu_is_here", "pretend_machine"), "dojo.kit.devices"),
+    "needs": "dojo.kit.packages",
     "tell": "dojo.kit.note",
     "unchanged": "dojo.kit.arguments",
     "workers": "dojo.kit.loading",

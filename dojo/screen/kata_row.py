@@ -21,7 +21,7 @@ def kata_row(name: str, kata: Kata, known: Standing | None, page: Page, *, curre
     elif state == "stand-in":
         mark, said = glyphs.good, "done on the stand-in data, not on MNIST"
     elif state == "not run here":
-        said = "not run here: needs a GPU"
+        said = f"not run here: {known.needs if known and known.needs else 'needs a GPU'}"
     elif known is not None and state == "incomplete":
         said, mark = ran(known), ">" if current else mark
     else:

@@ -224,7 +224,9 @@ class Verdict:
         rows = []
         if "stand-in" in states:
             rows.append("one of them done on the stand-in data only: pytest --kata-download fetches MNIST")
-        parts = [(waiting, "test"), (states.count("not run here"), "whole kata")]
+        whole = [known.needs for known in standings if known.state == "not run here"]
+        rows += [f"not run here: {needs}" for needs in dict.fromkeys(filter(None, whole))]
+        parts = [(waiting, "test"), (whole.count(""), "whole kata")]
         if said := [f"{n} {what}{'s' * (n > 1)}" for n, what in parts if n]:
             rows.append(f"not run here, for want of a GPU: {listed(said)}")
         return [line for row in rows for line in self.page.lines(row, "yellow")]

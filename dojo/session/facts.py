@@ -146,6 +146,7 @@ class Standing:
     tests: int = 0
     ran: int = 0
     no_gpu: int = 0  # tests that wait for a GPU
+    needs: str = ""  # the package that some of its tests wait for, in words
     notes: tuple[str, ...] = ()  # what its tests had to say
 
     @property
@@ -197,6 +198,8 @@ class Result:
             return "unfinished"
         if self.partial or len(self.facts) < self.collected or not self.facts:
             return "incomplete"
+        if self.lacks("package"):
+            return "not run here"
         if self.lacks("mnist"):
             return "stand-in"
         return "done" if self.count()["passed"] else "not run here"
@@ -210,5 +213,6 @@ class Result:
             self.collected + self.left_out,
             len(self.facts),
             self.lacks("gpu"),
+            next((fact.says for fact in self.facts.values() if fact.missing == "package"), ""),
             notes,
         )
