@@ -52,7 +52,7 @@ under_test(globals())
 
 _SIGNS = {
     "mutually exclusive": "a sampler decides the order, so shuffle= (or batch_size, drop_last) cannot go with it",
-    "generator=int|Expected a .* generator": "generator= wants a torch.Generator, not a number: torch.Generator().manual_seed(seed)",
+    "generator=int|Expected a .* generator": "generator= wants a torch.Generator, not a number",
 }
 
 
@@ -111,8 +111,8 @@ def test_the_seed_alone_decides_the_orders():
     _seed_the_world(2)
     again = [_epoch(second) for _ in range(3)]
     assert orders == again, (
-        f"two loaders with the same seed gave {orders[0]} and {again[0]} in the first epoch: the order has to come from "
-        "a generator of the loader's own, seeded with seed"
+        f"two loaders with the same seed gave {orders[0]} and {again[0]} in the first epoch: the order has to come "
+        "from a generator of the loader's own, seeded with seed"
     )
     third = _loaders(seed=3)[0]
     assert orders == [_epoch(third) for _ in range(3)], "a loader that was made later with the same seed gave others"
