@@ -159,13 +159,21 @@ def test_no_loader_moves_the_global_random_numbers():
         said = f"make_loaders moved or seeded the global random numbers of {library}"
         assert drawn == want[library], said
     for loader, name in ((train, "train"), (val, "val")):
+        base = ", which has no shuffle: it draws a base seed at each iter()" if name == "val" else ""
         for _ in range(2):
             _seed_the_world(11)
             _epoch(loader)
             for library, drawn in _draws().items():
-                base = ", which has no shuffle: it draws a base seed at each iter()" if name == "val" else ""
                 said = f"a pass over the {name} loader moved the global random numbers of {library}{base}"
                 assert drawn == want[library], said
+        steps = len(_batches(loader))
+        _seed_the_world(11)
+        alone = [_draws() for _ in range(steps + 1)]
+        _seed_the_world(11)
+        with explain("a pass over the loader raised", _SIGNS):
+            inside = [_draws() for _ in loader]
+        again = [*inside, _draws()] == alone
+        assert again, f"numbers drawn between the batches of the {name} loader, and after it, are not those without it"
 
 
 def test_only_training_is_shuffled_and_cut():

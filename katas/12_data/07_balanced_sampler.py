@@ -22,9 +22,11 @@ About 20 minutes. Before it: own_your_randomness, group_sums, batches_and_leftov
 https://docs.pytorch.org/docs/stable/data.html#torch.utils.data.WeightedRandomSampler
 """
 
+import random
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, Sampler, TensorDataset
@@ -150,17 +152,24 @@ def test_a_label_may_be_missing(second):
     _check_balance(labels, 10, 235, 365)
 
 
+def _draws_in(world, seed):
+    """Three passes, with other global seeds before each."""
+    __tracebackhide__ = True
+    torch.manual_seed(world)
+    sampler = _sampler(_labels(30, 10, step=7), seed)
+    drawn = []
+    for number in range(3):
+        world = 10 * world + number
+        torch.manual_seed(world), np.random.seed(world), random.seed(world)
+        with explain("a pass over the sampler raised; it gives one int at a time", _SIGNS):
+            drawn.append([int(i) for i in sampler])
+    return drawn
+
+
 def test_the_generator_alone_decides():
-    labels = _labels(30, 10, step=7)
-    torch.manual_seed(1)
-    first = _draws(labels, 3, seed=5)
-    torch.manual_seed(2)
-    again = _draws(labels, 3, seed=5)
-    assert first == again, (
-        "the same seed in the generator gave other draws: draw from that generator, not the global one"
-    )
-    assert first == _draws(labels, 3, seed=5), "the same seed in the generator gave other draws the third time"
-    other = _draws(labels, 3, seed=6)
+    first, again = _draws_in(1, seed=5), _draws_in(2, seed=5)
+    assert first == again, "the same seed in the generator gave other draws: draw from that generator, not a global one"
+    other = _draws_in(1, seed=6)
     assert first != other, "the seeds 5 and 6 in the generator gave the same draws: they have to come from it"
 
 

@@ -161,6 +161,18 @@ def _swapped(train, val, batch_size, seed):
     return make_loaders(train, val, batch_size, seed)[::-1]
 
 
+class _Rewinds(DataLoader):
+    """What others draw during the pass, dropout say, is taken back at its end."""
+
+    def __iter__(self):
+        with torch.random.fork_rng(devices=[]):
+            yield from super().__iter__()
+
+
+def _rewound(train, val, batch_size, seed):
+    return make_loaders(train, val, batch_size, seed)[0], _Rewinds(val, batch_size)
+
+
 def _alternates(train, val, batch_size, seed):
     """Two orders, again and again."""
 
@@ -221,6 +233,7 @@ MISTAKES = [
         caught_by=_GLOBAL,
         make_loaders=_with(val=lambda seed: {"generator": None}),
     ),
+    Mistake("drawn between the batches of the val loader", caught_by=_GLOBAL, make_loaders=_rewound),
     Mistake(
         "its short last batch was dropped", caught_by=_CUT, make_loaders=_with(val=lambda seed: {"drop_last": True})
     ),

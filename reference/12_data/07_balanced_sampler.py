@@ -10,6 +10,7 @@ class that never occurs is never looked up. What comes of it is oversampling: th
 augment them, and leave the validation set as it is. (Weights in the loss are the other way: there, they are per class.)
 """
 
+import random
 from collections.abc import Iterator
 
 import torch
@@ -215,6 +216,20 @@ def _reseeded(labels, generator):
     return balanced_sampler(labels, generator.manual_seed(0))
 
 
+class _PythonsRandom(_WrongLength):
+    """Seeded by the generator when it is made; later draws are everybody's."""
+
+    def __init__(self, labels, generator):
+        random.seed(generator.initial_seed())
+        self.weights = _right(labels)
+
+    def __len__(self):
+        return len(self.weights)
+
+    def __iter__(self):
+        return iter(random.choices(range(len(self.weights)), self.weights, k=len(self.weights)))
+
+
 def _in_place(labels, generator):
     sampler = balanced_sampler(labels.clone(), generator)
     labels.sub_(labels.min()).clamp_(max=0)
@@ -234,7 +249,7 @@ _LOADER = "test_a_loader_takes_the_sampler"
 _COUNTS = "draws, the classes came"
 _PER_CLASS = "samples can ever be drawn: weights are per sample"
 _TABLE = "a table of the classes was read at a label that it does not have"
-_GLOBAL = "draw from that generator, not the global one"
+_GLOBAL = "draw from that generator, not a global one"
 
 MISTAKES = [
     Mistake("as it is without replacement", caught_by=_EQUAL, balanced_sampler=_weighted(_right, replacement=False)),
@@ -267,6 +282,7 @@ MISTAKES = [
     Mistake(_TABLE, caught_by=_MISSING, balanced_sampler=_weighted(_place_among_the_classes)),
     Mistake(_TABLE, caught_by=_MISSING, balanced_sampler=_weighted(_up_to_the_number_of_classes)),
     Mistake(_GLOBAL, caught_by=_GENERATOR, balanced_sampler=_weighted(_right, generator=None)),
+    Mistake(_GLOBAL, caught_by=_GENERATOR, balanced_sampler=_PythonsRandom),
     Mistake("they have to come from it", caught_by=_GENERATOR, balanced_sampler=_own_seed),
     Mistake("they have to come from it", caught_by=_GENERATOR, balanced_sampler=_reseeded),
     Mistake("an index is an int", caught_by=_LOADER, balanced_sampler=_Floats),

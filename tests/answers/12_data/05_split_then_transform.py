@@ -5,7 +5,6 @@ import random
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
 from torch.utils.data import Dataset, Subset, TensorDataset, random_split
 
 from dojo import Mistake
@@ -115,9 +114,13 @@ def _two_wrappers(base, val_fraction, seed, train_tf, val_tf):
     return Subset(wholes[0], order[n_val:]), Subset(wholes[1], order[:n_val])
 
 
-def _by_sklearn(base, val_fraction, seed, train_tf, val_tf):
-    train, val = train_test_split(list(range(len(base))), test_size=val_fraction, random_state=seed)
-    return _WholeSubset(base, train, train_tf), _WholeSubset(base, val, val_tf)
+def _state_put_back(base, val_fraction, seed, train_tf, val_tf):
+    state = torch.get_rng_state()
+    torch.manual_seed(seed)
+    order = torch.randperm(len(base)).tolist()
+    torch.set_rng_state(state)
+    cut = len(base) - round(len(base) * val_fraction)
+    return _WholeSubset(base, order[:cut], train_tf), _WholeSubset(base, order[cut:], val_tf)
 
 
 def _by_sorting(base, val_fraction, seed, train_tf, val_tf):
@@ -135,7 +138,7 @@ _STYLES = (
     _by_random,
     _in_a_fork,
     _two_wrappers,
-    _by_sklearn,
+    _state_put_back,
     _by_sorting,
 )
 RIGHT = [{"split": style} for style in _STYLES]

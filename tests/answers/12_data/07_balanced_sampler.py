@@ -4,7 +4,6 @@ from collections import Counter
 
 import numpy as np
 import torch
-from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from torch.utils.data import RandomSampler, Sampler, SubsetRandomSampler, WeightedRandomSampler
 
 from dojo import Mistake
@@ -27,8 +26,11 @@ def _by_class_weights(labels, generator):
     return WeightedRandomSampler(class_weights[labels], labels.numel(), generator=generator)
 
 
-def _by_sklearn(labels, generator):
-    weights = compute_sample_weight("balanced", labels.numpy())
+def _balanced_weights(labels, generator):
+    """As scikit-learn's compute_sample_weight("balanced", y) has them."""
+    y = labels.numpy()
+    classes, where = np.unique(y, return_inverse=True)
+    weights = (len(y) / (len(classes) * np.bincount(where)))[where]
     return WeightedRandomSampler(torch.from_numpy(weights), len(labels), generator=generator)
 
 
@@ -96,7 +98,7 @@ class _ByNumpy(_ClassFirst):
         return iter(self.rng.choice(len(self.p), size=len(self.p), p=self.p / self.p.sum()))
 
 
-_STYLES = (_by_counter, _by_unique, _by_class_weights, _by_sklearn, _Multinomial, _ClassFirst, _Exact, _ByNumpy)
+_STYLES = (_by_counter, _by_unique, _by_class_weights, _balanced_weights, _Multinomial, _ClassFirst, _Exact, _ByNumpy)
 RIGHT = [{"balanced_sampler": style} for style in _STYLES]
 
 
@@ -104,9 +106,10 @@ def _weights(labels):
     return (1.0 / labels.bincount()[labels]).tolist()
 
 
-def _by_sklearn_classes(labels, generator):
-    y = labels.numpy()
-    weights = compute_class_weight("balanced", classes=np.unique(y), y=y)
+def _balanced_classes(labels, generator):
+    """As scikit-learn's compute_class_weight("balanced", ...) has them: for the loss."""
+    _, counts = np.unique(labels.numpy(), return_counts=True)
+    weights = len(labels) / (len(counts) * counts)
     return WeightedRandomSampler(torch.from_numpy(weights), len(labels), generator=generator)
 
 
@@ -191,14 +194,14 @@ _COUNTS = "draws, the classes came"
 _PER_CLASS = "samples can ever be drawn: weights are per sample"
 
 WRONG = [
-    Mistake(_PER_CLASS, caught_by="", balanced_sampler=_by_sklearn_classes),
+    Mistake(_PER_CLASS, caught_by="", balanced_sampler=_balanced_classes),
     Mistake(_PER_CLASS, caught_by="", balanced_sampler=_loss_weights),
     Mistake("as it is without replacement", caught_by="", balanced_sampler=_never_twice),
     Mistake(_COUNTS, caught_by="", balanced_sampler=_one_weight_each),
     Mistake(_COUNTS, caught_by="", balanced_sampler=_counts_as_weights),
     Mistake(_COUNTS, caught_by="", balanced_sampler=_share_of_the_others),
-    Mistake("draw from that generator, not the global one", caught_by="", balanced_sampler=_forgotten),
-    Mistake("draw from that generator, not the global one", caught_by="", balanced_sampler=_ByTheWorld),
+    Mistake("draw from that generator, not a global one", caught_by="", balanced_sampler=_forgotten),
+    Mistake("draw from that generator, not a global one", caught_by="", balanced_sampler=_ByTheWorld),
     Mistake("ten passes gave the same draws", caught_by="", balanced_sampler=_a_list),
     Mistake("ten passes gave the same draws", caught_by="", balanced_sampler=_a_tensor),
     Mistake("the second pass over the sampler gave nothing", caught_by="", balanced_sampler=_a_generator),
