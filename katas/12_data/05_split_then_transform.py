@@ -14,6 +14,7 @@ has a `__getitems__`, by which a DataLoader asks for whole batches, past your `_
 The indices must be shuffled: files are often sorted by class, and the last fifth of iris is one flower. Shuffle with a
 generator of your own, `torch.Generator().manual_seed(seed)`, handed on as `generator=`. Without it, `torch.randperm`
 and random_split use the global random numbers: the split depends on what ran before, and changes what comes after.
+Don't sort val again: who looks at its first batch alone would look at the first class.
 
 What is asked here: a split in two parts, each with a transform of its own.
 
@@ -42,8 +43,9 @@ def split(
     """Split `base` at random in two parts, and return (train, val).
 
     `base` has a length, and `base[i]` is a pair (x, y). val gets n * val_fraction of its n samples (here always a whole
-    number), train all others. Which ones is random, by `seed` alone: the same seed gives the same split, another one
-    another split. The global random numbers (of torch, numpy and `random`) stay as they were.
+    number, and each part gets one at least), train all others. Which ones is random, and the samples of val come in
+    random order, not sorted and not in that of the file. `seed` alone decides: the same seed gives the same split,
+    another one another split. The global random numbers (of torch, numpy and `random`) stay as they were.
 
     Each part has a length, can be indexed from 0 on, and works in a DataLoader. A sample of it is (tf(x), y), with its
     own transform: `train_tf` or `val_tf`. Nothing is read from `base` before a sample is asked for; then that sample is
@@ -127,8 +129,8 @@ def _val(seed, n=20, fraction=0.25) -> list[int]:
 
 @pytest.mark.parametrize(
     ("n", "fraction", "sizes"),
-    [(20, 0.25, (15, 5)), (10, 0.5, (5, 5)), (100, 0.25, (75, 25))],
-    ids=["a quarter of twenty", "half of ten", "a quarter of a hundred"],
+    [(20, 0.25, (15, 5)), (10, 0.5, (5, 5)), (100, 0.25, (75, 25)), (20, 0.75, (5, 15)), (2, 0.5, (1, 1))],
+    ids=["a quarter of twenty", "half of ten", "a quarter of a hundred", "more than half", "one and one"],
 )
 def test_every_sample_is_in_one_of_the_two_parts(n, fraction, sizes):
     for seed in (0, 7):
@@ -156,6 +158,8 @@ def test_each_part_has_a_transform_of_its_own():
     parts = _split(base, 0.25, 3)
     _split(base, 0.25, 3, lambda x: x + 5000, lambda x: x + 6000)  # another split of it changes nothing
     assert base.transform is str, "base.transform was changed: base is the caller's, and others may read it"
+    added = sorted(vars(base).keys() - {"transform"})
+    assert not added, f"base has the attributes {added} now: base is the caller's"
     for part, name, own, other in (
         (parts[0], "train", 1, 2),
         (parts[1], "val", 2, 1),
@@ -178,13 +182,19 @@ def test_each_part_has_a_transform_of_its_own():
 
 def test_which_samples_validate_is_random():
     for seed in (1, 2, 3):
-        val = sorted(_val(seed, 100))
+        in_order = _val(seed, 100)
+        val = sorted(in_order)
         steps = [b - a for a, b in itertools.pairwise([*val, val[0] + 100])]
         block = steps.count(1) >= 24  # from the end on, it may go on at the beginning
         assert not block, f"the samples {val} validate, one block of the file: in a sorted file, that is one class"
         assert len(set(steps)) > 1, f"val holds every {steps[0]}th sample of the file: choose at random"
-    drawn = {i for seed in range(40) for i in _val(seed, 10, 0.5)}
-    never = sorted(set(range(10)) - drawn)
+        sorted_again = in_order in (val, val[::-1])
+        assert not sorted_again, (
+            f"val comes sorted, {in_order[:5]} first: leave its samples in the order of the shuffle"
+        )
+    splits = [frozenset(_val(seed, 10, 0.5)) for seed in range(40)]
+    assert len(set(splits)) > 1, f"40 seeds, and always {sorted(splits[0])} validate: seed has to reach the shuffle"
+    never = sorted(set(range(10)).difference(*splits))
     assert not never, f"in 40 splits of 10 samples into halves, {never} never came into val"
 
 
@@ -203,14 +213,23 @@ def test_the_seed_alone_decides_the_split():
     )
 
 
+def _draws():
+    return {"torch": torch.rand(3).tolist(), "numpy": np.random.rand(3).tolist(), "random": random.random()}
+
+
+def _somewhere_in_the_middle():
+    """Seed all, and draw some: now who sets the seed again has not set the state again."""
+    torch.manual_seed(11), np.random.seed(11), random.seed(11)
+    _draws()
+
+
 def test_a_generator_of_its_own_leaves_the_global_state_alone():
     _val(5)  # whatever is imported for it, is imported here
-    torch.manual_seed(11), np.random.seed(11), random.seed(11)
-    want = {"torch": torch.rand(3).tolist(), "numpy": np.random.rand(3).tolist(), "random": random.random()}
-    torch.manual_seed(11), np.random.seed(11), random.seed(11)
+    _somewhere_in_the_middle()
+    want = _draws()
+    _somewhere_in_the_middle()
     _val(5)
-    got = {"torch": torch.rand(3).tolist(), "numpy": np.random.rand(3).tolist(), "random": random.random()}
-    for library, draws in got.items():
+    for library, draws in _draws().items():
         said = f"split seeded or used the global random numbers of {library}: whoever draws next gets others"
         assert draws == want[library], said
 

@@ -43,11 +43,11 @@ def split(
     return _Part(base, order[n_val:], train_tf), _Part(base, order[:n_val], val_tf)
 
 
-def _by(order, part=_Part):
-    """A split that cuts what `order(n, n_val, seed)` returns: val first."""
+def _by(order, part=_Part, one_of=False):
+    """A split that cuts what `order(n, n_val, seed)` returns: val first. `one_of`: as if the fraction were 1 / k."""
 
     def wrong(base, val_fraction, seed, train_tf, val_tf):
-        n_val = round(len(base) * val_fraction)
+        n_val = len(base) // round(1 / val_fraction) if one_of else round(len(base) * val_fraction)
         indices = list(order(len(base), n_val, seed))
         return part(base, indices[n_val:], train_tf), part(base, indices[:n_val], val_tf)
 
@@ -223,6 +223,27 @@ def _seeds_the_world(n, n_val, seed):
     return torch.randperm(n).tolist()
 
 
+def _seed_put_back(n, n_val, seed):
+    """The seed is put back, and not the state."""
+    before = torch.initial_seed()
+    torch.manual_seed(seed)
+    order = torch.randperm(n).tolist()
+    torch.manual_seed(before)
+    return order
+
+
+def _sorted_again(n, n_val, seed):
+    order = _shuffled(n, n_val, seed)
+    return sorted(order[:n_val]) + sorted(order[n_val:])
+
+
+def _noted_on_base(base, val_fraction, seed, train_tf, val_tf):
+    train, val = split(base, val_fraction, seed, train_tf, val_tf)
+    if isinstance(base, Dataset):
+        base.train_indices, base.val_indices = train.indices, val.indices
+    return train, val
+
+
 def _seeds_numpy(n, n_val, seed):
     np.random.seed(seed)
     return np.random.permutation(n).tolist()
@@ -310,12 +331,17 @@ MISTAKES = [
     Mistake("one block of the file", caught_by=_RANDOM, split=_by(_first)),
     Mistake("one block of the file", caught_by=_RANDOM, split=_by(_a_block_somewhere)),
     Mistake("val holds every 4th sample", caught_by=_RANDOM, split=_by(_every_kth)),
+    Mistake("val comes sorted", caught_by=_RANDOM, split=_by(_sorted_again)),
+    Mistake("seed has to reach the shuffle", caught_by=_RANDOM, split=_by(_unseeded)),
+    Mistake("20 samples, val_fraction 0.75: train and val hold", caught_by=_WHOLE, split=_by(_shuffled, one_of=True)),
     Mistake("[0] never came into val", caught_by=_RANDOM, split=_by(_spares_the_first)),
     Mistake("after other global seeds: bind the shuffle to seed", caught_by=_SEED, split=_by(_from_the_world)),
     Mistake("after other global seeds: bind the shuffle to seed", caught_by=_SEED, split=_by(_a_seed_of_the_world)),
     Mistake("gave 1 different splits, not 3", caught_by=_SEED, split=_by(_unseeded)),
     Mistake("gave 1 different splits, not 3", caught_by=_SEED, split=_by(_only_the_order)),
     Mistake("global random numbers of torch", caught_by=_GLOBAL, split=_by(_seeds_the_world)),
+    Mistake("global random numbers of torch", caught_by=_GLOBAL, split=_by(_seed_put_back)),
+    Mistake("base has the attributes ['train_indices', 'val_indices'] now", caught_by=_OWN, split=_noted_on_base),
     Mistake("global random numbers of numpy", caught_by=_GLOBAL, split=_by(_seeds_numpy)),
     Mistake("global random numbers of random", caught_by=_GLOBAL, split=_by(_seeds_random)),
     Mistake("split read 20 samples of base", caught_by=_LAZY, split=_by(_shuffled, _Eager)),

@@ -40,11 +40,11 @@ def _by_fractions(base, val_fraction, seed, train_tf, val_tf):
 
 
 def _by_numpy(base, val_fraction, seed, train_tf, val_tf):
-    """Sorted index arrays, no Dataset as base class, samples as lists."""
+    """Index arrays, no Dataset as base class, samples as lists."""
 
     class Part:
         def __init__(self, indices, tf):
-            self.indices, self.tf = np.sort(indices), tf
+            self.indices, self.tf = indices, tf
 
         def __len__(self):
             return len(self.indices)
@@ -94,9 +94,10 @@ class _WholeSubset(Subset):
 
 
 def _by_random(base, val_fraction, seed, train_tf, val_tf):
-    val = set(random.Random(seed).sample(range(len(base)), round(len(base) * val_fraction)))
+    """Train stays in the order of the file: its loader shuffles."""
+    val = random.Random(seed).sample(range(len(base)), round(len(base) * val_fraction))
     train = [i for i in range(len(base)) if i not in val]
-    return _WholeSubset(base, train, train_tf), _WholeSubset(base, sorted(val), val_tf)
+    return _WholeSubset(base, train, train_tf), _WholeSubset(base, val, val_tf)
 
 
 def _in_a_fork(base, val_fraction, seed, train_tf, val_tf):
@@ -130,7 +131,34 @@ def _by_sorting(base, val_fraction, seed, train_tf, val_tf):
     return _Transformed(Subset(base, order[k:]), train_tf), _Transformed(Subset(base, order[:k]), val_tf)
 
 
+def _moved_one_by_one(base, val_fraction, seed, train_tf, val_tf):
+    """A beginner's loop; each part is a class of its own, made here."""
+    rng = np.random.RandomState(seed)
+    rest, val_indices = list(range(len(base))), []
+    while len(val_indices) < len(base) * val_fraction:
+        val_indices.append(rest.pop(rng.randint(len(rest))))
+
+    class Train:
+        def __len__(self):
+            return len(rest)
+
+        def __getitem__(self, i):
+            sample = base[rest[i]]
+            return train_tf(sample[0]), sample[1]
+
+    class Val:
+        def __len__(self):
+            return len(val_indices)
+
+        def __getitem__(self, i):
+            sample = base[val_indices[i]]
+            return val_tf(sample[0]), sample[1]
+
+    return Train(), Val()
+
+
 _STYLES = (
+    _moved_one_by_one,
     _by_random_split,
     _by_fractions,
     _by_numpy,
@@ -233,6 +261,29 @@ def _strided(base, val_fraction, seed, train_tf, val_tf):
     return _Transformed(Subset(base, train), train_tf), _Transformed(Subset(base, val), val_tf)
 
 
+def _a_set_of_indices(base, val_fraction, seed, train_tf, val_tf):
+    """A set of small ints comes sorted."""
+    val = set(random.Random(seed).sample(range(len(base)), round(len(base) * val_fraction)))
+    train = set(range(len(base))) - val
+    return _Transformed(Subset(base, list(train)), train_tf), _Transformed(Subset(base, list(val)), val_tf)
+
+
+def _numpy_seed_put_back(base, val_fraction, seed, train_tf, val_tf):
+    """Seeds again from the clock: not the state that was there."""
+    parts = _numpy_before(base, val_fraction, seed, train_tf, val_tf)
+    np.random.seed(None)
+    return parts
+
+
+def _masks(base, val_fraction, seed, train_tf, val_tf):
+    """Members at random, and a mask has no order."""
+    mask = torch.zeros(len(base), dtype=torch.bool)
+    shuffled = torch.randperm(len(base), generator=torch.Generator().manual_seed(seed))
+    mask[shuffled[: round(len(base) * val_fraction)]] = True
+    train, val = ((mask == m).nonzero().flatten().tolist() for m in (False, True))
+    return _Transformed(Subset(base, train), train_tf), _Transformed(Subset(base, val), val_tf)
+
+
 def _fixed_seed(base, val_fraction, seed, train_tf, val_tf):
     return _by_random_split(base, val_fraction, 42, train_tf, val_tf)
 
@@ -305,6 +356,9 @@ WRONG = [
     Mistake("one block of the file", caught_by="", split=_the_tail),
     Mistake("val holds every 4th sample", caught_by="", split=_strided),
     Mistake("gave 1 different splits, not 3", caught_by="", split=_fixed_seed),
+    Mistake("val comes sorted", caught_by="", split=_a_set_of_indices),
+    Mistake("val comes sorted", caught_by="", split=_masks),
+    Mistake("global random numbers of numpy", caught_by="", split=_numpy_seed_put_back),
     Mistake("A DataLoader asks for whole batches", caught_by="", split=_inherited),
     Mistake("and the transform ran 1 times", caught_by="", split=_cached),
     Mistake("20 samples, val_fraction 0.25: train and val hold", caught_by="", split=_train_on_all),
