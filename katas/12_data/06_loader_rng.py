@@ -21,6 +21,7 @@ About 20 minutes. Before it: own_your_randomness, batches_and_leftovers, split_t
 https://docs.pytorch.org/docs/stable/data.html#torch.utils.data.DataLoader
 """
 
+import itertools
 import random
 from typing import Any
 
@@ -36,8 +37,8 @@ from dojo.kit import explain
 def make_loaders(train: Dataset, val: Dataset, batch_size: int, seed: int) -> tuple[DataLoader, DataLoader]:
     """The loaders of both datasets, as (train loader, val loader), with batches of `batch_size`.
 
-    The train loader gives each epoch in a new random order, without a last batch that is too short. `seed` alone
-    decides the sequence of these orders: loaders made anew with the same seed give it again, another seed gives others,
+    The train loader gives each epoch in a new random order of all samples, without a last batch that is too short.
+    `seed` alone decides the sequence of these orders: loaders made anew with the same seed give it again, another seed gives others,
     and no pass over the val loader (a whole one, or one that is broken off) changes it.
 
     The val loader gives all samples in their order. Neither to make the loaders nor to iterate over them moves the
@@ -82,24 +83,34 @@ def _epoch(loader) -> list[int]:
     return [number for batch in _batches(loader) for number in batch]
 
 
-def _seed_the_world(seed):
-    torch.manual_seed(seed), np.random.seed(seed), random.seed(seed)
-
-
 def _draws():
     return {"torch": torch.rand(3).tolist(), "numpy": np.random.rand(3).tolist(), "random": random.random()}
+
+
+def _seed_the_world(seed):
+    """And draw some: who sets the seed again later has not set the state again."""
+    torch.manual_seed(seed), np.random.seed(seed), random.seed(seed)
+    _draws()
 
 
 def test_each_epoch_has_an_order_of_its_own():
     for n, batch_size in ((12, 4), (9, 3), (40, 40)):
         train, _ = _loaders(n, 10, batch_size)
-        epochs = [_epoch(train) for _ in range(3)]
+        in_batches = [_batches(train) for _ in range(3)]
+        epochs = [[number for batch in batches for number in batch] for batches in in_batches]
         for order in epochs:
             once = sorted(order) == list(range(n))
             assert once, f"an epoch over 0 to {n - 1} gave {order}: each comes once"
+            turned = sum(b == (a + 1) % n for a, b in itertools.pairwise(order)) == n - 1
+            assert not turned or order[0] == 0, f"an epoch came as {order}, the order of the file from {order[0]} on"
         assert list(range(n)) not in epochs, f"an epoch came in the order of the file: {epochs}"
         alike = epochs[0] == epochs[1] == epochs[2]
         assert not alike, f"three epochs came in the same order, {epochs[0]}: shuffle anew for each one"
+        groups = {frozenset(map(frozenset, batches)) for batches in in_batches}
+        alone = n > batch_size and len(groups) == 1
+        assert not alone, (
+            f"in three epochs the same samples came together, {in_batches[0]}: shuffle samples, not batches"
+        )
         different = len({tuple(order) for order in epochs})
         assert different == 3, f"three epochs came in {different} different orders: shuffle anew for each one"
 

@@ -190,6 +190,54 @@ def _alternates(train, val, batch_size, seed):
     return loader, DataLoader(val, batch_size, generator=_own(seed))
 
 
+class _Order:
+    """A sampler that asks `order(generator)` at each pass."""
+
+    def __init__(self, n, seed, order):
+        self.n, self.generator, self.order = n, _own(seed), order
+
+    def __len__(self):
+        return self.n
+
+    def __iter__(self):
+        return iter(self.order(self.generator))
+
+
+def _by_order(order):
+    def wrong(train, val, batch_size, seed):
+        n = len(train)
+        sampler = _Order(n, seed, lambda g: order(n, batch_size, g))
+        loader = DataLoader(train, batch_size, sampler=sampler, drop_last=True, generator=_own(seed))
+        return loader, DataLoader(val, batch_size, generator=_own(seed))
+
+    return wrong
+
+
+def _from_somewhere_on(n, batch_size, g):
+    start = int(torch.randint(1, n, (), generator=g))
+    return [*range(start, n), *range(start)]
+
+
+def _batches_shuffled(n, batch_size, g):
+    blocks = torch.arange(n).split(batch_size)
+    return [i for b in torch.randperm(len(blocks), generator=g).tolist() for i in blocks[b].flip(0).tolist()]
+
+
+def _inside_the_batches(n, batch_size, g):
+    """A shuffle whose buffer is one batch."""
+    blocks = torch.arange(n).split(batch_size)
+    return [i for block in blocks for i in block[torch.randperm(len(block), generator=g)].tolist()]
+
+
+def _seed_put_back(train, val, batch_size, seed):
+    """The seed is put back, and not the state."""
+    before = torch.initial_seed()
+    torch.manual_seed(seed)
+    loaders = make_loaders(train, val, batch_size, int(torch.randint(2**31, ())))
+    torch.manual_seed(before)
+    return loaders
+
+
 _ORDER = "test_each_epoch_has_an_order_of_its_own"
 _SEED = "test_the_seed_alone_decides_the_orders"
 _PASS = "test_a_validation_pass_changes_no_training_order"
@@ -202,6 +250,9 @@ MISTAKES = [
     Mistake("three epochs came in the same order", caught_by=_ORDER, make_loaders=_lists),
     Mistake("three epochs came in 2 different orders", caught_by=_ORDER, make_loaders=_alternates),
     Mistake("in the order of the file", caught_by=_ORDER, make_loaders=_with(train=lambda seed: {"shuffle": False})),
+    Mistake("the order of the file from", caught_by=_ORDER, make_loaders=_by_order(_from_somewhere_on)),
+    Mistake("shuffle samples, not batches", caught_by=_ORDER, make_loaders=_by_order(_batches_shuffled)),
+    Mistake("shuffle samples, not batches", caught_by=_ORDER, make_loaders=_by_order(_inside_the_batches)),
     Mistake("each comes once", caught_by=_ORDER, make_loaders=_with_replacement),
     Mistake("each comes once", caught_by=_ORDER, make_loaders=_swapped),
     Mistake("shuffle= (or batch_size, drop_last) cannot go with it", caught_by=_ORDER, make_loaders=_both_options),
@@ -226,6 +277,7 @@ MISTAKES = [
     Mistake("running validation changed the training order", caught_by=_PASS, make_loaders=_shared_by_a_sampler),
     Mistake("make_loaders moved or seeded the global random numbers", caught_by=_GLOBAL, make_loaders=_seeds_the_world),
     Mistake("make_loaders moved or seeded the global random numbers", caught_by=_GLOBAL, make_loaders=_seeds_numpy),
+    Mistake("make_loaders moved or seeded the global random numbers", caught_by=_GLOBAL, make_loaders=_seed_put_back),
     Mistake("make_loaders moved or seeded the global", caught_by=_GLOBAL, make_loaders=_default_generator),
     Mistake("a pass over the train loader moved the global", caught_by=_GLOBAL, make_loaders=_only_the_sampler),
     Mistake(

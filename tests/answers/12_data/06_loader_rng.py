@@ -100,7 +100,28 @@ def _quiet(train, val, batch_size, seed):
     return train_loader, _Quiet(val, batch_size)
 
 
-_STYLES = (_two_seeds, _unseeded_for_val, _own_sampler, _own_batches, _by_epoch, _by_random, _quiet)
+class _AListEachTime(Sampler):
+    """In the style of 2017: the order of an epoch is a list, drawn by NumPy."""
+
+    def __init__(self, data_source, seed):
+        self.data_source, self.rng = data_source, np.random.RandomState(seed)
+
+    def __len__(self):
+        return len(self.data_source)
+
+    def __iter__(self):
+        return iter(self.rng.permutation(len(self.data_source)).tolist())
+
+
+def _by_lists(train, val, batch_size, seed):
+    """A whole number of batches is cut by the batch sampler, and validation has workers' options spelled out."""
+    batches = BatchSampler(_AListEachTime(train, seed), batch_size=batch_size, drop_last=True)
+    train_loader = DataLoader(train, batch_sampler=batches, num_workers=0, generator=_generator(seed + 100))
+    val_loader = DataLoader(val, batch_size, False, None, None, 0, None, False, False, 0, None, generator=_generator(0))
+    return train_loader, val_loader
+
+
+_STYLES = (_by_lists, _two_seeds, _unseeded_for_val, _own_sampler, _own_batches, _by_epoch, _by_random, _quiet)
 RIGHT = [{"make_loaders": style} for style in _STYLES]
 
 
@@ -178,6 +199,40 @@ def _keeps_the_rest(train, val, batch_size, seed):
     )
 
 
+class _BatchesInAnyOrder:
+    """Fixed batches, in a new order each epoch."""
+
+    def __init__(self, n, batch_size, seed):
+        self.batches = [list(range(i, i + batch_size)) for i in range(0, n - batch_size + 1, batch_size)]
+        self.rng = random.Random(seed)
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __iter__(self):
+        self.rng.shuffle(self.batches)
+        return iter([self.rng.sample(batch, len(batch)) for batch in self.batches])
+
+
+def _whole_batches(train, val, batch_size, seed):
+    batches = _BatchesInAnyOrder(len(train), batch_size, seed)
+    return DataLoader(train, batch_sampler=batches, generator=_generator(seed)), _two_seeds(
+        train, val, batch_size, seed
+    )[1]
+
+
+class _PutsTheSeedBack(DataLoader):
+    def __iter__(self):
+        before = torch.initial_seed()
+        iterator = super().__iter__()
+        torch.manual_seed(before)
+        return iterator
+
+
+def _val_puts_the_seed_back(train, val, batch_size, seed):
+    return _two_seeds(train, val, batch_size, seed)[0], _PutsTheSeedBack(val, batch_size)
+
+
 def _drops_both(train, val, batch_size, seed):
     loaders = [
         DataLoader(d, batch_size, shuffle=d is train, drop_last=True, generator=_generator(seed)) for d in (train, val)
@@ -219,6 +274,8 @@ WRONG = [
     Mistake("training got the short last batch of 2", caught_by="", make_loaders=_keeps_the_rest),
     Mistake("its short last batch was dropped", caught_by="", make_loaders=_drops_both),
     Mistake("validation came shuffled", caught_by="", make_loaders=_shuffles_both),
+    Mistake("shuffle samples, not batches", caught_by="", make_loaders=_whole_batches),
+    Mistake("it draws a base seed at each iter()", caught_by="", make_loaders=_val_puts_the_seed_back),
     Mistake("two loaders with the same seed gave", caught_by="", make_loaders=_sampler_of_the_world),
     Mistake("a pass over the train loader moved the global", caught_by="", make_loaders=_generator_for_the_order_only),
 ]
