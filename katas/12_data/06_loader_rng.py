@@ -37,9 +37,10 @@ from dojo.kit import explain
 def make_loaders(train: Dataset, val: Dataset, batch_size: int, seed: int) -> tuple[DataLoader, DataLoader]:
     """The loaders of both datasets, as (train loader, val loader), with batches of `batch_size`.
 
-    The train loader gives each epoch in a new random order of all samples, without a last batch that is too short.
-    `seed` alone decides the sequence of these orders: loaders made anew with the same seed give it again, another seed gives others,
-    and no pass over the val loader (a whole one, or one that is broken off) changes it.
+    The train loader gives each epoch in a new random order of all samples, so that others share a batch each time; a
+    last batch that is too short is left out. `seed` alone decides the sequence of these orders: loaders made anew with
+    the same seed give it again, another seed gives others, and no pass over the val loader (a whole one, or one that is
+    broken off) changes it.
 
     The val loader gives all samples in their order. Neither to make the loaders nor to iterate over them moves the
     global random numbers (of torch, numpy and `random`).
@@ -107,10 +108,8 @@ def test_each_epoch_has_an_order_of_its_own():
         alike = epochs[0] == epochs[1] == epochs[2]
         assert not alike, f"three epochs came in the same order, {epochs[0]}: shuffle anew for each one"
         groups = {frozenset(map(frozenset, batches)) for batches in in_batches}
-        alone = n > batch_size and len(groups) == 1
-        assert not alone, (
-            f"in three epochs the same samples came together, {in_batches[0]}: shuffle samples, not batches"
-        )
+        together = n > batch_size and len(groups) == 1
+        assert not together, f"in three epochs the same samples shared a batch, {in_batches[0]}: mix all samples anew"
         different = len({tuple(order) for order in epochs})
         assert different == 3, f"three epochs came in {different} different orders: shuffle anew for each one"
 

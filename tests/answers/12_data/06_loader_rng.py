@@ -274,7 +274,7 @@ WRONG = [
     Mistake("training got the short last batch of 2", caught_by="", make_loaders=_keeps_the_rest),
     Mistake("its short last batch was dropped", caught_by="", make_loaders=_drops_both),
     Mistake("validation came shuffled", caught_by="", make_loaders=_shuffles_both),
-    Mistake("shuffle samples, not batches", caught_by="", make_loaders=_whole_batches),
+    Mistake("mix all samples anew", caught_by="", make_loaders=_whole_batches),
     Mistake("it draws a base seed at each iter()", caught_by="", make_loaders=_val_puts_the_seed_back),
     Mistake("two loaders with the same seed gave", caught_by="", make_loaders=_sampler_of_the_world),
     Mistake("a pass over the train loader moved the global", caught_by="", make_loaders=_generator_for_the_order_only),
