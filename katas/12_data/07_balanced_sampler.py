@@ -22,6 +22,7 @@ About 20 minutes. Before it: own_your_randomness, group_sums, batches_and_leftov
 https://docs.pytorch.org/docs/stable/data.html#torch.utils.data.WeightedRandomSampler
 """
 
+import itertools
 import random
 from collections import Counter
 from typing import Any
@@ -41,9 +42,10 @@ def balanced_sampler(labels: torch.Tensor, generator: torch.Generator) -> Sample
     `labels`: int64 (n,), n from 1 on, with the label of each sample, 0 or larger. They need not be all of 0, 1, ...:
     those that occur are the classes. They stay as they are.
 
-    Each pass, `iter(sampler)`, gives n indices of samples, ints from 0 to n-1, at random: in one pass a sample may come
-    several times or not at all, but none is left out for good, and each pass draws anew. `generator` alone decides:
-    with the same seed in it the same draws come again, with another seed others.
+    Each pass, `iter(sampler)`, gives n indices of samples, ints from 0 to n-1, at random: the classes come mixed, not
+    one after the other. In one pass a sample may come several times or not at all, but none is left out for good, and
+    each pass draws anew. `generator` alone decides: with the same seed in it the same draws come again, with another
+    seed others, whatever other samplers there are. If the sampler has a `len`, it is n.
     """
     raise NotImplementedError("weight the samples, and draw")
 
@@ -53,10 +55,12 @@ under_test(globals())
 
 
 _SIGNS = {
-    r"out of bounds|out of range": "a table of the classes was read at a label that it does not have: a label is a "
-    "number, not a place among the labels that occur",
-    "without replacement|prob_dist": "without replacement no sample is drawn twice, and fewer than n have a weight "
-    "above 0",
+    r"out of bounds|out of range": "an index is too large. If it was a label: labels need not be 0, 1, 2, so a label "
+    "is no place in a table of the classes that occur",
+    "samples without replacement": "without replacement none is drawn twice, and there are fewer weights than draws",
+    "invalid multinomial distribution": "weights are numbers above 0, and neither inf nor nan; a label that does not "
+    "occur has the count 0, and 1/0 is inf",
+    r"int\(\) argument|only one element": "a pass gives one int at a time",
     "valid indices|indices must be integers|not an integer": "an index is an int",
     "mutually exclusive": "a sampler decides the order, so shuffle= cannot go with it",
     "non-iterator": "__iter__ returns an iterator: yield the indices, or return iter(...) of them",
@@ -80,9 +84,10 @@ def _sampler(labels, seed=0) -> Any:
 def _draws(labels, passes, seed=0) -> list[list[int]]:
     """The indices of so many passes."""
     __tracebackhide__ = True
+    before = labels.tolist()
     sampler, n, drawn = _sampler(labels, seed), len(labels), []
     for number in range(passes):
-        with explain("a pass over the sampler raised; it gives one int at a time", _SIGNS):
+        with explain("a pass over the sampler raised", _SIGNS):
             indices = [int(i) for i in sampler]
         once = number > 0 and not indices
         assert not once, "the second pass over the sampler gave nothing: each iter(sampler) starts anew"
@@ -90,6 +95,7 @@ def _draws(labels, passes, seed=0) -> list[list[int]]:
         out = [i for i in indices if not 0 <= i < n]
         assert not out, f"{n} labels: an index is from 0 to {n - 1}, this pass gave {out[0]}"
         drawn.append(indices)
+    assert labels.tolist() == before, "a pass over the sampler changed the labels, they are the caller's"
     return drawn
 
 
@@ -114,6 +120,8 @@ def _check_balance(labels, passes, low, high) -> None:
         rarest = min(Counter(labels[indices].tolist())[c] for c in was)
         fair = rarest >= len(labels) / len(was) / 5
         assert fair, f"in one pass of {len(labels)}, a class came {rarest} times: each pass has to be balanced"
+        blocks = sum(a != b for a, b in itertools.pairwise(labels[indices].tolist())) < len(was)
+        assert not blocks, "in one pass the classes came one after the other: a batch would hold one class, mix them"
 
 
 @pytest.mark.parametrize(
@@ -157,11 +165,12 @@ def _draws_in(world, seed):
     __tracebackhide__ = True
     torch.manual_seed(world)
     sampler = _sampler(_labels(30, 10, step=7), seed)
+    list(_sampler(_labels(3, 5), seed=9))  # another one, in between
     drawn = []
     for number in range(3):
         world = 10 * world + number
         torch.manual_seed(world), np.random.seed(world), random.seed(world)
-        with explain("a pass over the sampler raised; it gives one int at a time", _SIGNS):
+        with explain("a pass over the sampler raised", _SIGNS):
             drawn.append([int(i) for i in sampler])
     return drawn
 

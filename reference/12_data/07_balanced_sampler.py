@@ -204,6 +204,54 @@ def _by_class_and_place(labels, generator):
     return Batches(labels, generator)
 
 
+class _BlockByBlock(_WrongLength):
+    """As many of each class as it goes, one class after the other."""
+
+    def __init__(self, labels, generator):
+        self.labels, self.generator = labels, generator
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __iter__(self):
+        classes = self.labels.unique().tolist()
+        for k, c in enumerate(classes):
+            members = (self.labels == c).nonzero().flatten()
+            share = len(self.labels) // len(classes) + (k < len(self.labels) % len(classes))
+            yield from members[torch.randint(len(members), (share,), generator=self.generator)].tolist()
+
+
+class _OfTheClass(_EqualParts):
+    """What belongs to each sampler stands on the class: the last one made decides."""
+
+    def __init__(self, labels, generator):
+        _OfTheClass.sampler = balanced_sampler(labels, generator)
+        _OfTheClass.n = len(labels)
+
+    def __iter__(self):
+        return iter(self.sampler)
+
+    def __len__(self):
+        return self.n
+
+
+class _Renumbers(_EqualParts):
+    """When a pass begins, in the caller's labels."""
+
+    def __iter__(self):
+        for new, old in enumerate(self.labels.unique().tolist()):
+            self.labels[self.labels == old] = new
+        return iter(balanced_sampler(self.labels, self.generator))
+
+    def __len__(self):
+        return len(self.labels)
+
+
+def _normalized(labels):
+    weights = 1.0 / labels.bincount()
+    return (weights / weights.sum())[labels].tolist()
+
+
 def _undersampled(labels, generator):
     return SubsetRandomSampler(_FixedPool(labels, generator).indices, generator=generator)
 
@@ -248,7 +296,7 @@ _LOADER = "test_a_loader_takes_the_sampler"
 
 _COUNTS = "draws, the classes came"
 _PER_CLASS = "samples can ever be drawn: weights are per sample"
-_TABLE = "a table of the classes was read at a label that it does not have"
+_TABLE = "is no place in a table of the classes that occur"
 _GLOBAL = "draw from that generator, not a global one"
 
 MISTAKES = [
@@ -270,7 +318,8 @@ MISTAKES = [
     Mistake("an index is from 0 to 99, this pass gave 100", caught_by=_EQUAL, balanced_sampler=_FromOne),
     Mistake("is a `return` missing?", caught_by=_EQUAL, balanced_sampler=_nothing_returned),
     Mistake("the labels are the caller's", caught_by=_EQUAL, balanced_sampler=_in_place),
-    Mistake("it gives one int at a time", caught_by=_EQUAL, balanced_sampler=_by_class_and_place),
+    Mistake("a pass gives one int at a time", caught_by=_EQUAL, balanced_sampler=_by_class_and_place),
+    Mistake("the classes came one after the other", caught_by=_EQUAL, balanced_sampler=_BlockByBlock),
     Mistake(_PER_CLASS, caught_by=_SAMPLE, balanced_sampler=_weighted(_per_class)),
     Mistake(_PER_CLASS, caught_by=_SAMPLE, balanced_sampler=_weighted(_per_class_share)),
     Mistake(_PER_CLASS, caught_by=_SAMPLE, balanced_sampler=_Labels),
@@ -281,6 +330,9 @@ MISTAKES = [
     Mistake("the second pass over the sampler gave nothing", caught_by=_SAMPLE, balanced_sampler=_OnePass),
     Mistake(_TABLE, caught_by=_MISSING, balanced_sampler=_weighted(_place_among_the_classes)),
     Mistake(_TABLE, caught_by=_MISSING, balanced_sampler=_weighted(_up_to_the_number_of_classes)),
+    Mistake("a pass over the sampler changed the labels", caught_by=_MISSING, balanced_sampler=_Renumbers),
+    Mistake("has the count 0, and 1/0 is inf", caught_by=_MISSING, balanced_sampler=_weighted(_normalized)),
+    Mistake("they have to come from it", caught_by=_GENERATOR, balanced_sampler=_OfTheClass),
     Mistake(_GLOBAL, caught_by=_GENERATOR, balanced_sampler=_weighted(_right, generator=None)),
     Mistake(_GLOBAL, caught_by=_GENERATOR, balanced_sampler=_PythonsRandom),
     Mistake("they have to come from it", caught_by=_GENERATOR, balanced_sampler=_own_seed),

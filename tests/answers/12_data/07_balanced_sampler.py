@@ -98,7 +98,58 @@ class _ByNumpy(_ClassFirst):
         return iter(self.rng.choice(len(self.p), size=len(self.p), p=self.p / self.p.sum()))
 
 
-_STYLES = (_by_counter, _by_unique, _by_class_weights, _balanced_weights, _Multinomial, _ClassFirst, _Exact, _ByNumpy)
+class _OneByOne(Sampler):
+    """A wheel of fortune, in plain Python."""
+
+    def __init__(self, data, generator):
+        Sampler.__init__(self)
+        self.labels, self.generator = data.tolist(), generator
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __iter__(self):
+        wheel, total = [], 0.0
+        for y in self.labels:
+            total += 1.0 / self.labels.count(y)
+            wheel.append(total)
+        result = []
+        for _ in self.labels:
+            at = torch.rand(1, generator=self.generator, dtype=torch.float64).item() * total
+            result.append(min(sum(edge <= at for edge in wheel), len(wheel) - 1))
+        return iter(result)
+
+
+class _InTurn(_ClassFirst):
+    """The classes take turns, the samples are drawn."""
+
+    def __iter__(self):
+        for i in range(self.n):
+            members = self.members[i % len(self.members)]
+            yield int(members[self._below(len(members))])
+
+
+def _by_where(labels, generator):
+    weights = torch.zeros(labels.shape, dtype=torch.float64)
+    for c in set(labels.tolist()):
+        weights = torch.where(labels == c, 1.0 / torch.sum(labels == c).item(), weights)
+    return WeightedRandomSampler(weights.numpy(), labels.size()[0], generator=generator)
+
+
+_STYLES = (
+    _OneByOne,
+    _InTurn,
+    _by_where,
+    _by_counter,
+    _by_unique,
+    _by_class_weights,
+    _balanced_weights,
+    _Multinomial,
+    _ClassFirst,
+    _Exact,
+    _ByNumpy,
+    ,
+)
 RIGHT = [{"balanced_sampler": style} for style in _STYLES]
 
 
@@ -165,6 +216,21 @@ def _fewer(labels, generator):
     return SubsetRandomSampler(kept, generator=generator)
 
 
+class _Oversampled(_ClassFirst):
+    """All of the large class, the small ones repeated, cut at n: the list of a pass is not mixed."""
+
+    def __iter__(self):
+        share = -(-self.n // len(self.members))
+        flat = [int(m[self._below(len(m))]) for m in self.members for _ in range(share)]
+        return iter(flat[: self.n])
+
+
+def _share_of_all_ids(labels, generator):
+    counts = labels.bincount().double()
+    p = 1 / counts
+    return WeightedRandomSampler((p / p.sum())[labels], len(labels), generator=generator)
+
+
 def _tiny(labels, generator):
     return WeightedRandomSampler(_weights(labels), len(labels.unique()), generator=generator)
 
@@ -207,9 +273,11 @@ WRONG = [
     Mistake("the second pass over the sampler gave nothing", caught_by="", balanced_sampler=_a_generator),
     Mistake("a pass gives 100 indices, this one gave 20", caught_by="", balanced_sampler=_fewer),
     Mistake("a pass gives 100 indices, this one gave 2", caught_by="", balanced_sampler=_tiny),
+    Mistake("the classes came one after the other", caught_by="", balanced_sampler=_Oversampled),
+    Mistake("has the count 0, and 1/0 is inf", caught_by="", balanced_sampler=_share_of_all_ids),
     Mistake("of the 100 samples turned up", caught_by="", balanced_sampler=_Repeats),
     Mistake(
-        "a table of the classes was read at a label that it does not have",
+        "is no place in a table of the classes that occur",
         caught_by="",
         balanced_sampler=_by_the_number_of_classes,
     ),
