@@ -14,7 +14,7 @@ has a `__getitems__`, by which a DataLoader asks for whole batches, past your `_
 The indices must be shuffled: files are often sorted by class, and the last fifth of iris is one flower. Shuffle with a
 generator of your own, `torch.Generator().manual_seed(seed)`, handed on as `generator=`. Without it, `torch.randperm`
 and random_split use the global random numbers: the split depends on what ran before, and changes what comes after.
-Don't sort val again: who looks at its first batch alone would look at the first class.
+Don't sort val again afterwards: in such files, its first batches would hold one class only.
 
 What is asked here: a split in two parts, each with a transform of its own.
 

@@ -12,7 +12,7 @@ divided by the largest int64, which makes the picture black. `v2.ToDtype` alone 
 Who divides by the maximum of the picture, or only if it is above 1, makes a dark picture as bright as a light one.
 
 By hand: `np.array(image)` makes an array of a PIL image, `torch.from_numpy` a tensor of that. `image.mode` is "L" for
-grey and "RGB" for colour.
+grey and "RGB" for colour. `mean` and `std` reduce several axes at once if dim is a tuple of them, as in `dim=(0, 1)`.
 
 What is asked here: that conversion, and the mean and standard deviation of each channel over a batch of images, by
 which `Normalize` shifts and scales them later.
@@ -47,8 +47,9 @@ def to_float_image(image: Image.Image | np.ndarray) -> torch.Tensor:
 def channel_stats(batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The mean and the standard deviation of each channel, over all pixels of all images: (mean, std), each (C,).
 
-    `batch` is float32 (N, C, H, W) with values from 0 to 1, and stays as it is. Whether the standard deviation is the
-    biased or the unbiased one is yours to choose: with so many pixels they are alike.
+    `batch` is float32 (N, C, H, W) with values from about 0 to 1, and stays as it is. How the images differ from each
+    other counts too. Whether the standard deviation is the biased or the unbiased one is yours to choose: with so many
+    pixels they are alike.
     """
     raise NotImplementedError("keep the channels, reduce all other axes")
 
@@ -90,7 +91,7 @@ def _check(image, array, what) -> None:
     high = got.max().item()
     bytes_left = array.max() > 0 and torch.equal(got.double(), (want * 255).round())
     assert not bytes_left, f"{what} was not scaled: the maximum is {high}, for {array.max()} in the image"
-    vanished = high < 1e-9 < want.max()
+    vanished = 0 < high < 1e-9 < want.max()
     assert not vanished, f"{what}: the maximum is {high:.2g}: it was divided by far more than 255"
     reshaped = torch.from_numpy(np.ascontiguousarray(array).reshape(c, h, w) / 255)
     scrambled = not torch.equal(reshaped, want) and torch.allclose(got.double(), reshaped, atol=1e-5)
@@ -187,8 +188,8 @@ def _check_stats(batch, mean, std, what) -> None:
     inside = batch.std(dim=(2, 3)).mean(0)
     averaged = not torch.allclose(inside, std, rtol=2e-2) and torch.allclose(got_std, inside, rtol=1e-2)
     assert not averaged, (
-        f"{what}: the mean of the images' own standard deviations, {inside.tolist()}, says nothing of how the images "
-        f"differ from each other; over all pixels it is {std.tolist()}"
+        f"{what}: std is {got_std.tolist()}, that is the spread inside the images, and how they differ from each other "
+        f"is left out; over all pixels it is {std.tolist()}"
     )
     check_tensor(got_std, std, f"{what}: the standard deviation of each channel", rtol=1e-2)
 

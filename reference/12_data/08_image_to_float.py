@@ -298,7 +298,7 @@ MISTAKES = [
     Mistake("that is the variance", caught_by=_EACH, channel_stats=_variance),
     Mistake("the batch is the caller's", caught_by=_EACH, channel_stats=_centered),
     Mistake("channel_stats returns mean and std, here it returned 3", caught_by=_EACH, channel_stats=_pairs),
-    Mistake("the mean of the images' own standard deviations", caught_by=_SPREAD, channel_stats=_mean_of_the_stds),
+    Mistake("that is the spread inside the images", caught_by=_SPREAD, channel_stats=_mean_of_the_stds),
     Mistake("the standard deviation of each channel", caught_by=_SPREAD, channel_stats=_from_image_to_image),
     Mistake("the standard deviation of each channel", caught_by=_SPREAD, channel_stats=_of_the_image_means),
     Mistake("the mean of each channel", caught_by=_SPREAD, channel_stats=_of_the_first_image),

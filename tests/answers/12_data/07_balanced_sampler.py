@@ -148,7 +148,6 @@ _STYLES = (
     _ClassFirst,
     _Exact,
     _ByNumpy,
-    ,
 )
 RIGHT = [{"balanced_sampler": style} for style in _STYLES]
 

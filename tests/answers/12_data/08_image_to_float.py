@@ -47,6 +47,47 @@ def _by_hand(image):
     return torch.stack([data[..., c] for c in range(data.shape[-1])]) * torch.tensor(1 / 255)
 
 
+def _as_in_2017(image):
+    """torch.ByteTensor and views, size (W, H), then two transposes."""
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(np.uint8(image))
+    bytes_ = torch.ByteTensor(list(image.tobytes()))
+    img = bytes_.view(image.size[1], image.size[0], len(image.mode))
+    return img.transpose(0, 1).transpose(0, 2).contiguous().float().div(255)
+
+
+def _pixel_by_pixel(image):
+    rows = np.array(image).tolist()
+    grey = not isinstance(rows[0][0], list)
+    channels = 1 if grey else len(rows[0][0])
+    out = torch.zeros(channels, len(rows), len(rows[0]))
+    for y, row in enumerate(rows):
+        for x, value in enumerate(row):
+            for c in range(channels):
+                out[c, y, x] = (value if grey else value[c]) / 255.0
+    return out
+
+
+def _split_and_stacked(image):
+    """PIL splits the channels itself; an array is divided as it is."""
+    if isinstance(image, Image.Image):
+        bands = [torch.from_numpy(np.array(band)) for band in image.split()]
+    else:
+        bands = list(torch.as_tensor(image.copy()).unbind(-1))
+    return (torch.stack(bands) / 255).to(torch.float)
+
+
+def _stats_welford(batch):
+    """Image by image, as with a loader."""
+    total, squares, count = 0, 0, 0
+    for image in batch:
+        total = total + image.sum(dim=[1, 2])
+        squares = squares + (image**2).sum(dim=[1, 2])
+        count += image[0].numel()
+    mean = total / count
+    return mean, torch.sqrt(squares / count - mean**2)
+
+
 def _stats_in_float64(batch):
     b = batch.double()
     mean = b.mean((0, 2, 3))
@@ -96,7 +137,9 @@ RIGHT = [
     {"to_float_image": _read_only, "channel_stats": _stats_by_loop},
     {"to_float_image": _by_numpy, "channel_stats": _stats_by_numpy},
     {"to_float_image": _by_hand, "channel_stats": _stats_by_flattening},
-    {"channel_stats": _stats_by_lists},
+    {"to_float_image": _as_in_2017, "channel_stats": _stats_welford},
+    {"to_float_image": _pixel_by_pixel, "channel_stats": _stats_by_lists},
+    {"to_float_image": _split_and_stacked},
     {"channel_stats": _stats_of_the_images},
 ]
 
@@ -214,6 +257,57 @@ def _mean_variance(batch):
     return flat.mean(2).mean(0), flat.var(2).mean(0).sqrt()
 
 
+def _half(image):
+    """Rounded to float16 on the way."""
+    return _by_v2(image).half().float()
+
+
+def _pil_only(image):
+    return transforms.functional.pil_to_tensor(image).float() / 255
+
+
+def _clamped(image):
+    """The range is right, and all is white."""
+    return _by_v2(image).mul(255).clamp(0, 1)
+
+
+def _size_of_pil(image):
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image.astype("uint8"))
+    array = np.array(image).reshape(image.size[0], image.size[1], -1)
+    return torch.from_numpy(array).permute(2, 0, 1).float() / 255
+
+
+def _last_channel_first(image):
+    """swapaxes moves two axes: H and W change places."""
+    return torch.from_numpy(np.atleast_3d(np.array(image)).swapaxes(0, 2).copy()).float() / 255
+
+
+def _whole_mean_in_std(batch):
+    mean = batch.mean((0, 2, 3))
+    return mean, ((batch - batch.mean()) ** 2).mean((0, 2, 3)).sqrt()
+
+
+def _var_mean(batch):
+    var, mean = torch.var_mean(batch, dim=(0, 2, 3))
+    return mean, var
+
+
+def _standard_error(batch):
+    mean, std = batch.mean((0, 2, 3)), batch.std((0, 2, 3))
+    return mean, std / (batch.numel() / batch.shape[1]) ** 0.5
+
+
+def _around_the_image(batch):
+    """Each image around its own mean: how images differ is lost."""
+    own = batch - batch.mean((2, 3), keepdim=True)
+    return batch.mean((0, 2, 3)), (own**2).mean((0, 2, 3)).sqrt()
+
+
+def _absolute(batch):
+    mean = batch.mean((0, 2, 3), keepdim=True)
+    return mean.flatten(), (batch - mean).abs().mean((0, 2, 3))
+
+
 def _dim_one(batch):
     return batch.mean(1), batch.std(1)
 
@@ -246,8 +340,18 @@ WRONG = [
     Mistake("C, H, W is (3, 5, 7)", caught_by="", to_float_image=_with_a_batch),
     Mistake("a number for each channel", caught_by="", channel_stats=_rgb_only),
     Mistake("the standard deviation of each channel", caught_by="", channel_stats=_pixel_std),
-    Mistake("the mean of the images' own standard deviations", caught_by="", channel_stats=_running),
-    Mistake("the mean of the images' own standard deviations", caught_by="", channel_stats=_mean_variance),
+    Mistake("that is the spread inside the images", caught_by="", channel_stats=_running),
+    Mistake("that is the spread inside the images", caught_by="", channel_stats=_mean_variance),
+    Mistake(_DIVIDED, caught_by="", to_float_image=_half),
+    Mistake("to_float_image raised on a uint8 array", caught_by="", to_float_image=_pil_only),
+    Mistake(_DIVIDED, caught_by="", to_float_image=_clamped),
+    Mistake("C, H, W is (3, 5, 7)", caught_by="", to_float_image=_size_of_pil),
+    Mistake("C, H, W is (3, 5, 7)", caught_by="", to_float_image=_last_channel_first),
+    Mistake("the standard deviation of each channel", caught_by="", channel_stats=_whole_mean_in_std),
+    Mistake("that is the variance", caught_by="", channel_stats=_var_mean),
+    Mistake("the standard deviation of each channel", caught_by="", channel_stats=_standard_error),
+    Mistake("that is the spread inside the images", caught_by="", channel_stats=_around_the_image),
+    Mistake("the standard deviation of each channel", caught_by="", channel_stats=_absolute),
     Mistake("a number for each channel", caught_by="", channel_stats=_dim_one),
     Mistake("the mean of each channel", caught_by="", channel_stats=_viewed_stats),
 ]
