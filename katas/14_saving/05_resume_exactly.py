@@ -21,7 +21,9 @@ https://docs.pytorch.org/docs/stable/notes/randomness.html
 """
 
 import copy
+import functools
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +190,22 @@ def _equal(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
+@functools.cache
+def _around_a_resume(kind: str) -> dict[str, dict[str, Any]]:
+    """The states of a training when it is saved and later, and those of another one before it is loaded, and now."""
+    __tracebackhide__ = True
+    with tempfile.TemporaryDirectory() as folder:
+        training = _Training(0, kind).epochs(3)
+        saved = _state(training)
+        _save(Path(folder) / "run.pt", training, 3)
+        later = _state(training.epochs(1))
+        resumed = _Training(77, kind).epochs(1)
+        torch.manual_seed(123)
+        before = _state(resumed)
+        _load(Path(folder) / "run.pt", resumed)
+        return {"saved": saved, "later": later, "before": before, "now": _state(resumed)}
+
+
 @pytest.mark.myth(
     says="Call torch.manual_seed(seed) again after loading, and the run goes on as before.",
     today="The seed leads back to the first random number. get_rng_state() and set_rng_state() keep the place.",
@@ -204,22 +222,13 @@ def _equal(a: Any, b: Any) -> bool:
         "the global random numbers",
     ],
 )
-def test_each_part_of_a_training_has_a_state_of_its_own(tmp_path, part):
+def test_each_part_of_a_training_has_a_state_of_its_own(part):
     for kind in _KINDS:
-        training = _Training(0, kind).epochs(3)
-        saved = _state(training)[part]
-        _save(tmp_path / "run.pt", training, 3)
-        training.epochs(1)
-        later = _state(training)[part]
-        resumed = _Training(77, kind).epochs(1)
-        torch.manual_seed(123)
-        before = _state(resumed)[part]
-        _load(tmp_path / "run.pt", resumed)
-        now = _state(resumed)[part]
-        same = _equal(now, saved)
-        untouched = not same and _equal(now, before)
+        state = {when: states[part] for when, states in _around_a_resume(kind).items()}
+        same = _equal(state["now"], state["saved"])
+        untouched = not same and _equal(state["now"], state["before"])
         assert not untouched, f"{part}: not restored, load_checkpoint left it as it was ({kind})"
-        newer = not same and _equal(now, later)
+        newer = not same and _equal(state["now"], state["later"])
         assert not newer, f"{part}: as it was an epoch after saving, and not as in the file ({kind})"
         assert same, f"{part}: not as it was when the checkpoint was saved ({kind})"
 

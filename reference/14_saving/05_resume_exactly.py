@@ -256,6 +256,12 @@ MISTAKES = [
         load_checkpoint=_loading(last=lambda model, optimizer: model.requires_grad_(False)[4].requires_grad_()),
     ),
     Mistake(_ANOTHER_RUN, caught_by=_BITS, save_checkpoint=_memory_save, load_checkpoint=_memory_load),
+    Mistake(
+        "as it was an epoch after saving, and not as in the file",
+        caught_by=_PARTS,
+        save_checkpoint=_memory_save,
+        load_checkpoint=_memory_load,
+    ),
     Mistake(_NOT_RESTORED.format("the parameters of the model"), caught_by=_PARTS, load_checkpoint=_loading(["model"])),
     Mistake(
         _NOT_RESTORED.format("the buffers of the model"),
