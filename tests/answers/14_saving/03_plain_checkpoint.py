@@ -275,3 +275,48 @@ WRONG = [
         to_plain=_before(dict, lambda x, f: x.update({k: f(v) for k, v in x.items()}) or dict(x)),
     ),
 ]
+
+
+def _skip_none_fields(obj, f):
+    return {k.name: f(getattr(obj, k.name)) for k in dataclasses.fields(obj) if getattr(obj, k.name) is not None}
+
+
+def _repr_namespace(obj, f):
+    return f(json.loads(json.dumps(vars(obj), default=str)))
+
+
+def _first_key(obj, f):
+    return {f(k): v for k, v in obj.items()}
+
+
+WRONG += [
+    Mistake(_LET, caught_by="", to_plain=_before(torch.nn.Module, lambda x, f: f(x.state_dict()))),
+    Mistake("becomes a dict", caught_by="", to_plain=_before(dict, _first_key)),
+    Mistake(
+        "a Namespace becomes a dict, plain inside too",
+        caught_by="",
+        to_plain=_before(argparse.Namespace, _repr_namespace),
+    ),
+    Mistake(
+        "becomes a dict", caught_by="", to_plain=_before(argparse.Namespace, lambda x, f: f(list(vars(x).values())))
+    ),
+    Mistake(
+        _OF_THE_SAME,
+        caught_by="",
+        to_plain=_before(np.ndarray, lambda x, f: torch.tensor(x, dtype=torch.get_default_dtype())),
+    ),
+    Mistake(
+        _OF_THE_SAME,
+        caught_by="",
+        to_plain=_before(np.ndarray, lambda x, f: torch.from_numpy(x) if x.size > 1 else f(x[()])),
+    ),
+    Mistake(_KIND, caught_by="", to_plain=_before(tuple, lambda x, f: (f(v) for v in x))),
+    Mistake(_LET, caught_by="", to_plain=_before(type(len), lambda x, f: x.__name__)),
+    Mistake(
+        _KIND,
+        caught_by="",
+        to_plain=_before(
+            list, lambda x, f: torch.tensor(x) if x and all(type(v) is int for v in x) else [f(v) for v in x]
+        ),
+    ),
+]

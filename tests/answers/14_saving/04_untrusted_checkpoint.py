@@ -242,3 +242,52 @@ WRONG = [
     Mistake("and came back as", caught_by="", load_with_config=_rebuilt),
     Mistake(_ALL, caught_by="", load_with_config=lambda path, _: pickle.loads(b"\x80\x02}q\x00.")),
 ]
+
+
+def _allowed_all_torch(path):
+    with safe_globals([torch.nn.Linear, torch.nn.Sequential, torch.nn.GRU, set]):
+        return torch.load(path, weights_only=True), None
+
+
+def _peeks(path):
+    names = get_unsafe_globals_in_checkpoint(path)
+    if names:
+        return None, names[-1].split(".")[-1] if len(names) > 5 else names
+    return torch.load(path), None
+
+
+def _reason_is_cause(path):
+    try:
+        return torch.load(path, weights_only=True), None
+    except pickle.UnpicklingError as error:
+        return None, str(error.__cause__)
+
+
+def _sub_class(path, config_class):
+    with safe_globals([config_class, *config_class.__mro__, torch.nn.Linear]):
+        return torch.load(path)
+
+
+def _module_of(path, config_class):
+    import sys
+
+    module = sys.modules[config_class.__module__]
+    with safe_globals([x for x in vars(module).values() if callable(x)]):
+        return torch.load(path)
+
+
+def _unsafe_when_ok(path, config_class):
+    names = get_unsafe_globals_in_checkpoint(path)
+    if names == [f"{config_class.__module__}.{config_class.__name__}"] or not names:
+        return torch.load(path, weights_only=False)
+    raise ValueError(names)
+
+
+RIGHT += [{"load_with_config": _unsafe_when_ok}]
+WRONG += [
+    Mistake("the reason has not the name of the class", caught_by="", load_untrusted=_reason_is_cause),
+    Mistake("the reason is to be a text", caught_by="", load_untrusted=_peeks),
+    Mistake("load_untrusted raised on a file that torch.load refuses", caught_by="", load_untrusted=_allowed_all_torch),
+    Mistake(_ALL, caught_by="", load_with_config=_sub_class),
+    Mistake(_ALL, caught_by="", load_with_config=_module_of),
+]

@@ -294,3 +294,53 @@ WRONG = [
         "the default torch.load refuses the file", caught_by="", save_checkpoint=_whole, load_checkpoint=_whole_load
     ),
 ]
+
+
+def _numpy_too(path, *rest):
+    import numpy as np
+
+    _plain_save(path, *rest)
+    torch.save({**torch.load(path), "numpy": np.random.get_state()}, path)
+
+
+def _float_weights(path, model, *rest):
+
+    _plain_save(path, model, *rest)
+    ck = torch.load(path)
+    ck["model"] = {k: v.half() if v.is_floating_point() else v for k, v in ck["model"].items()}
+    torch.save(ck, path)
+
+
+def _after_a_look(path, model, *rest):
+    model(torch.ones(4, 3))
+    _plain_save(path, model, *rest)
+
+
+def _keeps_opt_lr(ck, model, opt, sched, gen):
+    lrs = [g["lr"] for g in opt.param_groups]
+    opt.load_state_dict(ck["optimizer"])
+    for g, lr in zip(opt.param_groups, lrs, strict=True):
+        g["lr"] = lr
+
+
+def _new_optimizer(ck, model, opt, sched, gen):
+    opt = type(opt)(model.parameters(), lr=0.02)
+
+
+def _shuffle_rng_only(ck, model, opt, sched, gen):
+    gen.manual_seed(torch.initial_seed())
+
+
+WRONG += [
+    Mistake(
+        "the default torch.load refuses the file",
+        caught_by="",
+        save_checkpoint=_numpy_too,
+        load_checkpoint=_load_of(_m, _o, _s, _g, _r),
+    ),
+    Mistake(_ANOTHER_RUN, caught_by="", save_checkpoint=_float_weights),
+    Mistake(_CHANGED, caught_by="", save_checkpoint=_after_a_look),
+    _w("the learning rate: not as it was", _m, _keeps_opt_lr, _s, _g, _r),
+    _w(_OPT, _m, _new_optimizer, _s, _g, _r),
+    _w("the shuffle generator: not as it was", _m, _o, _s, _shuffle_rng_only, _r),
+]
