@@ -12,8 +12,8 @@ prints like a float, and `isinstance(x, float)` is even True. `np.generic` is th
 and not when somebody opens the file.
 
 `dataclasses.is_dataclass(x)` and `dataclasses.fields(x)`, `vars(namespace)`, and `torch.from_numpy(array)` or
-`torch.tensor(array)` do most of the work. A class with more dicts than dict: `defaultdict`, `OrderedDict`, `Counter`
-are subclasses of it. `True` is an int for isinstance, and has to stay `True`.
+`torch.tensor(array)` do most of the work. `defaultdict`, `OrderedDict` and `Counter` are subclasses of dict. `True` is
+an int for isinstance, and has to stay `True`.
 
 What is asked here: `to_plain(obj)`, which goes through all containers inside of each other.
 
