@@ -44,11 +44,11 @@ def to_plain(obj: Any) -> Any:
     """The same content in plain objects, which `torch.load` reads by default, to the bottom of all containers.
 
     - None, bool, int, float, str, bytes and tensors: as they are
-    - a NumPy scalar: the Python number; a NumPy array of numbers: a tensor of the same dtype, shape and values
+    - a NumPy number: the Python number; a NumPy array of numbers: a tensor of the same dtype, shape and values
     - a `Path`: its text, a str
     - an instance of a dataclass, an `argparse.Namespace`: a dict from the names of its fields to their plain values
-    - a dict of any class: a dict with the same keys; a list: a list; a tuple: a tuple
-    - anything else, at the top or deep inside: TypeError
+    - a dict of any class: a dict with the same keys (they are plain already); a list: a list; a tuple: a tuple
+    - anything else, at the top or deep inside, such as a set, a range, a generator or a class: TypeError
 
     `obj`, and what it holds, stays as it is.
     """
@@ -71,6 +71,11 @@ class _Config:
     lr: Any
     data: _Data
     version: ClassVar[int] = 7
+
+
+@dataclasses.dataclass
+class _Defaults:
+    lr: float = 0.1
 
 
 @dataclasses.dataclass
@@ -282,6 +287,11 @@ def test_what_has_no_plain_form_is_refused_at_the_call():
         (nn.Linear(2, 1), "a whole module"),
         (datetime.date(2024, 2, 29), "a date"),
         (len, "a function"),
+        ({1, 2}, "a set"),
+        (frozenset("ab"), "a frozenset"),
+        (range(3), "a range"),
+        ((n for n in (1, 2)), "a generator"),
+        (_Defaults, "the class of a dataclass"),
     ):
         for container, where in (
             (odd, ""),

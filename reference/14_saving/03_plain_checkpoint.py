@@ -85,6 +85,10 @@ def _refuse(obj):
     raise TypeError(type(obj).__name__)
 
 
+def _loops(x):
+    return hasattr(x, "__iter__") and not isinstance(x, type)
+
+
 def _when(kind, then):
     return lambda obj, recur: then(obj, recur) if isinstance(obj, kind) else NotImplemented
 
@@ -291,6 +295,11 @@ MISTAKES = [
         to_plain=_like(
             rest=lambda x, recur: {k: recur(v) for k, v in vars(x).items()} if hasattr(x, "__dict__") else _refuse(x)
         ),
+    ),
+    Mistake(
+        _LET,
+        caught_by=_REST,
+        to_plain=_like(rest=lambda x, recur: [recur(item) for item in x] if _loops(x) else _refuse(x)),
     ),
     Mistake("expected TypeError, got ValueError", caught_by=_REST, to_plain=_like(rest=lambda x, _: int(str(x)))),
 ]

@@ -9,6 +9,7 @@ import numbers
 import os
 import pathlib
 import pickle
+import types
 from collections.abc import Mapping
 
 import numpy as np
@@ -289,7 +290,21 @@ def _first_key(obj, f):
     return {f(k): v for k, v in obj.items()}
 
 
+def _iterable(obj, f):
+    return [f(v) for v in obj]
+
+
+def _class_too(obj):
+    if isinstance(obj, type) and dataclasses.is_dataclass(obj):
+        return {field.name: _asdict(getattr(obj, field.name)) for field in dataclasses.fields(obj)}
+    return _asdict(obj)
+
+
 WRONG += [
+    Mistake(_LET, caught_by="", to_plain=_before((set, frozenset), _iterable)),
+    Mistake(_LET, caught_by="", to_plain=_before((set, frozenset), lambda x, f: x)),
+    Mistake(_LET, caught_by="", to_plain=_before((range, types.GeneratorType), _iterable)),
+    Mistake(_LET, caught_by="", to_plain=_class_too),
     Mistake(_LET, caught_by="", to_plain=_before(torch.nn.Module, lambda x, f: f(x.state_dict()))),
     Mistake("becomes a dict", caught_by="", to_plain=_before(dict, _first_key)),
     Mistake(
