@@ -4,9 +4,9 @@ A file from `torch.save` is a pickle, and a pickle is not only data: it may say 
 while it is read. Whoever made the file chooses the function, so opening a stranger's checkpoint could delete your
 folder or send away your keys. Nothing needs to be called for that: to load is enough.
 
-Since 2.6 `torch.load` protects you: with weights_only=True, its default, it builds tensors, numbers, text, dicts and
-lists, and stops at any other class or function. The error is a `pickle.UnpicklingError` that begins with "Weights only
-load failed" and names what it met: "Unsupported global: GLOBAL mycode.Net". A model that was saved whole
+Since 2.6 `torch.load` protects you: with weights_only=True, its default, it builds tensors, numbers, text, dicts, lists
+and a few more, and stops at any other class or function. The error is a `pickle.UnpicklingError` that begins with
+"Weights only load failed" and names what it met: "Unsupported global: GLOBAL mycode.Net". A model that was saved whole
 (`torch.save(model, path)`) is stopped as well: it is an object of a class. The advice that you find for this error is
 weights_only=False. That does not repair the file, it switches the protection off, and the code in the file runs.
 
@@ -22,7 +22,9 @@ https://docs.pytorch.org/docs/stable/notes/serialization.html#weights-only-secur
 """
 
 import contextlib
+import pickle
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ from dojo.kit import HostilePickle, TrainConfig, check_tensor, explain, raises
 def load_untrusted(path: str | Path) -> tuple[dict, None] | tuple[None, str]:
     """What is in the file, or why it is not loaded; no code from the file runs.
 
-    (state, None) where the file holds plain data only: tensors, numbers, text, lists, tuples and dicts.
+    (state, None) where the file holds a dict of plain data only: tensors, numbers, text, lists, tuples and dicts.
     (None, reason) where it needs anything else, such as a class of one's own; the reason, a text, has the name of the
     refused class in it.
     """
@@ -55,6 +57,9 @@ def load_with_config(path: str | Path, config_class: type) -> dict:
 
 # ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
 under_test(globals())
+
+
+_RAN = "opening the file ran the code inside it (here it only wrote an empty file)"
 
 
 def _saved(file: Path, what: Any) -> Path:
@@ -86,6 +91,17 @@ def _check_refused(path: str | Path, what: str, name: str = "") -> None:
     assert name in reason, f"{what}: the reason has not the name of the class {name} in it: {reason[:300]!r}"
 
 
+def _call_safely(load: Callable[[], Any]) -> None:
+    """To raise, or to leave the program in the file out: both are safe."""
+    __tracebackhide__ = True
+    try:
+        load()
+    except NotImplementedError:
+        raise
+    except Exception:
+        pass
+
+
 def _check_plain(got: Any, state: dict[str, Any]) -> None:
     """Is it the dict that was saved?"""
     __tracebackhide__ = True
@@ -103,6 +119,12 @@ def _allowed() -> set[str]:
     """The names of what torch.load allows besides its own short list."""
     entries = [entry[0] if isinstance(entry, tuple) else entry for entry in torch.serialization.get_safe_globals()]
     return {getattr(entry, "__qualname__", str(entry)) for entry in entries}
+
+
+def _check_still_there(before: set[str], after: set[str], call: str) -> None:
+    __tracebackhide__ = True
+    gone = ", ".join(sorted(before - after)[:3])
+    assert not gone, f"{gone}: on the allow-list before {call}, not after it. The rest of the list belongs to others"
 
 
 @pytest.mark.parametrize("kind", [str, Path], ids=["the path as text", "the path as Path"])
@@ -137,9 +159,13 @@ def test_code_in_a_file_does_not_run(tmp_path):
         try:
             _check_refused(path, what)
         finally:
-            ran = marker.exists()
-            marker.unlink(missing_ok=True)
-            assert not ran, "opening the file ran the code inside it (here it only wrote an empty file)"
+            assert not marker.exists(), _RAN
+    old, raw = tmp_path / "old.pt", tmp_path / "raw.pt"
+    torch.save({"w": torch.ones(2), "extra": payload}, old, _use_new_zipfile_serialization=False)
+    raw.write_bytes(pickle.dumps(payload, protocol=2))
+    for path, what in ((old, "as torch.save wrote it before 1.6, no zip file"), (raw, "from pickle.dump")):
+        _call_safely(lambda path=path: load_untrusted(path))
+        assert not marker.exists(), f"{_RAN}: a file {what}"
 
 
 @pytest.mark.myth(
@@ -184,32 +210,34 @@ def test_a_class_is_allowed_for_one_load_only(tmp_path):
             before = _allowed()
             with explain("load_with_config raised on a file with a config"):
                 load_with_config(good, TrainConfig)
-            stays = "TrainConfig" in _allowed()
+            after = _allowed()
+            stays = "TrainConfig" in after
             assert not stays, "TrainConfig is still on the allow-list of the whole process: get_safe_globals() has it"
+            _check_still_there(before, after, "load_with_config")
             _check_refused(good, "a config, after load_with_config,")
+            before = _allowed()
             with contextlib.suppress(Exception):  # it should raise: another test asks for that
                 load_with_config(more, TrainConfig)
-            stays = "TrainConfig" in _allowed()
+            after = _allowed()
+            stays = "TrainConfig" in after
             assert not stays, "the load failed, and TrainConfig is still on the allow-list of the whole process"
+            _check_still_there(before, after, "a load_with_config that failed")
             _check_refused(good, "a config, after a load_with_config that failed,")
-            gone = sorted(before - _allowed())
-            assert not gone, (
-                f"{', '.join(gone[:3])} was on the allow-list before load_with_config, and is not any more: the rest "
-                "of the list belongs to others"
-            )
 
 
 def test_allowing_one_class_allows_no_other(tmp_path):
     config, marker = TrainConfig(0.1, "net", [2]), tmp_path / "the code ran"
-    for content in ({"config": config, "z": HostilePickle(marker)}, {"a": HostilePickle(marker), "config": config}):
-        path = _saved(tmp_path / "hostile.pt", content)
-        try:
-            load_with_config(path, TrainConfig)
-        except NotImplementedError:
-            raise
-        except Exception:
-            pass  # to raise, or to leave the program out: both are safe
-        assert not marker.exists(), "load_with_config ran the code that stood in the file beside the config"
+    payload, path = HostilePickle(marker), tmp_path / "hostile.pt"
+    inside = TrainConfig(0.1, "net", [payload])  # type: ignore[list-item]
+    for where, content in (
+        ("beside", {"config": config, "z": payload}),
+        ("beside", {"a": payload, "config": config}),
+        ("inside of", {"config": inside}),
+    ):
+        for zipped in (True, False):  # False: as torch.save wrote it before 1.6
+            torch.save(content, path, _use_new_zipfile_serialization=zipped)
+            _call_safely(lambda: load_with_config(path, TrainConfig))
+            assert not marker.exists(), f"load_with_config ran the code that stood in the file {where} the config"
     for what, content in (
         ("a file with a config and a Namespace", {"config": config, "more": Namespace(x=1)}),
         ("a file with a config and a model", {"config": config, "model": nn.Linear(2, 1)}),

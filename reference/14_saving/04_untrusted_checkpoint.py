@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import importlib
 import pickle
+import zipfile
 from pathlib import Path
 
 import torch
@@ -49,6 +50,13 @@ def _falls_back(path):
         return torch.load(path), None
     except pickle.UnpicklingError:
         return torch.load(path, weights_only=False), None
+
+
+def _old_files(path):
+    """The protection is there for zip files only."""
+    if zipfile.is_zipfile(path):
+        return load_untrusted(path)
+    return _trusts(path)
 
 
 def _looks_first(path):
@@ -242,6 +250,7 @@ MISTAKES = [
     Mistake(_CODE_RAN, caught_by=_RUNS, load_untrusted=_trusts),
     Mistake(_CODE_RAN, caught_by=_RUNS, load_untrusted=_falls_back),
     Mistake(_CODE_RAN, caught_by=_RUNS, load_untrusted=_looks_first),
+    Mistake(_CODE_RAN, caught_by=_RUNS, load_untrusted=_old_files),
     Mistake(_CODE_RAN, caught_by=_RUNS, load_untrusted=_only_state_dicts),
     Mistake(
         "a whole model is not plain data, and load_untrusted returned it", caught_by=_WHOLE, load_untrusted=_black_list

@@ -263,6 +263,38 @@ def _reason_is_cause(path):
         return None, str(error.__cause__)
 
 
+def _raw_pickle(path):
+    """A file that torch.load cannot open may be from pickle.dump."""
+    try:
+        return torch.load(path), None
+    except Exception as error:
+        if "Unsupported global" in str(error) and Path(path).read_bytes()[:2] == b"PK":
+            return None, str(error)
+    try:
+        return pickle.loads(Path(path).read_bytes()), None
+    except Exception as error:
+        return None, str(error)
+
+
+def _clears_first(path, config_class):
+    clear_safe_globals()
+    add_safe_globals([config_class])
+    try:
+        return torch.load(path)
+    finally:
+        clear_safe_globals()
+
+
+def _plain_or_all(path, config_class):
+    """Old files cannot be asked what they want."""
+    try:
+        names = get_unsafe_globals_in_checkpoint(path)
+    except ValueError:
+        return torch.load(path, weights_only=False)
+    with safe_globals([config_class]):
+        return torch.load(path) if names else torch.load(path, weights_only=True)
+
+
 def _sub_class(path, config_class):
     with safe_globals([config_class, *config_class.__mro__, torch.nn.Linear]):
         return torch.load(path)
@@ -289,5 +321,12 @@ WRONG += [
     Mistake("the reason is to be a text", caught_by="", load_untrusted=_peeks),
     Mistake("load_untrusted raised on a file that torch.load refuses", caught_by="", load_untrusted=_allowed_all_torch),
     Mistake(_ALL, caught_by="", load_with_config=_sub_class),
+    Mistake(_CODE_RAN, caught_by="", load_untrusted=_raw_pickle),
+    Mistake("of the list belongs to others", caught_by="", load_with_config=_clears_first),
+    Mistake(
+        "load_with_config ran the code that stood in the file beside the config",
+        caught_by="",
+        load_with_config=_plain_or_all,
+    ),
     Mistake(_ALL, caught_by="", load_with_config=_module_of),
 ]
