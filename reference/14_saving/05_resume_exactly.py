@@ -156,6 +156,24 @@ def _memory_load(path, model, optimizer, scheduler, generator):
     return checkpoint["epoch"]
 
 
+def _last_rng_save(path, model, optimizer, scheduler, generator, epoch):
+    """The random numbers are kept in memory, those of the last save."""
+    save_checkpoint(path, model, optimizer, scheduler, generator, epoch)
+    _memory["random"] = (generator.get_state(), torch.get_rng_state())
+
+
+def _last_rng_load(path, model, optimizer, scheduler, generator):
+    epoch = load_checkpoint(path, model, optimizer, scheduler, generator)
+    shuffle, rng = _memory["random"]
+    generator.set_state(shuffle)
+    torch.set_rng_state(rng)
+    return epoch
+
+
+def _single(parts):
+    return {name: x.float() if x.is_floating_point() else x for name, x in parts["model"].state_dict().items()}
+
+
 def _no_file(path, model, optimizer, scheduler, generator, epoch):
     _memory[str(path)] = copy.deepcopy((model.state_dict(), optimizer.state_dict(), scheduler.state_dict(), epoch))
 
@@ -255,6 +273,7 @@ MISTAKES = [
         caught_by=_BITS,
         load_checkpoint=_loading(last=lambda model, optimizer: model.requires_grad_(False)[4].requires_grad_()),
     ),
+    Mistake(_ANOTHER_RUN, caught_by=_BITS, save_checkpoint=_saving(model=_single)),
     Mistake(_ANOTHER_RUN, caught_by=_BITS, save_checkpoint=_memory_save, load_checkpoint=_memory_load),
     Mistake(
         "as it was an epoch after saving, and not as in the file",
@@ -333,6 +352,12 @@ MISTAKES = [
     ),
     Mistake("save_checkpoint wrote no file", caught_by=_EPOCH, save_checkpoint=_no_file),
     Mistake("save_checkpoint wrote no file", caught_by=_EPOCH, save_checkpoint=_numbered),
+    Mistake(
+        "when the file is loaded for the first time",
+        caught_by=_LAST,
+        save_checkpoint=_last_rng_save,
+        load_checkpoint=_last_rng_load,
+    ),
     Mistake("the file holds epoch 1", caught_by=_LAST, save_checkpoint=_keeps_the_first),
     Mistake("when the file is loaded for the first time", caught_by=_LAST, load_checkpoint=_loading(["rng"])),
     Mistake("load_checkpoint raised on objects made", caught_by=_LAST, load_checkpoint=_deletes),

@@ -311,6 +311,28 @@ def _float_weights(path, model, *rest):
     torch.save(ck, path)
 
 
+def _rounded(path, *rest):
+    """A small file: seven digits are enough."""
+    _plain_save(path, *rest)
+    ck = torch.load(path)
+    ck["model"] = {k: torch.tensor(v.tolist()).to(v.dtype) for k, v in ck["model"].items()}
+    torch.save(ck, path)
+
+
+_kept: dict = {}
+
+
+def _keeps_by_epoch(path, *rest):
+    _plain_save(path, *rest)
+    _kept[rest[-1]] = torch.load(path)
+
+
+def _takes_by_epoch(path, model, *rest):
+    epoch = _plain_load(path, model, *rest)
+    _m(_kept[epoch], model, *rest)
+    return epoch
+
+
 def _after_a_look(path, model, *rest):
     model(torch.ones(4, 3))
     _plain_save(path, model, *rest)
@@ -339,6 +361,13 @@ WRONG += [
         load_checkpoint=_load_of(_m, _o, _s, _g, _r),
     ),
     Mistake(_ANOTHER_RUN, caught_by="", save_checkpoint=_float_weights),
+    Mistake(_ANOTHER_RUN, caught_by="", save_checkpoint=_rounded, load_checkpoint=_plain_load),
+    Mistake(
+        "when the file is loaded for the first time",
+        caught_by="",
+        save_checkpoint=_keeps_by_epoch,
+        load_checkpoint=_takes_by_epoch,
+    ),
     Mistake(_CHANGED, caught_by="", save_checkpoint=_after_a_look),
     _w("the learning rate: not as it was", _m, _keeps_opt_lr, _s, _g, _r),
     _w(_OPT, _m, _new_optimizer, _s, _g, _r),
