@@ -111,7 +111,7 @@ def _check(got: Any, want: Any, what: str) -> None:
         for key in want:
             _check(got[key], want[key], f"{what}, under {key!r}")
     elif isinstance(want, list | tuple):
-        assert len(got) == len(want), f"{what}: {len(want)} items went in, {len(got)} came out"
+        assert len(got) == len(want), f"{what}: expected {want!r}, got {got!r}"
         for i, item in enumerate(want):
             _check(got[i], item, f"{what}, item {i}")
     else:
@@ -152,7 +152,7 @@ def test_a_numpy_scalar_becomes_the_python_number():
         assert got == number.item(), f"np.{name} {number.item()!r} came back as {got!r}: the value is to be the same"
     with contextlib.suppress(TypeError):  # whether a truth value is a number is left open
         got = to_plain(np.bool_(True))
-        assert type(got) in (bool, int), f"np.bool_ came back as {type(got).__name__}, which is not plain"
+        assert type(got) in (bool, int), f"np.bool_ came back as {got!r}, which is not plain: expected Python's True"
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int64", "int32", "uint8", "bool"])
@@ -299,5 +299,5 @@ def test_what_has_no_plain_form_is_refused_at_the_call():
             (argparse.Namespace(x=odd), " in a Namespace"),
             (_Config(0.1, _Data("", Path(), (odd,))), " in a dataclass"),
         ):
-            with raises(TypeError, f"{what}{where} has no plain form, and to_plain let it through"):
+            with raises(TypeError, f"{what}{where} has no plain form, so to_plain has to raise a TypeError"):
                 to_plain(container)

@@ -139,7 +139,7 @@ _WENT = "np.float64 is a float for isinstance, so it went through as it was"
 _OF_THE_SAME = "becomes a tensor of the same, also with one item or none"
 _FIELD_DICT = "a dataclass becomes a dict of its fields, plain inside too"
 _NAMESPACE = "a Namespace becomes a dict, plain inside too"
-_LET = "has no plain form, and to_plain let it through"
+_LET = "has no plain form, so to_plain has to raise a TypeError"
 _KIND = "tuples, lists and dicts inside of each other keep their kind"
 
 MISTAKES = [

@@ -234,7 +234,7 @@ def _asserts(obj):
 
 
 _OF_THE_SAME = "becomes a tensor of the same, also with one item or none"
-_LET = "has no plain form, and to_plain let it through"
+_LET = "has no plain form, so to_plain has to raise a TypeError"
 _KIND = "tuples, lists and dicts inside of each other keep their kind"
 _WENT = "np.float64 is a float for isinstance, so it went through as it was"
 
