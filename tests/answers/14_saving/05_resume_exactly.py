@@ -296,6 +296,19 @@ WRONG = [
 ]
 
 
+def _all_frozen(path, model, *rest):
+    model.requires_grad_(False)
+    _plain_save(path, model, *rest)
+    model.requires_grad_(True)
+
+
+def _appends(path, model, optimizer, scheduler, generator, epoch):
+    buffer = io.BytesIO()
+    _plain_save(buffer, model, optimizer, scheduler, generator, epoch)
+    with open(path, "ab") as file:
+        file.write(buffer.getvalue())
+
+
 def _numpy_too(path, *rest):
     import numpy as np
 
@@ -354,6 +367,8 @@ def _shuffle_rng_only(ck, model, opt, sched, gen):
 
 
 WRONG += [
+    Mistake(_CHANGED, caught_by="", save_checkpoint=_all_frozen),
+    Mistake("the default torch.load refuses the file", caught_by="", save_checkpoint=_appends),
     Mistake(
         "the default torch.load refuses the file",
         caught_by="",
