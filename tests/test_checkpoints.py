@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from dojo.kit.checkpoints import HostilePickle, forge_gpu_checkpoint
+from dojo.kit.checkpoints import HostilePickle, TrainConfig, forge_gpu_checkpoint
 from dojo.kit.devices import pretend_machine
 
 # ── the forged checkpoint ──
@@ -135,3 +135,17 @@ def test_a_hostile_pickle_runs_where_somebody_trusts_it(tmp_path: Path) -> None:
     torch.save(HostilePickle(tmp_path / "marker"), tmp_path / "file.pt")
     torch.load(tmp_path / "file.pt", weights_only=False)
     assert (tmp_path / "marker").exists()
+
+
+# ── the config that is allowed by name ──
+
+
+def test_a_config_is_loaded_where_its_class_is_allowed_and_nowhere_else(tmp_path: Path) -> None:
+    config = TrainConfig(0.1, "net", [2, 3])
+    torch.save({"config": config, "w": torch.ones(2)}, tmp_path / "config.pt")
+    with torch.serialization.safe_globals([TrainConfig]):
+        loaded = torch.load(tmp_path / "config.pt")
+    assert type(loaded["config"]) is TrainConfig
+    assert loaded["config"] == config
+    with pytest.raises(pickle.UnpicklingError, match="TrainConfig"):
+        torch.load(tmp_path / "config.pt")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dojo.kit.arguments import unchanged  # noqa: F401
-    from dojo.kit.checkpoints import HostilePickle, forge_gpu_checkpoint  # noqa: F401
+    from dojo.kit.checkpoints import HostilePickle, TrainConfig, forge_gpu_checkpoint  # noqa: F401
     from dojo.kit.checks import check_tensor, explain, raises, shares_memory  # noqa: F401
     from dojo.kit.devices import OneDevicePerOp, gpu_is_here, pretend_machine  # noqa: F401
     from dojo.kit.loading import workers  # noqa: F401
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     **dict.fromkeys(("check_tensor", "explain", "raises", "shares_memory"), "dojo.kit.checks"),
-    **dict.fromkeys(("HostilePickle", "forge_gpu_checkpoint"), "dojo.kit.checkpoints"),
+    **dict.fromkeys(("HostilePickle", "TrainConfig", "forge_gpu_checkpoint"), "dojo.kit.checkpoints"),
     **dict.fromkeys(("OneDevicePerOp", "gpu_is_here", "pretend_machine"), "dojo.kit.devices"),
     "needs": "dojo.kit.packages",
     "tell": "dojo.kit.note",

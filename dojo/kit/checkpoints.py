@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -26,6 +27,15 @@ def forge_gpu_checkpoint(state: Any, file: str | Path | io.BytesIO, device: str 
         file.seek(0)
     if not any(device.encode() in text for text in pickles):
         raise AssertionError(f"the forged checkpoint holds no {device} tag: this torch saves tags in another way")
+
+
+@dataclass
+class TrainConfig:
+    """A class to be pickled by its name: one of a kata is not the same any more when the file is imported again."""
+
+    lr: float
+    name: str
+    sizes: list[int]
 
 
 class HostilePickle:
