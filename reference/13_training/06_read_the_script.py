@@ -131,6 +131,19 @@ def _grad_off_for_good(model, loader):
     return score(model, loader)
 
 
+def _thaws(model, loader):
+    model.requires_grad_(False)
+    result = score(model, loader)
+    model.requires_grad_(True)
+    return result
+
+
+def _of_the_tensors(model, loader):
+    """Knows what the dataset is made of."""
+    x, y = loader.dataset.tensors
+    return score(model, [(x, y)])
+
+
 def _cleared(model, loader):
     model.zero_grad()
     return score(model, loader)
@@ -217,6 +230,20 @@ def _in_float32(model, loader, optimizer, scheduler, epochs, after_epoch):
     return lrs
 
 
+def _listed_once(model, loader, optimizer, scheduler, epochs, after_epoch):
+    return fit(model, list(loader), optimizer, scheduler, epochs, after_epoch)
+
+
+def _asks_the_length(model, loader, optimizer, scheduler, epochs, after_epoch):
+    print(f"{len(loader)} batches")
+    return fit(model, loader, optimizer, scheduler, epochs, after_epoch)
+
+
+def _if_in_eval_mode(model):
+    if not model.training:
+        model.train()
+
+
 def _returns_nothing(model, loader, optimizer, scheduler, epochs, after_epoch):
     fit(model, loader, optimizer, scheduler, epochs, after_epoch)
 
@@ -289,10 +316,12 @@ MISTAKES = [
         caught_by=_AVERAGE,
         score=_scored(lambda out, y: F.nll_loss(out, y, reduction="sum")),
     ),
+    Mistake("score raised", caught_by=_AVERAGE, score=_of_the_tensors),
     Mistake("score returns two numbers", caught_by=_AVERAGE, score=_scored(last=lambda loss, n, loader: loss)),
     Mistake("modules inside ran in train mode", caught_by=_SWITCHES, score=_scored(before=lambda model: None)),
     Mistake("outputs hang on a graph", caught_by=_SWITCHES, score=_scored(around=torch.enable_grad)),
     Mistake("score froze", caught_by=_SWITCHES, score=_scored(before=_frozen)),
+    Mistake("requires_grad is the user's", caught_by=_SWITCHES, score=_thaws),
     Mistake("switched gradients off for good", caught_by=_SWITCHES, score=_grad_off_for_good),
     Mistake("score changed the gradients that were there", caught_by=_SWITCHES, score=_cleared),
     Mistake(
@@ -301,6 +330,7 @@ MISTAKES = [
         fit=_fitted(at_start=lambda model: model.train(), at_epoch=lambda model: None),
     ),
     Mistake("the model came in eval mode", caught_by=_EPOCH, fit=_fitted(at_epoch=lambda model: None)),
+    Mistake("from epoch 3 on it trained in eval mode", caught_by=_EPOCH, fit=_fitted(at_epoch=_if_in_eval_mode)),
     Mistake("made a step after each batch", caught_by=_EPOCH, fit=_fitted(each_batch=True, each_epoch=False)),
     Mistake("the scheduler made no step", caught_by=_EPOCH, fit=_fitted(each_epoch=False)),
     Mistake("one for each epoch", caught_by=_EPOCH, fit=_fitted(each_batch=True)),
@@ -314,6 +344,8 @@ MISTAKES = [
     Mistake("fit returns a list with the lr", caught_by=_EPOCH, fit=_returns_nothing),
     Mistake("fit returns the lr as Python floats", caught_by=_EPOCH, fit=_as_lists),
     Mistake("which has no dataset", caught_by=_EPOCH, fit=_counts_the_dataset),
+    Mistake("epoch 2 had the batches of epoch 1", caught_by=_STEP, fit=_listed_once),
+    Mistake("without a length", caught_by=_STEP, fit=_asks_the_length),
     Mistake("gradients are added up, those from before", caught_by=_STEP, fit=_fitted(clear="never")),
     Mistake("at the call are in the first step", caught_by=_STEP, fit=_fitted(clear="after")),
     Mistake("the weights are where they were", caught_by=_STEP, fit=_fitted(clear="between")),

@@ -1,5 +1,6 @@
 """Answers that people give to read_the_script, right ones and wrong ones."""
 
+import copy
 import pickle
 
 import torch
@@ -76,6 +77,22 @@ def _restoring(model, loader):
     return loss / len(loader.dataset), sum(int((out.argmax(-1) == y).sum()) for out, y in pairs)
 
 
+def _on_a_copy(model, loader):
+    twin = copy.deepcopy(model)
+    for module in twin.modules():
+        module.train(False)
+    loss, right, n = 0.0, 0, 0
+    for x, y in loader:
+        with torch.no_grad():
+            out = twin(x)
+        for i in range(len(y)):
+            label = int(y[i])
+            loss -= float(out[i][label])
+            right += int(out[i].max(0).indices) == label
+            n += 1
+    return loss / n, right
+
+
 def _scheduler_before_callback(model, loader, optimizer, scheduler, epochs, after_epoch):
     lrs = []
     loss_fn = torch.nn.NLLLoss()
@@ -150,6 +167,7 @@ RIGHT = [
     {"loader_kwargs": lambda c, a, b: [dict(batch_size=a, shuffle=1, pin_memory=c), dict(batch_size=b, pin_memory=c)]},
     {"score": _by_cross_entropy, "fit": _grads_by_hand},
     {"score": _restoring},
+    {"score": _on_a_copy},
 ]
 
 _COMMON = {"num_workers": 0}
@@ -368,7 +386,39 @@ def _divided_again(model, loader, optimizer, scheduler, epochs, after_epoch):
     return lrs
 
 
+def _batches_listed(model, loader, optimizer, scheduler, epochs, after_epoch):
+    batches = [(x, y) for x, y in loader]
+    return _with_closure(model, batches, optimizer, scheduler, epochs, after_epoch)
+
+
+def _train_if_needed(model, loader, optimizer, scheduler, epochs, after_epoch):
+    lrs = []
+    for epoch in range(epochs):
+        if not model.training:
+            model.train()
+        lrs.append(optimizer.param_groups[0]["lr"])
+        for x, y in loader:
+            optimizer.zero_grad()
+            F.nll_loss(model(x), y).backward()
+            optimizer.step()
+        scheduler.step()
+        after_epoch(epoch + 1)
+    return lrs
+
+
+def _switches_parameters(model, loader):
+    for p in model.parameters():
+        p.requires_grad = False
+    result = _restoring(model, loader)
+    for p in model.parameters():
+        p.requires_grad = True
+    return result
+
+
 WRONG = [
+    Mistake("epoch 2 had the batches of epoch 1", caught_by="", fit=_batches_listed),
+    Mistake("from epoch 3 on it trained in eval mode", caught_by="", fit=_train_if_needed),
+    Mistake("requires_grad is the user's", caught_by="", score=_switches_parameters),
     Mistake("is still there at the next call", caught_by="", loader_kwargs=_shared),
     Mistake("without a GPU nothing shuffles it", caught_by="", loader_kwargs=_all_on_cuda),
     Mistake("the batches of training and test hold", caught_by="", loader_kwargs=_one_again),
