@@ -11,8 +11,8 @@ the name is registered, assigning another tensor to it keeps it a buffer.)
 
 A file holds no code: to load one, make a model first, then `model.load_state_dict(torch.load(path))`. A new model is in
 train mode, whatever the saved one was in: for inference call `model.eval()`. To save the whole model,
-`torch.save(model, path)`, is no way around this: that file can only be opened with `weights_only=False`, which lets it
-run any program, and it needs your class at its old place. `torch.load` refuses it by default.
+`torch.save(model, path)`, is no way around this: `torch.load` refuses that file by default. `weights_only=False` opens
+it, and lets it run any program; and it needs your class at its old place.
 
 What is asked here: a model that brings its own scaling, in the file too.
 
@@ -42,14 +42,14 @@ class Standardizer(nn.Module):
     """
 
     def __init__(self, mean: torch.Tensor, std: torch.Tensor) -> None:
-        """`mean` and `std` are of shape (2,). `fc` is an `nn.Linear(2, 1)`."""
+        """`mean` and `std` are float32 of shape (2,): keep them or copies. `fc` is an `nn.Linear(2, 1)`."""
         raise NotImplementedError("keep mean and std, make fc and last_batch")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, 2) -> (n, 1): fc((x - mean) / std), through which fc can be trained. `x` stays as it is.
 
-        Afterwards the buffer `last_batch` holds `x`; it is never in the state_dict. What it is before the first call is
-        yours to choose.
+        Afterwards the buffer `last_batch` holds this `x` (or a copy), in either mode; it is never in the state_dict.
+        What it is before the first call is yours to choose.
         """
         raise NotImplementedError("remember x, scale it, apply fc")
 
@@ -57,13 +57,16 @@ class Standardizer(nn.Module):
 def save(model: Standardizer, path: str | Path) -> None:
     """Write what the model has learned and its scaling to `path`: tensors by their names, and nothing else.
 
-    `torch.load(path, weights_only=True)` must read it. The model's weights and buffers stay as they are.
+    `torch.load(path, weights_only=True)` must read it. The model stays as it is, in its mode too.
     """
     raise NotImplementedError("write tensors, not the object")
 
 
 def load(path: str | Path) -> Standardizer:
-    """A new model from a file that `save` wrote, for inference: in eval mode, and it predicts as the saved one did."""
+    """A new model from a file that `save` wrote of a float32 model, for inference: in eval mode, with its predictions.
+
+    Each call makes a model of its own, from what the file has now.
+    """
     raise NotImplementedError("make a model, fill it, and set its mode")
 
 
@@ -111,8 +114,7 @@ def _run(model: Any, x: torch.Tensor, what: str = "the model") -> torch.Tensor:
 def _save(model: Any, path: str | Path) -> Any:
     """Saves, and returns what torch.load reads from the file."""
     __tracebackhide__ = True
-    tensors = dict([*model.named_parameters(), *model.named_buffers()])
-    with explain("save raised", _SIGNS), unchanged("save changed the model", **tensors):
+    with explain("save raised", _SIGNS), unchanged("save changed the model", model=model):
         save(model, path)
     there = Path(path).is_file()
     assert there, f"save wrote nothing to the path that was given, {Path(path).name}"
@@ -251,6 +253,8 @@ def test_buffers_move_with_the_model():
     want = ((x - model.mean) / model.std) @ model.fc.weight.detach().T + model.fc.bias.detach()
     got = _run(model, x, "model.double() on a float64 input").detach()
     check_tensor(got, want, "fc((x - mean) / std) in float64", rtol=1e-9)
+    kept = dict(model.named_buffers()).get("last_batch", x)
+    check_tensor(kept.detach(), x, "last_batch after model.double() and a float64 batch")
 
 
 def _leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -286,6 +290,7 @@ def test_a_cache_is_a_buffer_that_is_not_saved():
     for mode, x in (
         ("train", torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])),
         ("eval", torch.tensor([[0.5, -1.0]])),
+        ("eval", torch.tensor([[7.0, 8.0]])),
         ("train", torch.arange(8.0).view(2, 4).T),
     ):
         _run(model.train(mode == "train"), x)

@@ -221,6 +221,17 @@ class _InTrainingOnly(_Base):
             self.last_batch = x
 
 
+class _NewShapesOnly(_Base):
+    def remember(self, x):
+        if self.last_batch.shape != x.shape:
+            self.last_batch = x.clone()
+
+
+class _CacheInFloat32(_Base):
+    def remember(self, x):
+        self.last_batch = x.float()
+
+
 class _RegistersLate(_Base):
     def make_cache(self):
         self.last_batch = None
@@ -339,6 +350,15 @@ def _in_half(model, path):
     torch.save(model.half().state_dict(), path)
 
 
+def _in_eval_mode(model, path):
+    model.eval()
+    torch.save(model.state_dict(), path)
+
+
+def _freezes(model, path):
+    torch.save(model.requires_grad_(False).state_dict(), path)
+
+
 def _beside(model, path):
     torch.save(model.state_dict(), f"{path}.pth")
 
@@ -387,6 +407,10 @@ MISTAKES = [
     Mistake("last_batch is in the file", caught_by=_TENSORS, save=_with_the_cache, load=_read_loosely),
     Mistake("load raised", caught_by=_SAME, save=_parameters_only),
     Mistake("save changed the model", caught_by=_TENSORS, save=_in_half),
+    Mistake("save changed the model", caught_by=_SAME, save=_in_eval_mode),
+    Mistake("save changed the model", caught_by=_TENSORS, save=_freezes),
+    Mistake("last_batch after model.double()", caught_by=_MOVE, **_with(_CacheInFloat32)),
+    Mistake("last_batch after a batch", caught_by=_CACHE, **_with(_NewShapesOnly)),
     Mistake("last_batch is no buffer", caught_by=_CACHE, **_with(_CacheAttribute)),
     Mistake("there is no last_batch", caught_by=_CACHE, **_with(_NoCache)),
     Mistake("last_batch after a batch", caught_by=_CACHE, **_with(_FirstBatchOnly)),

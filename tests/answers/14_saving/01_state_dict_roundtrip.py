@@ -84,12 +84,31 @@ def _parts_load(path):
     return model.eval()
 
 
+class _ByAHook(nn.Module):
+    """A hook remembers the batch."""
+
+    def __init__(self, mean, std):
+        super(_ByAHook, self).__init__()  # noqa: UP008
+        self.fc = nn.Linear(2, 1)
+        self.register_buffer("mean", torch.zeros(2))
+        self.register_buffer("std", torch.ones(2))
+        self.mean.copy_(mean)
+        self.std.copy_(std)
+        self.register_buffer("last_batch", None, persistent=False)
+        self.register_forward_pre_hook(lambda module, args: setattr(module, "last_batch", args[0]))
+
+    def forward(self, x):
+        columns = [(x[:, i] - self.mean[i]) / self.std[i] for i in range(2)]
+        return self.fc(torch.stack(columns, dim=1))
+
+
 RIGHT = [
     {"Standardizer": _Buffers, "load": _loads(_Buffers)},
     {"Standardizer": _Cloned, "load": _loads(_Cloned)},
     {"Standardizer": _Buffers, "save": _nested_save, "load": _nested_load},
     {"Standardizer": _AgainInForward, "save": _parts_save, "load": _parts_load},
     {"Standardizer": _AgainInForward, "load": _loads(_AgainInForward)},
+    {"Standardizer": _ByAHook, "load": _loads(_ByAHook)},
 ]
 
 
@@ -249,7 +268,31 @@ def _both(cls):
     return {"Standardizer": cls, "load": _loads(cls)}
 
 
+class _FirstOfItsSize(_Buffers):
+    def forward(self, x):
+        if len(self.last_batch) != len(x):
+            self.last_batch = x.detach().clone()
+        return self.fc((x - self.mean) / self.std)
+
+
+class _Float32Cache(_Buffers):
+    def __init__(self, mean, std):
+        super().__init__(mean, std)
+        self.last_batch = None
+
+    def forward(self, x):
+        self.last_batch = x.detach().to(torch.float32)
+        return self.fc((x - self.mean) / self.std)
+
+
+def _eval_then_save(model, path):
+    torch.save(model.eval().state_dict(), path)
+
+
 WRONG = [
+    Mistake("last_batch after a batch", caught_by="", **_both(_FirstOfItsSize)),
+    Mistake("last_batch after model.double()", caught_by="", **_both(_Float32Cache)),
+    Mistake("save changed the model", caught_by="", save=_eval_then_save),
     Mistake("mean is a plain attribute", caught_by="", **_both(_TupleOfTensors)),
     Mistake("std is a plain attribute", caught_by="", **_both(_StdIsPlain)),
     Mistake("is a parameter: the optimizer trains it", caught_by="", **_both(_ParameterList)),
