@@ -36,8 +36,9 @@ from dojo.kit import check_tensor, explain, raises, unchanged
 def load_matching(model: nn.Module, state_dict: dict[str, torch.Tensor]) -> list[str]:
     """Copy into `model` each entry of `state_dict` that agrees with one of its own in name and shape.
 
-    The names of the entries may begin with `module.` and `_orig_mod.`, any number of them, in any order: these are
-    taken off. Entries that the model lacks are ignored. What does not fit keeps its values.
+    The names of the entries may begin with `module.` and `_orig_mod.`, any number of them, in any order, and not all
+    alike: these are taken off (no name of `model` begins with one). Entries that the model lacks are ignored. What does
+    not fit keeps its values. The dtype does not matter: half-precision numbers can be copied into a float32 model.
 
     Returns the names in the model's state_dict that were not loaded, in any order. If nothing was loaded at all: raises
     ValueError, RuntimeError or KeyError, and the model is as it was.
@@ -69,6 +70,7 @@ class _Net(nn.Module):
         self.embed = nn.Linear(3, 4)
         self.body = nn.ModuleDict({"module": nn.Linear(4, 4), "norm": nn.BatchNorm1d(4)})
         self.my_module = nn.Linear(4, 4, bias=False)
+        self.module2 = nn.Linear(4, 3, bias=False)
         self.head = nn.Linear(4, classes)
         for name, buffer in self.body["norm"].named_buffers():
             buffer.copy_(torch.rand(4) + seed if "running" in name else torch.tensor(10 + seed))
@@ -113,16 +115,24 @@ def test_what_agrees_is_copied_into_the_model():
         frozen = [name for name, p in objects.items() if not p.requires_grad]
         modes = [module.training for module in model.modules()]
         want, state = _clones(source), source.state_dict()
+        converted = ["embed.bias", "head.weight"]
+        state["embed.bias"], state["head.weight"] = want["embed.bias"].half(), want["head.weight"].double()
+        want["embed.bias"] = want["embed.bias"].half().float()
         rest = _load(model, state, "a state_dict that fits in all")
         buffers = [name for name, _ in model.named_buffers()]
-        _check(model, want, objects, "is not what the file has")
+        _check(model, want, [name for name in objects if name not in converted], "is not what the file has")
         _check(model, want, buffers, "is not what the file has: a state_dict has buffers, too")
+        refused = rest == converted
+        assert not refused, f"reported as not loaded were {rest}: only their dtype differs, which does not matter"
         assert rest == [], f"all names and shapes agree, and reported as not loaded were {rest}"
         same = all(p is objects.get(name) for name, p in model.named_parameters())
         assert same, "a parameter was replaced by a new one: an optimizer that holds the old one trains it in vain"
         still = [name for name, p in model.named_parameters() if not p.requires_grad]
         assert still == frozen, f"frozen parameters before: {frozen}, after: {still}"
         assert [module.training for module in model.modules()] == modes, "load_matching changed the mode of the model"
+        for name in converted:
+            got = model.state_dict()[name].float()
+            check_tensor(got, want[name], f"{name} has another dtype in the file, which does not matter")
         grad = model.embed.weight.grad
         check_tensor(grad, torch.ones(4, 3), "load_matching changed a gradient that was there")
 
@@ -175,26 +185,31 @@ def test_the_report_names_what_the_model_did_not_get():
 
 
 @pytest.mark.parametrize(
-    "prefix",
+    "prefixes",
     [
-        "module.",
-        "_orig_mod.",
-        "_orig_mod.module.",
-        "module._orig_mod.",
-        "module.module.",
-        "_orig_mod.module._orig_mod.",
+        ["module."],
+        ["_orig_mod."],
+        ["_orig_mod.module."],
+        ["module._orig_mod."],
+        ["module.module."],
+        ["_orig_mod.module._orig_mod."],
+        ["module.", "", "_orig_mod.module.", "_orig_mod.", ""],
     ],
-    ids=["DDP", "compile", "compile of DDP", "DDP of compile", "DDP of DDP", "compile of DDP of compile"],
+    ids=["DDP", "compile", "compile of DDP", "DDP of compile", "DDP of DDP", "compile of DDP of compile", "mixed"],
 )
-def test_wrappers_put_their_prefixes_before_every_name(prefix):
+def test_wrappers_put_their_prefixes_before_every_name(prefixes):
     model, source = _Net(5, 1), _Net(7, 2)
     before, want = _clones(model), _clones(source)
-    state = {prefix + name: value for name, value in source.state_dict().items()}
-    state[prefix + "decoder.weight"] = torch.ones(2)
-    rest = _load(model, state, f"names such as {prefix}embed.weight")
+    keys = {name: prefixes[i % len(prefixes)] + name for i, name in enumerate(want)}
+    state = {keys[name]: value for name, value in source.state_dict().items()}
+    state[prefixes[0] + "decoder.weight"] = torch.ones(2)
+    first = keys["embed.weight"]
+    rest = _load(model, state, f"names such as {first}")
     skipped = all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert not skipped, f"names begin with {prefix}, and every key was skipped silently: nothing was loaded"
-    _check(model, want, [name for name in want if name not in _HEAD], f"was not loaded from {prefix}*")
+    assert not skipped, f"with names such as {first}, every key was skipped silently: nothing was loaded"
+    for name in want:
+        if name not in _HEAD:
+            _check(model, want, [name], f"was not loaded from {keys[name]}")
     _check(model, before, _HEAD, "was changed, though its shape in the file is another")
     assert rest == _HEAD, f"reported was {rest}, expected the model's own names, {_HEAD}"
 

@@ -86,6 +86,16 @@ def _silent_on_mismatch(model, state_dict):
         return [name for name in model.state_dict() if f"for {name}:" in str(error)]
 
 
+def _first_key_decides(model, state_dict):
+    first = next(iter(state_dict), "")
+    prefix = first[: len(first) - len(_bare(first))]
+    return _loading(bare=lambda key: key.removeprefix(prefix))(model, state_dict)
+
+
+def _any_character(key):
+    return re.sub("^(module.|_orig_mod.)+", "", key)
+
+
 def _in_place_names(model, state_dict):
     for key in list(state_dict):
         state_dict[_bare(key)] = state_dict.pop(key)
@@ -303,6 +313,13 @@ MISTAKES = [
         "was not loaded from",
         caught_by=_PREFIX,
         load_matching=_loading(bare=lambda key: key.lstrip("module.").lstrip("_orig_mod.")),
+    ),
+    Mistake("was not loaded from", caught_by=_PREFIX, load_matching=_first_key_decides),
+    Mistake("module2.weight was not loaded", caught_by=_PREFIX, load_matching=_loading(bare=_any_character)),
+    Mistake(
+        "only their dtype differs",
+        caught_by=_COPIED,
+        load_matching=_loading(fits=lambda own, value: own.shape == value.shape and own.dtype == value.dtype),
     ),
     Mistake("to go on would hide it", caught_by=_NOTHING, load_matching=_loading(refuse=lambda fitting: None)),
     Mistake("to go on would hide it", caught_by=_NOTHING, load_matching=_refuse_without_names),

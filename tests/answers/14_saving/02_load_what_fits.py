@@ -94,7 +94,42 @@ def _as_a_set(model, state_dict):
     return set(_loop(model, state_dict))
 
 
-RIGHT = [{"load_matching": f} for f in (_loop, _merged, _consumed, _tensors, _as_a_set)]
+def _data_of_clones(model, state_dict):
+    """In an old style, which gives the model the dtype of the entry."""
+    own = model.state_dict(keep_vars=True)
+    rest = list(own)
+    for key, value in state_dict.items():
+        name = _by_parts(key)
+        if name in rest and own[name].size() == value.size():
+            own[name].data = value.clone()
+            rest.remove(name)
+    if rest == list(own):
+        raise RuntimeError("nothing fits")
+    return rest
+
+
+def _words_of_a_beginner(model, state_dict):
+    own = model.state_dict()
+    keys = list(own.keys())
+    done = []
+    for key in state_dict:
+        name = key
+        while name[:7] == "module." or name[:10] == "_orig_mod.":
+            name = name[7:] if name[:7] == "module." else name[10:]
+        for k in keys:
+            if k == name and tuple(own[k].shape) == tuple(state_dict[key].shape):
+                own[k] = state_dict[key]
+                done.append(k)
+    if done == []:
+        raise ValueError("nothing fits")
+    model.load_state_dict(own)
+    for k in done:
+        keys.remove(k)
+    return keys
+
+
+_STYLES = (_loop, _merged, _consumed, _tensors, _as_a_set, _words_of_a_beginner, _data_of_clones)
+RIGHT = [{"load_matching": f} for f in _STYLES]
 
 
 def _filtered(clean, check=True, shapes=True):
@@ -223,7 +258,26 @@ def _cut(key):
     return key.split("module.")[-1].split("_orig_mod.")[-1]
 
 
+def _cut_as_the_first(model, state_dict):
+    n = max((len(key) - len(_strip(key)) for key in list(state_dict)[:1]), default=0)
+    return _filtered(lambda key: key[n:])(model, state_dict)
+
+
+def _same_dtype(model, state_dict):
+    own = model.state_dict()
+    return _loop(model, {k: v for k, v in state_dict.items() if _strip(k) in own and v.dtype == own[_strip(k)].dtype})
+
+
+def _without_dots(key):
+    while key.startswith(("module", "_orig_mod")):
+        key = key.partition(".")[2]
+    return key
+
+
 WRONG = [
+    Mistake("was not loaded from", caught_by="", load_matching=_cut_as_the_first),
+    Mistake("only their dtype differs", caught_by="", load_matching=_same_dtype),
+    Mistake("module2.weight was not loaded", caught_by="", load_matching=_filtered(_without_dots)),
     Mistake("load_matching raised on names such as", caught_by="", load_matching=_filtered(lambda key: key)),
     Mistake(
         "load_matching raised on names such as",
