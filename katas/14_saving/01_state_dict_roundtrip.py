@@ -55,7 +55,7 @@ class Standardizer(nn.Module):
 
 
 def save(model: Standardizer, path: str | Path) -> None:
-    """Write what the model has learned and its scaling to `path`: tensors by their names, and nothing else.
+    """Write what the model has learned and its scaling to `path`: a dict (or list) of tensors, and nothing else.
 
     `torch.load(path, weights_only=True)` must read it. The model stays as it is, in its mode too.
     """
@@ -63,9 +63,9 @@ def save(model: Standardizer, path: str | Path) -> None:
 
 
 def load(path: str | Path) -> Standardizer:
-    """A new model from a file that `save` wrote of a float32 model, for inference: in eval mode, with its predictions.
+    """A new model from a file that `save` wrote, for inference: in eval mode, and it predicts as the saved one did.
 
-    Each call makes a model of its own, from what the file has now.
+    The saved model was in float32. Each call makes a model of its own, from what the file has now.
     """
     raise NotImplementedError("make a model, fill it, and set its mode")
 
@@ -119,7 +119,7 @@ def _save(model: Any, path: str | Path) -> Any:
     there = Path(path).is_file()
     assert there, f"save wrote nothing to the path that was given, {Path(path).name}"
     signs = {
-        "": "torch.load, with weights_only=True, refuses the file: it takes tensors by name; a whole model could "
+        "": "torch.load, with weights_only=True, refuses the file: it takes tensors in a dict; a whole model could "
         "run any program when it is loaded"
     }
     with explain("torch.load raised", signs):
@@ -154,6 +154,7 @@ def test_a_state_dict_holds_parameters_and_buffers():
     for x, want in (
         (torch.tensor([[14.0, -3.0], [10.0, -2.0], [2.0, -1.0]]), torch.tensor([[5.5], [0.5], [-7.5]])),
         (torch.tensor([[10.0, -1.5]]), torch.tensor([[-0.5]])),
+        (torch.tensor([[410.0, -2.0], [10.0, 98.0]]), torch.tensor([[300.5], [-199.5]])),  # far from the mean
     ):
         check_tensor(_run(model, x).detach(), want, "fc((x - mean) / std)", rtol=1e-6)
         _check_keys(model, "after a batch")
@@ -204,7 +205,10 @@ def test_a_loaded_model_predicts_the_same_in_eval_mode(mode, tmp_path):
         _save(model, path)
         loaded = _load(path)
         fresh = not torch.equal(loaded.fc.weight.detach(), model.fc.weight.detach())
-        assert not fresh, f"fc.weight is {loaded.fc.weight.tolist()} after loading: the saved weights are not in it"
+        assert not fresh, (
+            f"fc.weight is {loaded.fc.weight.tolist()} after loading, and was {model.fc.weight.tolist()}: the saved "
+            "weights are not in it"
+        )
         scaling = [getattr(loaded, name, None) for name in ("mean", "std")]
         for name, got in zip(("mean", "std"), scaling, strict=True):
             check_tensor(got, getattr(model, name), f"{name} of the loaded model")

@@ -143,6 +143,11 @@ class _Eps(_Base):
         return (x - self.mean) / (self.std + 1e-6)
 
 
+class _NoOutliers(_Base):
+    def scaled(self, x):
+        return super().scaled(x).clamp(-5, 5)
+
+
 class _Variance(_Base):
     def scaled(self, x):
         return (x - self.mean) / self.std**2
@@ -382,6 +387,7 @@ MISTAKES = [
     Mistake("fc is an nn.Linear(2, 1) with a bias", caught_by=_STATE, **_with(_NoBias)),
     Mistake("fc((x - mean) / std)", caught_by=_STATE, **_with(_Variance)),
     Mistake("fc((x - mean) / std)", caught_by=_STATE, **_with(_Unscaled)),
+    Mistake("fc((x - mean) / std)", caught_by=_STATE, **_with(_NoOutliers)),
     Mistake("forward returns a tensor, got NoneType", caught_by=_STATE, **_with(_ReturnsNothing)),
     Mistake("the batch is the caller's", caught_by=_STATE, **_with(_InPlace)),
     Mistake("is a parameter: the optimizer trains it", caught_by=_TRAINED, **_with(_Learned)),
@@ -390,7 +396,7 @@ MISTAKES = [
     Mistake("mean requires a gradient", caught_by=_TRAINED, **_with(_Requires)),
     Mistake("for inference call eval()", caught_by=_SAME, load=_reads(Standardizer, finish=lambda model: model)),
     Mistake("for inference call eval()", caught_by=_SAME, load=_only_the_top),
-    Mistake("the saved weights are not in it", caught_by=_SAME, load=_untouched),
+    Mistake("weights are not in it", caught_by=_SAME, load=_untouched),
     Mistake("mean of the loaded model", caught_by=_SAME, load=_fc_only),
     Mistake("load returns the model", caught_by=_SAME, load=lambda path: torch.load(path)),
     Mistake("load raised", caught_by=_SAME, load=_read_nested),
@@ -401,7 +407,7 @@ MISTAKES = [
     Mistake("a plain attribute does not move", caught_by=_MOVE, **_with(_Plain)),
     Mistake("in float64", caught_by=_MOVE, **_with(_Eps)),
     Mistake("in float64", caught_by=_MOVE, **_with(_InFloat32)),
-    Mistake("takes tensors by name", caught_by=_TENSORS, save=_whole),
+    Mistake("takes tensors in a dict", caught_by=_TENSORS, save=_whole),
     Mistake("in the file is a float, not a tensor", caught_by=_TENSORS, save=_with_numbers, load=_numbers_back),
     Mistake("in the file is a bool, not a tensor", caught_by=_TENSORS, save=_with_the_mode, load=_read_nested),
     Mistake("last_batch is in the file", caught_by=_TENSORS, save=_with_the_cache, load=_read_loosely),
