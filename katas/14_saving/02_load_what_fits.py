@@ -193,7 +193,7 @@ def test_the_report_names_what_the_model_did_not_get():
         ["module._orig_mod."],
         ["module.module."],
         ["_orig_mod.module._orig_mod."],
-        ["module.", "", "_orig_mod.module.", "_orig_mod.", ""],
+        ["module.", "", "_orig_mod.module.", "_orig_mod.", "module.module.module._orig_mod._orig_mod."],
     ],
     ids=["DDP", "compile", "compile of DDP", "DDP of compile", "DDP of DDP", "compile of DDP of compile", "mixed"],
 )

@@ -96,6 +96,10 @@ def _any_character(key):
     return re.sub("^(module.|_orig_mod.)+", "", key)
 
 
+def _two_of_each(key):
+    return re.sub(r"^((_orig_mod\.)?(module\.)?){2}", "", key)
+
+
 def _in_place_names(model, state_dict):
     for key in list(state_dict):
         state_dict[_bare(key)] = state_dict.pop(key)
@@ -315,6 +319,7 @@ MISTAKES = [
         load_matching=_loading(bare=lambda key: key.lstrip("module.").lstrip("_orig_mod.")),
     ),
     Mistake("was not loaded from", caught_by=_PREFIX, load_matching=_first_key_decides),
+    Mistake("was not loaded from", caught_by=_PREFIX, load_matching=_loading(bare=_two_of_each)),
     Mistake("module2.weight was not loaded", caught_by=_PREFIX, load_matching=_loading(bare=_any_character)),
     Mistake(
         "only their dtype differs",
