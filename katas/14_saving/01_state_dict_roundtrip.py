@@ -57,7 +57,7 @@ class Standardizer(nn.Module):
 def save(model: Standardizer, path: str | Path) -> None:
     """Write what the model has learned and its scaling to `path`: a dict (or list) of tensors, and nothing else.
 
-    `torch.load(path, weights_only=True)` must read it. The model stays as it is, in its mode too.
+    `torch.load(path, weights_only=True)` must read it. The model's tensors stay as they are.
     """
     raise NotImplementedError("write tensors, not the object")
 
@@ -114,7 +114,8 @@ def _run(model: Any, x: torch.Tensor, what: str = "the model") -> torch.Tensor:
 def _save(model: Any, path: str | Path) -> Any:
     """Saves, and returns what torch.load reads from the file."""
     __tracebackhide__ = True
-    with explain("save raised", _SIGNS), unchanged("save changed the model", model=model):
+    tensors = dict([*model.named_parameters(), *model.named_buffers()])
+    with explain("save raised", _SIGNS), unchanged("save changed the model", **tensors):
         save(model, path)
     there = Path(path).is_file()
     assert there, f"save wrote nothing to the path that was given, {Path(path).name}"

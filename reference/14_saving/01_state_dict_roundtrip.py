@@ -355,11 +355,6 @@ def _in_half(model, path):
     torch.save(model.half().state_dict(), path)
 
 
-def _in_eval_mode(model, path):
-    model.eval()
-    torch.save(model.state_dict(), path)
-
-
 def _freezes(model, path):
     torch.save(model.requires_grad_(False).state_dict(), path)
 
@@ -413,7 +408,6 @@ MISTAKES = [
     Mistake("last_batch is in the file", caught_by=_TENSORS, save=_with_the_cache, load=_read_loosely),
     Mistake("load raised", caught_by=_SAME, save=_parameters_only),
     Mistake("save changed the model", caught_by=_TENSORS, save=_in_half),
-    Mistake("save changed the model", caught_by=_SAME, save=_in_eval_mode),
     Mistake("save changed the model", caught_by=_TENSORS, save=_freezes),
     Mistake("last_batch after model.double()", caught_by=_MOVE, **_with(_CacheInFloat32)),
     Mistake("last_batch after a batch", caught_by=_CACHE, **_with(_NewShapesOnly)),

@@ -285,14 +285,9 @@ class _Float32Cache(_Buffers):
         return self.fc((x - self.mean) / self.std)
 
 
-def _eval_then_save(model, path):
-    torch.save(model.eval().state_dict(), path)
-
-
 WRONG = [
     Mistake("last_batch after a batch", caught_by="", **_both(_FirstOfItsSize)),
     Mistake("last_batch after model.double()", caught_by="", **_both(_Float32Cache)),
-    Mistake("save changed the model", caught_by="", save=_eval_then_save),
     Mistake("mean is a plain attribute", caught_by="", **_both(_TupleOfTensors)),
     Mistake("std is a plain attribute", caught_by="", **_both(_StdIsPlain)),
     Mistake("is a parameter: the optimizer trains it", caught_by="", **_both(_ParameterList)),
