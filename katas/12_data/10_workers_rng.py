@@ -64,9 +64,6 @@ def init_worker(worker_id: int) -> None:
 # ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
 under_test(globals())
 
-# Python 3.12 and newer warn at a fork of a process with more than one thread, which a test session may well be.
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-
 
 _SIGNS = {
     r"Seed must be between 0 and 2\*\*32": "np.random.seed takes 32 bits, and a worker's seed has more: seed % 2**32",

@@ -51,9 +51,6 @@ class Lines(IterableDataset):
 # ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
 under_test(globals())
 
-# Python 3.12 and newer warn at a fork of a process with more than one thread, which a test session may well be.
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-
 
 _SIGNS = {
     "returned non-iterator": "__iter__ has to return an iterator: write it with yield, or wrap the result in iter()",
