@@ -4,7 +4,7 @@ A picture of a cat, mirrored, is still a cat. So training images are flipped at 
 than there are. torchvision has a transform for that: `v2.RandomHorizontalFlip()` decides with one random number,
 and then mirrors what it was given, or not. Given one image of shape (C, H, W), that is what you want. Given a batch of
 shape (N, C, H, W), it is still *one* decision: all images of the batch are mirrored, or none of them. No error, no
-warning, the shape is right; the batches only vary less than you think. The other random transforms do the same.
+warning, the shape is right; the batches only vary less than you think. So it is with the other `Random...` transforms.
 
 Inside a Dataset's `__getitem__`, a transform meets the images one at a time, and all is well. It bites whoever moves it
 behind the loader to make it faster, often on the GPU. There you need a decision for each image: N random numbers, as in
@@ -31,11 +31,12 @@ from dojo.kit import explain, unchanged
 
 
 def random_flip_batch(x: torch.Tensor) -> torch.Tensor:
-    """A batch of images `x`, floats of shape (N, C, H, W): each mirrored left-right or left as it is, at even odds.
+    """A batch of images `x`, of shape (N, C, H, W): each mirrored left-right or left as it is, at even odds.
 
-    N draws for N images, from torch's global generator, so `torch.manual_seed` before the call repeats the result. A
-    mirrored image is mirrored in all its channels and rows, and stays at its place in the batch. Same shape and dtype.
-    `x` itself stays as it is; the result may share its memory or not, as you like.
+    The pixels are finite, float32 or float64. N draws for N images, from torch's global generator, so
+    `torch.manual_seed` before the call repeats the result. A mirrored image is mirrored in all its channels and rows,
+    and stays at its place in the batch. Same shape and dtype. `x` itself stays as it is; the result may share its
+    memory or not, as you like.
     """
     raise NotImplementedError("decide for each image, then mirror those")
 
@@ -96,9 +97,11 @@ def _cause(got: torch.Tensor, given: torch.Tensor, i: int) -> str:
 )
 def test_each_image_of_a_batch_has_a_draw_of_its_own():
     torch.manual_seed(0)
-    for _ in range(3):
-        n = int(_flips(_images(64, 1, 2, 4)).sum())
-        assert 0 < n < 64, f"{n} of 64 images were flipped: the whole batch hangs on one draw"
+    counts = [int(_flips(_images(64, 1, 2, 4)).sum()) for _ in range(10)]
+    told = f"10 batches of 64 images, and {counts} of them were flipped"
+    assert set(counts) != {0}, f"{told}: no image ever is, expected about half"
+    assert set(counts) != {64}, f"{told}: every image is, expected about half"
+    assert not set(counts) & {0, 64}, f"{told}: the whole batch hangs on one draw"
     alone = [int(_flips(_images(1, 2, 2, 3))) for _ in range(50)]
     assert 0 < sum(alone) < 50, f"of 50 batches with a single image, {sum(alone)} were flipped: expected about half"
     pairs = {tuple(_flips(_images(2, 1, 2, 3)).int().tolist()) for _ in range(100)}

@@ -72,6 +72,12 @@ def _every_second(x):
     return out
 
 
+def _same_for_both_halves(x):
+    """Drawn for half of the images, and used twice."""
+    draws = torch.rand(len(x) // 2 + len(x) % 2) < 0.5
+    return torch.where(draws.repeat(2)[: len(x)].view(-1, 1, 1, 1), x.flip(-1), x)
+
+
 def _blocks(x):
     """One draw for each four images."""
     draws = (torch.rand(len(x) // 4 + 1) < 0.5).repeat_interleave(4)[: len(x)]
@@ -135,8 +141,14 @@ _SEED = "test_manual_seed_repeats_the_flips"
 
 MISTAKES = [
     Mistake("the whole batch hangs on one draw", caught_by=_EACH, random_flip_batch=_one_draw),
-    Mistake("the whole batch hangs on one draw", caught_by=_EACH, random_flip_batch=lambda x: x.flip(-1)),
-    Mistake("the whole batch hangs on one draw", caught_by=_EACH, random_flip_batch=lambda x: x),
+    Mistake("every image is, expected about half", caught_by=_EACH, random_flip_batch=lambda x: x.flip(-1)),
+    Mistake("no image ever is, expected about half", caught_by=_EACH, random_flip_batch=lambda x: x),
+    Mistake(
+        "no image ever is, expected about half",
+        caught_by=_EACH,
+        random_flip_batch=_choose(lambda x: torch.randint(0, 1, (len(x), 1, 1, 1)).bool()),
+    ),
+    Mistake("and never (", caught_by=_EACH, random_flip_batch=_same_for_both_halves),
     Mistake("and never (", caught_by=_EACH, random_flip_batch=_every_second),
     Mistake("of 50 batches with a single image, 0 were flipped", caught_by=_EACH, random_flip_batch=_half_of_them),
     Mistake("of 50 batches with a single image, 0 were flipped", caught_by=_EACH, random_flip_batch=_first_image_stays),

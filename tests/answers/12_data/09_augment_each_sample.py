@@ -70,6 +70,26 @@ def _vmap(x):
     return torch.vmap(one, randomness="different")(x)
 
 
+def _rounded(x):
+    return torch.where(torch.rand(len(x)).round().bool()[:, None, None, None], x[..., range(x.size(3))[::-1]], x)
+
+
+def _distribution(x):
+    coins = torch.distributions.Bernoulli(0.5).sample((x.shape[0],))
+    result = []
+    for i in range(x.shape[0]):
+        if coins[i] == 1:
+            result.append(torch.fliplr(x[i].permute(1, 2, 0)).permute(2, 0, 1).unsqueeze(0))
+        else:
+            result.append(x[i : i + 1])
+    return torch.cat(result)
+
+
+def _python_seeded_by_torch(x):
+    rng = random.Random(int(torch.randint(2**62, ())))
+    return torch.stack([image.flip(-1) if rng.random() < 0.5 else image for image in x])
+
+
 RIGHT = [
     {"random_flip_batch": _transform_each},
     {"random_flip_batch": _masked_copy},
@@ -79,6 +99,9 @@ RIGHT = [
     {"random_flip_batch": _empty_like},
     {"random_flip_batch": _seeded_of_torch},
     {"random_flip_batch": _vmap},
+    {"random_flip_batch": _rounded},
+    {"random_flip_batch": _distribution},
+    {"random_flip_batch": _python_seeded_by_torch},
 ]
 
 
@@ -156,6 +179,33 @@ def _per_row(x):
     return torch.where(torch.rand(len(x), 1, x.size(2), 1) < 0.5, x.flip(-1), x)
 
 
+def _one_of_many(x):
+    """The mask is reduced to one truth, as `if` asked for it."""
+    return x.flip(-1) if (torch.rand(len(x)) < 0.5).sum() > len(x) / 2 else x
+
+
+def _masked_out(x):
+    return x.flip(-1) * (torch.rand(len(x), 1, 1, 1) < 0.5)
+
+
+def _lost(x):
+    """x.clone()[mask] is a copy, and flipped for nobody."""
+    out = x.clone()
+    for image in out[torch.rand(len(x)) < 0.5]:
+        image.copy_(image.flip(-1))
+    return out
+
+
+def _forked(x):
+    with torch.random.fork_rng(devices=[]):
+        return torch.where(torch.rand(len(x), 1, 1, 1) < 0.5, x.flip(-1), x)
+
+
+def _two_coins(x):
+    flip = _transform()
+    return torch.stack([flip(image) if torch.rand(()) < 0.5 else image for image in x])
+
+
 WRONG = [
     Mistake("that torch's seed does not reach", caught_by="", random_flip_batch=_numpy_mask),
     Mistake("that torch's seed does not reach", caught_by="", random_flip_batch=_python_choice),
@@ -168,7 +218,12 @@ WRONG = [
     Mistake("came back as torch.float32", caught_by="", random_flip_batch=_float_buffer),
     Mistake("the whole batch hangs on one draw", caught_by="", random_flip_batch=_one_for_all),
     Mistake("the whole batch hangs on one draw", caught_by="", random_flip_batch=lambda x: _transform()(x)),
-    Mistake("the whole batch hangs on one draw", caught_by="", random_flip_batch=lambda x: _transform(1.0)(x)),
+    Mistake("every image is, expected about half", caught_by="", random_flip_batch=lambda x: _transform(1.0)(x)),
+    Mistake("the whole batch hangs on one draw", caught_by="", random_flip_batch=_one_of_many),
+    Mistake("neither itself nor its left-right mirror", caught_by="", random_flip_batch=_masked_out),
+    Mistake("no image ever is, expected about half", caught_by="", random_flip_batch=_lost),
+    Mistake("flipped the very same of 64 images", caught_by="", random_flip_batch=_forked),
+    Mistake("at even odds it is about 1000", caught_by="", random_flip_batch=_two_coins),
     Mistake("flipped the very same of 64 images", caught_by="", random_flip_batch=_seed_inside),
     Mistake("at another place", caught_by="", random_flip_batch=_unordered),
     Mistake("of 50 batches with a single image, 0 were flipped", caught_by="", random_flip_batch=_exact_half),
