@@ -2,7 +2,7 @@
 
 `DataLoader(dataset, num_workers=2)` starts two *processes*. Each gets a copy of the dataset and computes samples with
 it. What a worker writes into its copy, `self.seen.append(i)`, the parent never sees. Every epoch starts new workers,
-from a new copy of the dataset as the parent has it.
+from a new copy of the dataset as the parent has it (unless you ask for `persistent_workers=True`).
 
 A random generator that the dataset holds, `self.rng = np.random.default_rng(0)`, is copied with it. So both workers
 draw the same numbers, and each epoch draws them again: half of the noise in your data is an echo, and the net may learn
@@ -38,8 +38,9 @@ from dojo.kit import explain, workers
 class Noisy(Dataset):
     """`n` samples of noise. Its random numbers are as good in worker processes as without them.
 
-    In a DataLoader, no two samples are the same number: not those of two workers, and not those of two epochs. With
-    workers, the seed of the loader's `generator=` decides on all of them: the same seed brings the same numbers.
+    In one pass of a DataLoader, with workers or without, no two samples are the same number. With workers, the next
+    epoch brings other numbers, and the seed of the loader's `generator=` decides on all of them: the same seed brings
+    the same numbers, another seed others.
     """
 
     def __init__(self, n: int) -> None:
@@ -49,7 +50,7 @@ class Noisy(Dataset):
         raise NotImplementedError("return n")
 
     def __getitem__(self, i: int) -> float:
-        """A new random number in [0, 1), whichever `i` is asked for; a float or a tensor with one number in it."""
+        """A random number in [0, 1), whatever `i` is: a float, or a tensor without dimensions, as `torch.rand(())`."""
         raise NotImplementedError("draw a number")
 
 
@@ -115,6 +116,7 @@ def _epoch(loader: DataLoader[Any], what: str) -> list[Any]:
 def _numbers(samples: list[Any], n: int) -> list[float]:
     __tracebackhide__ = True
     assert len(samples) == n, f"the loader gave {len(samples)} samples of Noisy({n})"
+    assert np.ndim(samples[0]) == 0, f"a sample is a number without dimensions, here it was {samples[0]!r}"
     with explain(f"a sample is a number, here it was {samples[0]!r}"):
         numbers = [float(sample) for sample in samples]
     outside = [number for number in numbers if not 0 <= number < 1]
@@ -175,9 +177,12 @@ class _TwoGenerators(Dataset):
 def test_every_epoch_and_every_seed_of_the_loader_bring_new_numbers():
     (first, second), (other,) = _draws(2, 3, epochs=2), _draws(2, 4)
     again = sorted(set(first) & set(second))
-    assert first != second, f"two epochs drew the same numbers, {first}: each began from the same seed"
+    assert first != second, (
+        f"two epochs gave the same numbers, {first}. Expected other ones: for each epoch, PyTorch seeds the global "
+        "generators of every worker anew, and get_worker_info().seed is another"
+    )
     assert not again, f"{len(again)} of 8 numbers of the first epoch came again in the second, such as {again[0]}"
-    assert first != other, f"loaders with the seeds 3 and 4 drew the same numbers, {first}"
+    assert first != other, f"loaders with the seeds 3 and 4 gave the same numbers, {first}"
     again = sorted(set(first) & set(other))
     assert not again, f"loaders with the seeds 3 and 4 have {len(again)} of 8 numbers in common, such as {again[0]}"
     two = DataLoader(_TwoGenerators(), batch_size=None, **workers(2))
@@ -198,8 +203,8 @@ def test_the_seed_of_the_loader_decides_on_the_numbers_of_its_workers():
         runs.append(_draws(2, 5)[0])
     once, again = runs
     assert once == again, (
-        f"two loaders with seed 5, and the numbers were {once[:2]} ... and {again[:2]} ...: something else than the "
-        "loader's seed is in them, and no run can be repeated"
+        f"two loaders with seed 5, and the numbers were {once[:2]} ... and {again[:2]} ..., expected the same: "
+        "something else than the loader's seed is in them"
     )
 
 

@@ -150,6 +150,28 @@ class _Batch(_Base):
         return torch.rand(self.n)
 
 
+class _OneInAList(_Base):
+    def __getitem__(self, i):
+        return torch.rand(1)
+
+
+class _SeedPlusIndex(_Base):
+    """Sample 2 of worker 0 has the seed of sample 1 of worker 1."""
+
+    def __getitem__(self, i):
+        return torch.rand((), generator=torch.Generator().manual_seed(torch.initial_seed() + i)).item()
+
+
+class _FirstOfTheCopy(_Base):
+    """One draw from the generator that was copied, and only then from the one that the loader seeds."""
+
+    def __getitem__(self, i):
+        if i == 0 and self.rng is not None:
+            number, self.rng = self.rng.random(), None
+            return number
+        return random.random()
+
+
 class _OneTooMany(_Base):
     def __len__(self):
         return self.n + 1
@@ -215,15 +237,15 @@ MISTAKES = [
     Mistake("worker 0 repeats itself", caught_by=_OWN, Noisy=_SeedEachTime),
     Mistake("seed % 2**32", caught_by=_OWN, Noisy=_NumPyGlobal, init_worker=_sixty_four_bits),
     Mistake(
-        "each began from the same seed",
+        "two epochs gave the same numbers",
         caught_by=_NEW,
         Noisy=_Base,
         init_worker=_into_the_dataset(lambda info: info.id),
     ),
-    Mistake("each began from the same seed", caught_by=_NEW, Noisy=_Global, init_worker=_seed_all),
-    Mistake("each began from the same seed", caught_by=_NEW, Noisy=_NumPyGlobal, init_worker=_old_recipe),
-    Mistake("each began from the same seed", caught_by=_NEW, Noisy=_Drawn),
-    Mistake("each began from the same seed", caught_by=_NEW, Noisy=_ByIndex),
+    Mistake("two epochs gave the same numbers", caught_by=_NEW, Noisy=_Global, init_worker=_seed_all),
+    Mistake("two epochs gave the same numbers", caught_by=_NEW, Noisy=_NumPyGlobal, init_worker=_old_recipe),
+    Mistake("two epochs gave the same numbers", caught_by=_NEW, Noisy=_Drawn),
+    Mistake("two epochs gave the same numbers", caught_by=_NEW, Noisy=_ByIndex),
     Mistake("something else than the loader's seed is in them", caught_by=_SEED, Noisy=_SystemEachTime),
     Mistake("something else than the loader's seed is in them", caught_by=_SEED, Noisy=_Clock),
     Mistake("something else than the loader's seed is in them", caught_by=_SEED, Noisy=_Base, init_worker=_by_process),
@@ -238,5 +260,8 @@ MISTAKES = [
     Mistake("expected numbers from 0 on and below 1", caught_by=_ALONE, Noisy=_Normal),
     Mistake("expected numbers from 0 on and below 1", caught_by=_ALONE, Noisy=_Counts),
     Mistake("a sample is a number", caught_by=_ALONE, Noisy=_Batch),
+    Mistake("a sample is a number", caught_by=_ALONE, Noisy=_OneInAList),
+    Mistake("8 samples from 2 workers, and only", caught_by=_OWN, Noisy=_SeedPlusIndex),
+    Mistake("of 8 numbers of the first epoch came again", caught_by=_NEW, Noisy=_FirstOfTheCopy),
     Mistake("len(Noisy(8)) is 9", caught_by=_ALONE, Noisy=_OneTooMany),
 ]

@@ -110,6 +110,32 @@ class _Plain:
         return torch.rand([]).item()
 
 
+class _OfSeedAndIndex(_Sized):
+    def __getitem__(self, i):
+        return np.random.default_rng([torch.initial_seed(), i]).random()
+
+
+def _seed_by_a_draw(worker_id):
+    seed = torch.randint(2**31, (1,)).item()
+    torch.utils.data.get_worker_info().dataset.rng = np.random.default_rng(seed)
+
+
+class _HeldState(_Sized):
+    """A RandomState, as scikit-learn and old code have it."""
+
+    def __init__(self, n, state=None):
+        super().__init__(n)
+        self.state = state or np.random.RandomState()
+
+    def __getitem__(self, i):
+        return torch.tensor(self.state.uniform())
+
+
+def _seed_the_state(worker_id):
+    info = torch.utils.data.get_worker_info()
+    info.dataset.state.seed((info.seed + 1) % 2**32)
+
+
 RIGHT = [
     {"Noisy": _Python, "init_worker": None},
     {"Noisy": _NumPy, "init_worker": None},
@@ -120,6 +146,9 @@ RIGHT = [
     {"Noisy": _OfTheModule, "init_worker": _seed_the_module},
     {"Noisy": _ListOfZeros, "init_worker": lambda worker_id: None},
     {"Noisy": _Plain},
+    {"Noisy": _OfSeedAndIndex},
+    {"Noisy": _Held, "init_worker": _seed_by_a_draw},
+    {"Noisy": _HeldState, "init_worker": _seed_the_state},
 ]
 
 
@@ -212,12 +241,43 @@ class _Signed(_Sized):
         return random.uniform(-1, 1)
 
 
+class _ArrayOfOne(_Sized):
+    def __getitem__(self, i):
+        return np.random.rand(1)
+
+
+class _CountsEpochs(_Sized):
+    """A worker counts in its copy: in each epoch from 0 again."""
+
+    epoch = 0
+
+    def __getitem__(self, i):
+        self.epoch += 1
+        return np.random.default_rng([self.epoch, i]).random()
+
+
+def _by_length(worker_id):
+    info = get_worker_info()
+    info.dataset.rng = np.random.default_rng(len(info.dataset) * info.num_workers + worker_id)
+
+
+class _SeededOnce(_Sized):
+    """The seed is asked for in __init__: that is the parent's."""
+
+    def __init__(self, n):
+        super().__init__(n)
+        self.rng = random.Random(torch.initial_seed())
+
+    def __getitem__(self, i):
+        return self.rng.random()
+
+
 WRONG = [
-    Mistake("each began from the same seed", caught_by="", Noisy=_NumPy, init_worker=_old_recipe),
+    Mistake("two epochs gave the same numbers", caught_by="", Noisy=_NumPy, init_worker=_old_recipe),
     Mistake("they began with generators in the same state", caught_by="", Noisy=_HeldTorch),
     Mistake("they began with generators in the same state", caught_by="", Noisy=_RandomState, init_worker=None),
-    Mistake("each began from the same seed", caught_by="", Noisy=_Held, init_worker=_only_the_id),
-    Mistake("each began from the same seed", caught_by="", Noisy=_Python, init_worker=_python_by_id),
+    Mistake("two epochs gave the same numbers", caught_by="", Noisy=_Held, init_worker=_only_the_id),
+    Mistake("two epochs gave the same numbers", caught_by="", Noisy=_Python, init_worker=_python_by_id),
     Mistake("they began with generators in the same state", caught_by="", Noisy=_Python, init_worker=_base_seed),
     Mistake("something else than the loader's seed is in them", caught_by="", Noisy=_Held, init_worker=_entropy),
     Mistake("something else than the loader's seed is in them", caught_by="", Noisy=_Python, init_worker=_clock),
@@ -227,8 +287,12 @@ WRONG = [
     Mistake(
         "with num_workers=0 nobody calls init_worker", caught_by="", Noisy=_NoGenerator, init_worker=_seed_the_copy
     ),
-    Mistake("each began from the same seed", caught_by="", Noisy=_ByIndex),
-    Mistake("each began from the same seed", caught_by="", Noisy=_Table),
+    Mistake("two epochs gave the same numbers", caught_by="", Noisy=_ByIndex),
+    Mistake("two epochs gave the same numbers", caught_by="", Noisy=_Table),
     Mistake("worker 0 repeats itself", caught_by="", Noisy=_NewEachTime),
+    Mistake("a sample is a number", caught_by="", Noisy=_ArrayOfOne),
+    Mistake("two epochs gave the same numbers", caught_by="", Noisy=_CountsEpochs),
+    Mistake("two epochs gave the same numbers", caught_by="", Noisy=_Held, init_worker=_by_length),
+    Mistake("they began with generators in the same state", caught_by="", Noisy=_SeededOnce),
     Mistake("expected numbers from 0 on and below 1", caught_by="", Noisy=_Signed),
 ]
