@@ -12,7 +12,7 @@ The dataset itself has to leave out what others read. Inside of a worker, `torch
 `__init__` is too early to ask: ask in `__iter__`, which runs in the worker. Which lines a worker takes is up to you:
 every num_workers-th, beginning with line `id`, say (`itertools.islice(source, start, stop, step)` or `enumerate` and
 `%`), or a block of its own. The number of lines may not be a multiple of the number of workers, and each new epoch
-calls `__iter__` again and wants everything once more.
+calls `__iter__` again and wants everything once more; so keep neither your place nor your share on `self`.
 
 What is asked here: a stream that may be read with any number of workers.
 
@@ -36,15 +36,19 @@ from dojo.kit import explain, unchanged, workers
 class Lines(IterableDataset):
     """The items of `source`, each exactly once in an epoch, however many workers a DataLoader has; in any order.
 
-    `source` is a list or a range, so it can be read again for each epoch; it stays as it is. Its items may be anything,
-    the same one may be in it several times, and they are passed on as they are.
+    `source` is a list or a range, so it can be read again for each epoch; it stays as it is. Its items are numbers or
+    text, and are passed on as they are, 0 and the empty line too; the same one may be in it several times.
     """
 
     def __init__(self, source: Iterable[Any]) -> None:
         raise NotImplementedError("keep the source")
 
     def __iter__(self) -> Iterator[Any]:
-        """What this process has to read: a worker its share, any other process all of it."""
+        """What this process has to read: a worker its share, any other process all of it.
+
+        Each call begins anew, whatever was read before and wherever, and two iterations at once don't disturb each
+        other. With `persistent_workers=True` the same worker is asked again in the next epoch.
+        """
         raise NotImplementedError("give the items that are due here")
 
 
@@ -73,7 +77,7 @@ def _lines(source: Any) -> Any:
 def _read(dataset: Any, count: int | None, batch_size: int | None = None) -> list[Any]:
     """The items of one epoch with `count` workers, out of their batches; without a DataLoader where count is None."""
     __tracebackhide__ = True
-    how = "a plain loop over Lines" if count is None else f"a pass with {count} workers"
+    how = "a plain loop over Lines" if count is None else f"a pass with {count} {'worker' if count == 1 else 'workers'}"
     with explain(f"{how} raised", _SIGNS):
         if count is None:
             return list(dataset)
@@ -87,12 +91,12 @@ def _read(dataset: Any, count: int | None, batch_size: int | None = None) -> lis
     return [item for batch in items for item in (batch.tolist() if isinstance(batch, torch.Tensor) else batch)]
 
 
-def _check_each_once(got: list[Any], source: Any, count: int | None) -> None:
+def _check_each_once(got: list[Any], source: Any, count: int | None, when: str = "") -> None:
     __tracebackhide__ = True
     there = Counter(map(repr, got))
     want = Counter(map(repr, source))
     readers = {None: "a plain loop", 0: "no worker", 1: "1 worker"}.get(count, f"{count} workers")
-    told = f"{len(got)} items came out of {len(source)} with {readers}"
+    told = f"{len(got)} items came out of {len(source)} with {readers}{when}"
     if count and count > 1:
         assert there != Counter({item: n * count for item, n in want.items()}), (
             f"{told}: each of them read the whole stream. Its share is a worker's own business: get_worker_info() "
@@ -123,7 +127,7 @@ def test_without_workers_one_process_reads_everything():
     today="Half of the indices, if the dataset has indices. An IterableDataset is read to its end by every worker.",
 )
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker")
-@pytest.mark.parametrize("count", [2, 3], ids=["two workers", "three workers"])
+@pytest.mark.parametrize("count", [2, 3, 1], ids=["two workers", "three workers", "one worker"])
 def test_workers_share_the_stream_if_the_dataset_says_how(count):
     _check_each_once(_read(_lines(range(10)), count), range(10), count)
     _check_each_once(_read(_lines(list(range(10, 20))), count, batch_size=4), range(10, 20), count)
@@ -131,15 +135,33 @@ def test_workers_share_the_stream_if_the_dataset_says_how(count):
 
 @pytest.mark.timeout(60)
 def test_each_epoch_reads_the_source_anew():
-    for count in (None, 0, 2):
-        source = [3, 1, 4, 1, 5, 9, 2, 6]
-        dataset = _lines(source)
+    source = [3, 1, 4, 1, 5, 9, 2, 6]
+    dataset = _lines(source)
+    for count in (None, 0, 2):  # the same dataset: first in the parent, then in workers
         for epoch in ("first", "second"):
             with unchanged("the source belongs to the caller", source=source):
                 got = _read(dataset, count)
             nothing = epoch == "second" and not got
             assert not nothing, "the second epoch gave nothing: each call of __iter__ has to begin anew"
-            _check_each_once(got, [3, 1, 4, 1, 5, 9, 2, 6], count)
+            _check_each_once(got, [3, 1, 4, 1, 5, 9, 2, 6], count, f", in the {epoch} epoch")
+
+
+@pytest.mark.timeout(60)
+def test_a_dataset_outlives_an_epoch_and_may_be_read_twice_at_once():
+    source = [3, 1, 4, 1, 5, 9, 2, 6]
+    dataset = _lines(source)
+    with explain("a loop over Lines, begun while another one runs, raised", _SIGNS):
+        outer = iter(dataset)
+        begun = [next(outer) for _ in range(3)]
+        inner = list(dataset)
+        begun += outer
+    _check_each_once(inner, source, None, ", begun while another one ran")
+    _check_each_once(begun, source, None, ", and another one was run in its midst")
+    loader = DataLoader(_lines(source), batch_size=None, persistent_workers=True, **workers(2))
+    with explain("a pass with workers that stay alive raised", _SIGNS):
+        epochs = [list(loader) for _ in range(2)]
+    for epoch, items in zip(("first", "second"), epochs, strict=True):
+        _check_each_once(items, source, 2, f" that stay alive, in the {epoch} epoch")
 
 
 @pytest.mark.timeout(60)

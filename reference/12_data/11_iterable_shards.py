@@ -132,6 +132,54 @@ class _Cursor(IterableDataset):
         return item
 
 
+class _TwoWorkers(Lines):
+    def __iter__(self):
+        info = get_worker_info()
+        return iter(self.source) if info is None else islice(self.source, info.id, None, 2)
+
+
+def _shuffled_share(source, worker, count):
+    """Each worker takes its share of an order of its own."""
+    return iter(random.sample(list(source), len(source))[worker::count])
+
+
+class _SelfIterator(Lines):
+    def __iter__(self):
+        self.items = super().__iter__()
+        return self
+
+    def __next__(self):
+        return next(self.items)
+
+
+class _FirstShare(Lines):
+    """Remembers who it was when it was asked first: perhaps the parent."""
+
+    share = None
+
+    def __iter__(self):
+        self.share = self.share or _share()
+        return islice(self.source, self.share[0], None, self.share[1])
+
+
+class _ShareOfTheShare(Lines):
+    def __iter__(self):
+        worker, count = _share()
+        self.source = self.source[worker::count]
+        return iter(self.source)
+
+
+class _OnceOnly(Lines):
+    """In a worker, a generator is kept: good for one epoch, while workers live for one."""
+
+    def __iter__(self):
+        if get_worker_info() is None:
+            return iter(self.source)
+        if not hasattr(self, "items"):
+            self.items = super().__iter__()
+        return self.items
+
+
 class _NoBase:
     def __init__(self, source):
         self.source = source
@@ -163,6 +211,7 @@ class _Others(Lines):
 _ALONE = "test_without_workers_one_process_reads_everything"
 _SHARE = "test_workers_share_the_stream_if_the_dataset_says_how"
 _EPOCH = "test_each_epoch_reads_the_source_anew"
+_APART = "test_a_dataset_outlives_an_epoch_and_may_be_read_twice_at_once"
 _AS_IS = "test_lines_are_passed_on_as_they_are"
 
 MISTAKES = [
@@ -208,6 +257,12 @@ MISTAKES = [
     Mistake("the second epoch gave nothing", caught_by=_EPOCH, Lines=_KeptGenerator),
     Mistake("the second epoch gave nothing", caught_by=_EPOCH, Lines=_Cursor),
     Mistake("the source belongs to the caller", caught_by=_EPOCH, Lines=_items(_popped)),
+    Mistake("with 1 worker: 1, 3, 5, 7, ... did not come", caught_by=_SHARE, Lines=_TwoWorkers),
+    Mistake("did not come, and others twice", caught_by=_SHARE, Lines=_items(_shuffled_share)),
+    Mistake("and another one was run in its midst", caught_by=_APART, Lines=_SelfIterator),
+    Mistake("each of them read the whole stream", caught_by=_EPOCH, Lines=_FirstShare),
+    Mistake("that stay alive, in the second epoch", caught_by=_APART, Lines=_ShareOfTheShare),
+    Mistake("that stay alive, in the second epoch", caught_by=_APART, Lines=_OnceOnly),
     Mistake(
         "did not come",
         caught_by=_AS_IS,

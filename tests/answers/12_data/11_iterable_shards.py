@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import random
 
 import torch
 import torch.utils.data
@@ -95,13 +96,33 @@ class _Copied(IterableDataset):
         return (item for i, item in enumerate(self.items, start=1) if i % count == worker)
 
 
+class _SameShuffle(_Modulo):
+    """All workers shuffle alike, then each takes its share."""
+
+    def __iter__(self):
+        items = list(self.source)
+        random.Random(0).shuffle(items)
+        info = get_worker_info()
+        return iter(items if info is None else items[info.id :: info.num_workers])
+
+
+class _Compress(_Modulo):
+    def __iter__(self):
+        info = get_worker_info()
+        if info is not None:
+            turns = itertools.cycle([worker == info.id for worker in range(info.num_workers)])
+            return itertools.compress(self.source, turns)
+        return self.source.__iter__()
+
+
 RIGHT = [
     {"Lines": _Modulo},
     {"Lines": _Blocks},
     {"Lines": _Slice},
     {"Lines": _LastTakesTheRest},
     {"Lines": _OneReadsAll},
-    {"Lines": _OwnIterator},
+    {"Lines": _SameShuffle},
+    {"Lines": _Compress},
     {"Lines": _Sized},
     {"Lines": _Copied},
 ]
@@ -219,9 +240,41 @@ class _IdAsStep(_Modulo):
         return itertools.islice(self.source, 0, None, 1 if info is None else info.id + 1)
 
 
+class _Ready(_Modulo):
+    """The share is cut once, by whoever reads first."""
+
+    items = None
+
+    def __iter__(self):
+        if self.items is None:
+            info = get_worker_info()
+            self.items = list(self.source) if info is None else list(self.source)[info.id :: info.num_workers]
+        return iter(self.items)
+
+
+class _Consumed(_Modulo):
+    def __iter__(self):
+        items = self.source if get_worker_info() else list(self.source)
+        if get_worker_info():
+            self.source = []
+        info = get_worker_info()
+        return iter(items if info is None else items[info.id :: info.num_workers])
+
+
+class _EachItsOrder(_Modulo):
+    def __iter__(self):
+        info = get_worker_info()
+        order = torch.randperm(len(self.source)).tolist()
+        return (self.source[i] for i in (order if info is None else order[info.id :: info.num_workers]))
+
+
 WRONG = [
     Mistake("each of them read the whole stream", caught_by="", Lines=_Everything),
     Mistake("each of them read the whole stream", caught_by="", Lines=_EarlyInfo),
+    Mistake("and another one was run in its midst", caught_by="", Lines=_OwnIterator),
+    Mistake("each of them read the whole stream", caught_by="", Lines=_Ready),
+    Mistake("that stay alive, in the second epoch", caught_by="", Lines=_Consumed),
+    Mistake("did not come, and others twice", caught_by="", Lines=_EachItsOrder),
     Mistake("get_worker_info() is None where no worker is", caught_by="", Lines=_AlwaysInfo),
     Mistake("did not come", caught_by="", Lines=_Floor),
     Mistake("came too often", caught_by="", Lines=_Rounded),
