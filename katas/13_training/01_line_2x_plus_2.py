@@ -152,6 +152,8 @@ def test_an_epoch_is_one_step_against_the_gradient_of_all_points(epochs):
     for x, y, lr, seed in (
         ([-2.0, -0.5, 0.0, 1.0, 3.0], [1.5, -1.0, 4.0, 0.25, -7.0], 0.07, 5),
         ([0.1, 0.7, -0.3], [100.0, 50.0, 120.0], 0.2, 6),
+        ([0.5, 1.0, 0.3, -1.0, 0.0], [3.0, 0.0, -2.0, 7.0, 1.0], 0.07, 5),
+        ([i / 150 - 1 for i in range(300)], [i * i % 17 - 5.0 for i in range(300)], 0.07, 8),
     ):
         once, again = (_fit(x, y, lr, epochs, seed) for _ in range(2))
         assert _near(once, again, 1e-5), f"the same call after the same seed gave {once}, and the second time {again}"
@@ -163,12 +165,12 @@ def test_an_epoch_is_one_step_against_the_gradient_of_all_points(epochs):
     [
         ([1.0, 2.0, 3.0], 0.18029),
         ([-1.0, 1.0], 1.0),
-        ([-2.0, 0.0, 1.0, 5.0], 0.13071),
+        ([-1.0, -0.5, 0.0, 2.0, 3.0], 0.32415),
         ([2.0], 0.2),
         ([10.0, 11.0, 12.5], 0.0078901),
         ([0.1, -0.1], 1.0),
     ],
-    ids=["the three points", "around zero", "four points", "a single point", "far from zero", "close to zero"],
+    ids=["the three points", "around zero", "five points", "a single point", "far from zero", "close to zero"],
 )
 def test_the_steepest_direction_of_the_loss_limits_lr(x, want):
     matrix = torch.tensor([[a, 1.0] for a in x], dtype=torch.float64)
@@ -178,7 +180,7 @@ def test_the_steepest_direction_of_the_loss_limits_lr(x, want):
     with explain(f"max_stable_lr raised for x = {x}"), unchanged("the points belong to the caller", x=points):
         got = float(max_stable_lr(points))
     others = {
-        "that is 1 / the greatest eigenvalue; twice that is still stable": want / 2,
+        "that is 1 / the greatest eigenvalue; an lr up to twice that is stable": want / 2,
         "2/n belongs into H: that is 2 / the greatest eigenvalue of XᵀX": 2 / squares[1].item(),
         "H is 2/n XᵀX: the 2 is missing": 2 * want,
         "that is 2 / the least eigenvalue: the steepest direction limits lr": len(x) / max(squares[0].item(), 1e-9),

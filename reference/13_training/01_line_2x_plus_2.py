@@ -112,6 +112,29 @@ def _a_step_per_point(x, y, lr, epochs):
     return _both(model)
 
 
+def _in_batches(x, y, lr, epochs):
+    """Of 32: no difference as long as there are few points."""
+    model = nn.Linear(1, 1)
+    opt = torch.optim.SGD(model.parameters(), lr=lr)
+    for _ in range(epochs):
+        for a, c in zip(x.split(32), y.split(32)):
+            opt.zero_grad()
+            _mse(model(a), c).backward()
+            opt.step()
+    return _both(model)
+
+
+_answers = {}
+
+
+def _remembered(x, y, lr, epochs):
+    """By the shape of the points, not by their values."""
+    key = (x.shape, lr, epochs, torch.initial_seed())
+    if key not in _answers:
+        _answers[key] = fit_line(x, y, lr, epochs)
+    return _answers[key]
+
+
 def _until_it_stands_still(x, y, lr, epochs):
     model = nn.Linear(1, 1)
     opt = torch.optim.SGD(model.parameters(), lr=lr)
@@ -190,6 +213,13 @@ MISTAKES = [
     ),
     Mistake("with lr=0.01, f(x) = 2.0000x + 2.0000", caught_by=_LINE, fit_line=_least_squares),
     Mistake("that is a step for each point", caught_by=_STEP, fit_line=_a_step_per_point),
+    Mistake("after 1 epoch with lr=0.07", caught_by=_STEP, fit_line=_in_batches),
+    Mistake("after 1 epoch with lr=0.07", caught_by=_STEP, fit_line=_remembered),
+    Mistake(
+        "after 3 epochs with lr=0.07",
+        caught_by=_STEP,
+        fit_line=_trained(lr_in=lambda lr, epoch: lr / (1 + epoch)),
+    ),
     Mistake(
         "that is the sum of the squared errors",
         caught_by=_STEP,
@@ -265,9 +295,9 @@ MISTAKES = [
         max_stable_lr=lambda x: 2 / torch.linalg.eigvalsh(_hessian(x))[-1].sqrt().item(),
     ),
     Mistake("max_stable_lr is 0.1803 for x = [-1.0, 1.0]", caught_by=_LIMIT, max_stable_lr=lambda x: 0.1803),
-    Mistake("expected 0.13071", caught_by=_LIMIT, max_stable_lr=lambda x: 2 / _hessian(x).diagonal().max().item()),
-    Mistake("expected 0.13071", caught_by=_LIMIT, max_stable_lr=lambda x: 2 / _hessian(x).trace().item()),
-    Mistake("expected 0.13071", caught_by=_LIMIT, max_stable_lr=lambda x: 2 / _hessian(x).norm().item()),
+    Mistake("expected 0.32415", caught_by=_LIMIT, max_stable_lr=lambda x: 2 / _hessian(x).diagonal().max().item()),
+    Mistake("expected 0.32415", caught_by=_LIMIT, max_stable_lr=lambda x: 2 / _hessian(x).trace().item()),
+    Mistake("expected 0.32415", caught_by=_LIMIT, max_stable_lr=lambda x: 2 / _hessian(x).norm().item()),
     Mistake("max_stable_lr raised", caught_by=_LIMIT, max_stable_lr=lambda x: torch.linalg.eigvalsh(_hessian(x))),
 ]
 

@@ -68,6 +68,28 @@ def _one_batch(x, y, lr, epochs):
     return model.weight.item(), model.bias.item()
 
 
+def _graph_kept(x, y, lr, epochs):
+    """As it was written before zero_grad() set to None, with Variables in mind."""
+    torch.set_grad_enabled(True)
+    net = nn.Sequential(nn.Linear(1, 1))
+    for epoch in range(1, epochs + 1):
+        net.zero_grad()
+        error = torch.pow(net(x).view(len(y)) - y, 2).sum() / len(y)
+        error.backward(retain_graph=True)
+        for f in net.parameters():
+            f.data.sub_(f.grad.data * lr)
+    return net[0].weight.data.tolist()[0][0], net[0].bias.data.tolist()[0]
+
+
+def _matrix(x, y, lr, epochs):
+    layer = nn.Linear(1, 1)
+    a = torch.cat([x, torch.ones_like(x)], 1)
+    theta = torch.tensor([layer.weight.item(), layer.bias.item()])
+    for _ in range(epochs):
+        theta -= lr * 2 / len(x) * (a.T @ (a @ theta - y))
+    return tuple(theta.tolist())
+
+
 def _formula(x):
     """Of a symmetric 2 x 2 matrix."""
     a, b = 2 * (x**2).mean().item(), 2 * x.mean().item()
@@ -102,6 +124,8 @@ RIGHT = [
     {"fit_line": _by_hand, "max_stable_lr": _norm},
     {"fit_line": _without_autograd, "max_stable_lr": _powers},
     {"fit_line": _functional, "max_stable_lr": _by_autograd},
+    {"fit_line": _graph_kept, "max_stable_lr": lambda x: 2 / torch.linalg.eigvalsh(_h(x, 2 / len(x))).max()},
+    {"fit_line": _matrix, "max_stable_lr": lambda x: len(x) / torch.linalg.svdvals(torch.hstack([x, x**0]))[0] ** 2},
     {
         "fit_line": _one_batch,
         "max_stable_lr": lambda x: 2 / np.linalg.eigvalsh(_as_numpy(x)).max(),
@@ -186,6 +210,61 @@ def _loader_of_ones(x, y, lr, epochs):
     return _pair(model)
 
 
+def _loader_of_64(x, y, lr, epochs):
+    model = nn.Linear(1, 1)
+    opt = torch.optim.SGD(model.parameters(), lr=lr)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=64, shuffle=True)
+    for _ in range(epochs):
+        for a, c in loader:
+            opt.zero_grad()
+            functional.mse_loss(model(a)[:, 0], c).backward()
+            opt.step()
+    return _pair(model)
+
+
+def _reset(x, y, lr, epochs):
+    """The layer fills itself when it is made; this fills it again."""
+    model = nn.Linear(1, 1)
+    model.reset_parameters()
+    opt = torch.optim.SGD(model.parameters(), lr=lr)
+    for _ in range(epochs):
+        opt.zero_grad()
+        functional.mse_loss(model(x)[:, 0], y).backward()
+        opt.step()
+    return _pair(model)
+
+
+def _cleared_once(x, y, lr, epochs):
+    model = nn.Linear(1, 1)
+    opt = torch.optim.SGD(model.parameters(), lr=lr)
+    opt.zero_grad()
+    for _ in range(epochs):
+        functional.mse_loss(model(x), y.reshape(-1, 1)).backward()
+        opt.step()
+    return _pair(model)
+
+
+def _patient(x, y, lr, epochs):
+    """Stops where the loss falls by less than 1 % in an epoch."""
+    model = nn.Linear(1, 1)
+    opt = torch.optim.SGD(model.parameters(), lr=lr)
+    last = math.inf
+    for _ in range(epochs):
+        opt.zero_grad()
+        loss = functional.mse_loss(model(x)[:, 0], y)
+        if loss.item() > 0.99 * last and loss.item() < last:
+            break
+        last = loss.item()
+        loss.backward()
+        opt.step()
+    return _pair(model)
+
+
+def _numpy_scalars(x, y, lr, epochs):
+    model = _train(x, y[:, None], lr, epochs, nn.MSELoss())
+    return model.weight.detach().numpy()[0, 0], model.bias.detach().numpy()[0]
+
+
 def _from_zero(x, y, lr, epochs):
     w = b = 0.0
     for _ in range(epochs):
@@ -246,6 +325,11 @@ WRONG = [
     Mistake("after 1 epoch with lr=0.07", caught_by="", fit_line=_adam),
     Mistake("that is a step for each point", caught_by="", fit_line=_loader_of_ones),
     Mistake("that begins with w = b = 0", caught_by="", fit_line=_from_zero),
+    Mistake("after 1 epoch with lr=0.07", caught_by="", fit_line=_loader_of_64),
+    Mistake("that begins with a second random draw", caught_by="", fit_line=_reset),
+    Mistake("the gradients of the epochs before were added", caught_by="", fit_line=_cleared_once),
+    Mistake("after 500 epochs with lr=0.1", caught_by="", fit_line=_patient),
+    Mistake("w should be a Python float", caught_by="", fit_line=_numpy_scalars),
     Mistake("after 1 epoch with lr=0.07", caught_by="", fit_line=_before),
     Mistake("that is one step less", caught_by="", fit_line=_from_one),
     Mistake("w comes first, then b", caught_by="", fit_line=_swapped),
