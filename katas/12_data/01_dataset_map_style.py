@@ -142,7 +142,7 @@ def test_a_sample_is_a_float_tensor_and_an_integer_label():
             with explain(f"dataset[{i}] raised, for the row {rows[i]}"):
                 sample = dataset[i]
         x, label = _pair(sample, what)
-        check_tensor(x, torch.tensor(values, dtype=torch.float32), f"x of {what}", rtol=1e-6)
+        check_tensor(x, torch.tensor(values, dtype=torch.float32), f"x of {what}", rtol=1e-6, requires_grad=False)
         assert not isinstance(label, str), f"the label of {what} is the text {label!r}: no loss takes text"
         with explain(f"the label of {what} is no integer, got {label!r}"):
             number = int(label)
@@ -170,12 +170,17 @@ def test_a_loader_stacks_samples_into_tensors():
                 check_tensor(got_x, x[part], f"x of batch {number}, with batch_size={size}", rtol=1e-6)
                 check_tensor(got_y, y[part], f"the labels of batch {number}, with batch_size={size}")
             assert len(batches) == -(-3 // size), f"3 samples, batch_size={size}: got {len(batches)} batches"
-    ((got_x, got_y),) = _batches(dataset, batch_size=3, shuffle=True)
-    order = got_x[:, 0].argsort()
-    check_tensor(got_x[order], x[[2, 0, 1]], "x of a shuffled batch, sorted again", rtol=1e-6)
-    check_tensor(got_y[order], y[[2, 0, 1]], "the labels of a shuffled batch, sorted with x")
+    batches = _batches(dataset, batch_size=3, sampler=[2, 0, 1])
+    assert len(batches) == 1, f"3 samples, batch_size=3: got {len(batches)} batches"
+    check_tensor(batches[0][0], x[[2, 0, 1]], "x of a batch of the samples 2, 0 and 1, in this order", rtol=1e-6)
+    check_tensor(batches[0][1], y[[2, 0, 1]], "the labels of a batch of the samples 2, 0 and 1")
+    assert len(_batches(dataset, batch_size=2, shuffle=True)) == 2, "3 samples, shuffled, batch_size=2: two batches"
 
 
+@pytest.mark.myth(
+    says="A for loop over a dataset stops at len(dataset).",
+    today="It goes on until __getitem__ raises IndexError: an index that wraps around, i % len, makes it endless.",
+)
 def test_a_loop_over_a_dataset_ends_with_an_index_error():
     dataset = _flowers(_ROWS)
     for number in ("first", "second"):

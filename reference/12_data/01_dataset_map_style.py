@@ -185,6 +185,22 @@ class _LoopSkipsTheFirst(_Base):
         return (self[i] for i in range(1, len(self)))
 
 
+class _FetchesInOrder(_Base):
+    """Whole batches at once, sorted: not the order that was asked for."""
+
+    def __getitems__(self, indices):
+        return [self[i] for i in sorted(indices)]
+
+
+class _Weights(_Base):
+    def __init__(self, rows):
+        self.rows = rows
+        self.table = torch.nn.Parameter(torch.tensor([[float(a), float(b)] for a, b, _ in rows]))
+
+    def __getitem__(self, i):
+        return self.table[i], self.label(self.rows[i][2])
+
+
 _LEN = "test_len_is_the_number_of_samples"
 _SAMPLE = "test_a_sample_is_a_float_tensor_and_an_integer_label"
 _BATCH = "test_a_loader_stacks_samples_into_tensors"
@@ -244,6 +260,8 @@ MISTAKES = [
     Mistake("versicolor is 1 also where no row is setosa", caught_by=_SAMPLE, FlowerRows=_BySorting),
     Mistake("the rows are the caller's, also when samples are read", caught_by=_SAMPLE, FlowerRows=_PopsWhenRead),
     Mistake(_X_OF, caught_by=_SAMPLE, FlowerRows=_SkipsTheFirst),
+    Mistake("requires_grad: expected False, got True", caught_by=_SAMPLE, FlowerRows=_Weights),
+    Mistake("of the samples 2, 0 and 1", caught_by=_BATCH, FlowerRows=_FetchesInOrder),
     Mistake("from the row", caught_by=_SAMPLE, FlowerRows=_NextRow),
     Mistake("the labels of batch 0", caught_by=_BATCH, FlowerRows=_label(lambda s: s == "versicolor")),
     Mistake("the labels of batch 0", caught_by=_BATCH, FlowerRows=_label(lambda s: float(s == "versicolor"))),

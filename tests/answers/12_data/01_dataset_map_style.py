@@ -87,7 +87,14 @@ class _NumPyLabels(_NumPy):
         self.y = np.array(self.y)  # np.int64 collates to int64
 
 
-RIGHT = [{"FlowerRows": cls} for cls in (_Eager, _NumPy, _Checks, _Named, _Yields, _NumPyLabels)]
+class _WholeBatches(_Eager):
+    """The loader asks for all samples of a batch at once, where there is such a method."""
+
+    def __getitems__(self, indices):
+        return list(zip(self.x[indices], self.y[indices]))
+
+
+RIGHT = [{"FlowerRows": cls} for cls in (_Eager, _NumPy, _Checks, _Named, _Yields, _NumPyLabels, _WholeBatches)]
 
 
 def _of(change):
@@ -179,10 +186,19 @@ class _UsedUp(_Eager):
         return (self[i] for i in self.loop)
 
 
+class _NoGetitem(Dataset):
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __len__(self):
+        return len(self.rows)
+
+
 _X_OF = "x of dataset[0], from the row"
 _ENDLESS = "__getitem__ must raise IndexError past the end"
 
 WRONG = [
+    Mistake("the first loop over the dataset raised", caught_by="", FlowerRows=_NoGetitem),
     Mistake("is one float32 tensor, got a list", caught_by="", FlowerRows=_Lists),
     Mistake("is one float32 tensor, got a ndarray", caught_by="", FlowerRows=_of(lambda x, y: (x.numpy(), y))),
     Mistake("is one float32 tensor, got a tuple", caught_by="", FlowerRows=_of(lambda x, y: (tuple(x.tolist()), y))),

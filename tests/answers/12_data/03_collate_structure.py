@@ -68,7 +68,17 @@ def _grown(samples):
     return batch
 
 
+def _pair(record):
+    return (record["id"], record["tags"]), torch.tensor(record["box"])
+
+
+def _of_pairs(samples):
+    words, boxes = zip(*samples)
+    return {"id": [w[0] for w in words], "tags": [w[1] for w in words], "box": default_collate(boxes)}
+
+
 RIGHT = [
+    {"to_sample": _pair, "collate": _of_pairs},
     {"to_sample": _the_record, "collate": _in_collate},
     {"to_sample": _tuple, "collate": _of_tuples},
     {"to_sample": _photo, "collate": _of_photos},

@@ -84,7 +84,22 @@ def _elements(model, loader, loss_fn):
     return total / count
 
 
+def _one_by_one(model, loader, loss_fn):
+    losses = []
+    with torch.no_grad():
+        for xs, ys in loader:
+            losses += [float(loss_fn(model(x[None]), y[None])) for x, y in zip(xs, ys)]
+    return sum(losses) / len(losses)
+
+
+def _counts_first(model, loader, loss_fn):
+    n = sum(len(y) for _, y in loader)
+    return sum(loss_fn(model(x), y).item() * len(x) / n for x, y in loader)
+
+
 RIGHT = [
+    {"epoch_loss": _one_by_one},
+    {"epoch_loss": _counts_first},
     {"steps_per_epoch": _asks_a_loader, "epoch_loss": _with_grad},
     {"steps_per_epoch": _adds_one, "epoch_loss": _detached},
     {"steps_per_epoch": _asks_a_sampler, "epoch_loss": _numpy},
