@@ -91,6 +91,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", line)
     # In a folder that may not be written nothing is remembered; nobody need read that six times.
     config.addinivalue_line("filterwarnings", "ignore::pytest.PytestCacheWarning")
+    # A DataLoader with forked workers, from Python 3.12 on: here one thread computes, and workers are given one too.
+    config.addinivalue_line("filterwarnings", "ignore:This process .* is multi-threaded:DeprecationWarning")
     if config.option.kata_data:
         os.environ[ROOT_VARIABLE] = str((config.invocation_params.dir / config.option.kata_data).resolve())
     trees = trees_of(config)
