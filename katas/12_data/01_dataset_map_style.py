@@ -36,7 +36,7 @@ from dojo.kit import check_tensor, explain, unchanged
 class FlowerRows(Dataset):
     """Samples from rows such as ("5.1", "3.5", "setosa"): two lengths as text, and the name of the species.
 
-    A plain loop over the dataset ends after the last sample, and can be run again.
+    A plain loop over the dataset ends after the last sample. It can be run again, also inside another such loop.
     """
 
     def __init__(self, rows: Sequence[tuple[str, str, str]]) -> None:
@@ -60,6 +60,11 @@ class FlowerRows(Dataset):
 under_test(globals())
 
 
+_SIGNS = {
+    "NotImplementedError": "a Dataset has no __getitem__ of its own: write one",
+    "KeyError: 3": "past the last sample came a KeyError: only an IndexError ends a loop",
+    "'str'": "the numbers of a row are text, and no tensor takes text: float() reads a number",
+}
 _ROWS = (("5.1", "3.5", "setosa"), ("7.0", "3.2", "versicolor"), ("4.9", "3.1", "setosa"))
 
 
@@ -125,10 +130,6 @@ def test_len_is_the_number_of_samples():
     assert _len(one) == 1, f"one row is one sample, len(dataset) is {_len(one)}"
     seen = (_len(three), _len(many))
     assert seen == (3, 15), f"two more datasets were made, and len of the first two is {seen}: each has rows of its own"
-    with explain("three[0] raised, after two more datasets were made"):
-        x, _ = _pair(three[0], "three[0]")
-    told = "the first sample of the first dataset, after two more were made: each has rows of its own"
-    check_tensor(x, torch.tensor([5.1, 3.5], dtype=torch.float32), told, rtol=1e-6)
 
 
 def test_a_sample_is_a_float_tensor_and_an_integer_label():
@@ -139,7 +140,7 @@ def test_a_sample_is_a_float_tensor_and_an_integer_label():
         values, want = wants[i]
         what = f"dataset[{i}], from the row {rows[i]},"
         with unchanged("the rows are the caller's, also when samples are read", rows=rows):
-            with explain(f"dataset[{i}] raised, for the row {rows[i]}"):
+            with explain(f"dataset[{i}] raised, for the row {rows[i]}", _SIGNS):
                 sample = dataset[i]
         x, label = _pair(sample, what)
         check_tensor(x, torch.tensor(values, dtype=torch.float32), f"x of {what}", rtol=1e-6, requires_grad=False)
@@ -151,6 +152,10 @@ def test_a_sample_is_a_float_tensor_and_an_integer_label():
     with explain("dataset[1] raised, where all rows are versicolor"):
         _, label = _pair(only[1], "dataset[1]")
     assert label == 1, f"versicolor is 1 also where no row is setosa, got {label!r}"
+    with explain("dataset[0] raised, after a second dataset was made"):
+        x, label = _pair(dataset[0], "dataset[0], after a second dataset was made,")
+    told = "dataset[0] is another sample since a second dataset was made: each has rows of its own"
+    check_tensor(x, torch.tensor([6.3, 3.3], dtype=torch.float32), told, rtol=1e-6)
 
 
 @pytest.mark.myth(
@@ -184,10 +189,7 @@ def test_a_loader_stacks_samples_into_tensors():
 def test_a_loop_over_a_dataset_ends_with_an_index_error():
     dataset = _flowers(_ROWS)
     for number in ("first", "second"):
-        with explain(
-            f"the {number} loop over the dataset raised",
-            {"NotImplementedError": "a Dataset has no __getitem__ of its own: write one"},
-        ):
+        with explain(f"the {number} loop over the dataset raised", _SIGNS):
             samples = list(islice(dataset, 10))
         assert len(samples) <= 3, (
             f"the loop yielded {'10 samples or more' if len(samples) == 10 else f'{len(samples)} samples'} of 3: "
@@ -199,3 +201,6 @@ def test_a_loop_over_a_dataset_ends_with_an_index_error():
             x, _ = _pair(sample, "each sample of a loop")
             lengths += [round(v, 3) for v in x.flatten()[:1].tolist()]
         assert lengths == [5.1, 7.0, 4.9], f"the {number} loop yields the rows in order: 5.1, 7.0, 4.9, got {lengths}"
+    with explain("a loop inside a loop over the same dataset raised"):
+        inner = [len(list(islice(dataset, 10))) for _ in islice(dataset, 10)]
+    assert inner == [3, 3, 3], f"in each of 3 rounds of a loop, a loop over the same 3 samples; it yielded {inner}"

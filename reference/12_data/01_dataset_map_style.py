@@ -76,6 +76,13 @@ class _NoLen(Dataset):
     __getitem__ = FlowerRows.__getitem__
 
 
+class _NoGetitem(Dataset):
+    __init__ = _Base.__init__
+
+    def __len__(self):
+        return len(self.rows)
+
+
 class _SkipsAHeader(_Base):
     def __len__(self):
         return len(self.rows) - 1
@@ -175,6 +182,27 @@ class _ItsOwnIterator(_Base):
         return self[self.at - 1]
 
 
+class _OneLoopAtATime(_ItsOwnIterator):
+    def __iter__(self):
+        self.at = 0
+        return self
+
+
+class _TextInATensor(_Base):
+    def __getitem__(self, i):
+        a, b, species = self.rows[i]
+        return torch.tensor((a, b)), self.label(species)
+
+
+class _TableOnTheClass(_Base):
+    def __init__(self, rows):
+        self.n = len(rows)
+        _TableOnTheClass.rows = rows
+
+    def __len__(self):
+        return self.n
+
+
 class _SkipsTheFirst(_Base):
     def row(self, i):
         return self.rows[i + 1]
@@ -260,6 +288,9 @@ MISTAKES = [
     Mistake("versicolor is 1 also where no row is setosa", caught_by=_SAMPLE, FlowerRows=_BySorting),
     Mistake("the rows are the caller's, also when samples are read", caught_by=_SAMPLE, FlowerRows=_PopsWhenRead),
     Mistake(_X_OF, caught_by=_SAMPLE, FlowerRows=_SkipsTheFirst),
+    Mistake("a Dataset has no __getitem__ of its own", caught_by=_SAMPLE, FlowerRows=_NoGetitem),
+    Mistake("float() reads a number", caught_by=_SAMPLE, FlowerRows=_TextInATensor),
+    Mistake("since a second dataset was made", caught_by=_SAMPLE, FlowerRows=_TableOnTheClass),
     Mistake("requires_grad: expected False, got True", caught_by=_SAMPLE, FlowerRows=_Weights),
     Mistake("of the samples 2, 0 and 1", caught_by=_BATCH, FlowerRows=_FetchesInOrder),
     Mistake("from the row", caught_by=_SAMPLE, FlowerRows=_NextRow),
@@ -274,7 +305,8 @@ MISTAKES = [
     Mistake(_ENDLESS, caught_by=_LOOP, FlowerRows=_LastAgain),
     Mistake(_ENDLESS, caught_by=_LOOP, FlowerRows=_NoneAtTheEnd),
     Mistake(_ENDLESS, caught_by=_LOOP, FlowerRows=_OneTooMany),
-    Mistake("the first loop over the dataset raised", caught_by=_LOOP, FlowerRows=_KeyErrorAtTheEnd),
+    Mistake("only an IndexError ends a loop", caught_by=_LOOP, FlowerRows=_KeyErrorAtTheEnd),
+    Mistake("a loop over the same 3 samples; it yielded", caught_by=_LOOP, FlowerRows=_OneLoopAtATime),
     Mistake("the second loop over three samples yielded 0", caught_by=_LOOP, FlowerRows=_ItsOwnIterator),
     Mistake("the first loop over three samples yielded 2", caught_by=_LOOP, FlowerRows=_LoopSkipsTheFirst),
 ]

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from dojo import Mistake
 
@@ -94,7 +94,37 @@ class _WholeBatches(_Eager):
         return list(zip(self.x[indices], self.y[indices]))
 
 
-RIGHT = [{"FlowerRows": cls} for cls in (_Eager, _NumPy, _Checks, _Named, _Yields, _NumPyLabels, _WholeBatches)]
+class _OfTensors(TensorDataset):
+    """torch's own dataset of tensors, which wants them ready."""
+
+    def __init__(self, rows):
+        table = torch.from_numpy(np.array([[float(a), float(b)] for a, b, _ in rows]))
+        super().__init__(table.float(), torch.LongTensor([["setosa", "versicolor"].index(s) for _, _, s in rows]))
+
+
+class _OldStyle(Dataset):
+    def __init__(self, rows):
+        self.x, self.y = [], []
+        for i in range(len(rows)):
+            self.x.append(np.array([rows[i][0], rows[i][1]]).astype("float32"))
+            if rows[i][2] == "setosa":
+                self.y.append(0)
+            if rows[i][2] == "versicolor":
+                self.y.append(1)
+
+    def __getitem__(self, index):
+        if index >= self.__len__():
+            raise IndexError
+        return torch.Tensor(self.x[index]), torch.tensor(self.y[index], dtype=torch.long)
+
+    def __len__(self):
+        return len(self.y)
+
+
+RIGHT = [
+    {"FlowerRows": cls}
+    for cls in (_Eager, _NumPy, _Checks, _Named, _Yields, _NumPyLabels, _WholeBatches, _OfTensors, _OldStyle)
+]
 
 
 def _of(change):
@@ -186,6 +216,31 @@ class _UsedUp(_Eager):
         return (self[i] for i in self.loop)
 
 
+class _Rewinds(_Eager):
+    """Its own iterator, set back at the start of each loop: two loops at once share one place."""
+
+    def __iter__(self):
+        self.place = -1
+        return self
+
+    def __next__(self):
+        self.place += 1
+        if self.place == len(self):
+            raise StopIteration
+        return self[self.place]
+
+
+class _KeysOfADict(_Checks):
+    def __getitem__(self, i):
+        a, b, species = {i: row for i, row in enumerate(self.data)}[i]
+        return torch.tensor([float(a), float(b)]), self.labels[species]
+
+
+class _AsTensor(_Checks):
+    def __getitem__(self, i):
+        return torch.as_tensor(self.data[i][:2]), self.labels[self.data[i][2]]
+
+
 class _NoGetitem(Dataset):
     def __init__(self, rows):
         self.rows = rows
@@ -198,7 +253,10 @@ _X_OF = "x of dataset[0], from the row"
 _ENDLESS = "__getitem__ must raise IndexError past the end"
 
 WRONG = [
-    Mistake("the first loop over the dataset raised", caught_by="", FlowerRows=_NoGetitem),
+    Mistake("a Dataset has no __getitem__ of its own", caught_by="", FlowerRows=_NoGetitem),
+    Mistake("a loop over the same 3 samples; it yielded", caught_by="", FlowerRows=_Rewinds),
+    Mistake("only an IndexError ends a loop", caught_by="", FlowerRows=_KeysOfADict),
+    Mistake("float() reads a number", caught_by="", FlowerRows=_AsTensor),
     Mistake("is one float32 tensor, got a list", caught_by="", FlowerRows=_Lists),
     Mistake("is one float32 tensor, got a ndarray", caught_by="", FlowerRows=_of(lambda x, y: (x.numpy(), y))),
     Mistake("is one float32 tensor, got a tuple", caught_by="", FlowerRows=_of(lambda x, y: (tuple(x.tolist()), y))),
