@@ -10,8 +10,8 @@ goes a tensor of the true lengths. Nobody can work it out later: if the filling 
 zero in the padded batch may be either. Masks, packed sequences and a mean over the tokens need these lengths.
 
 `torch.nn.utils.rnn.pad_sequence(list_of_tensors)` pads, with 0 if you don't say otherwise. But its result is (Lmax, B),
-time first, as recurrent networks once wanted it; with `batch_first=True` it is (B, Lmax). If by chance B = Lmax, the
-shape doesn't show which one you have. If you fill a box of zeros by hand, note that `torch.zeros(B, L)` is float32, and
+time first, as recurrent networks want it by default. With `batch_first=True` it is (B, Lmax). If B happens to be Lmax,
+the shape doesn't show which one you have. If you fill a box of zeros by hand, note that `torch.zeros(B, L)` is float32, and
 that an embedding wants integers.
 
 What is asked here: such a collate function.
@@ -102,11 +102,10 @@ def test_each_sample_is_a_row_filled_up_with_zeros_at_the_end(rows, want):
 def test_tokens_stay_int64():
     large = 2**53 + 1  # float64 has no such number
     tokens, _, _ = _batch(_samples(([large, 3], 0), ([2**31 + 7], 1), ([-5, 2**24 + 1], 0)))
-    assert tokens.dtype == torch.int64, (
-        f"the tokens were int64 and came back as {tokens.dtype}: an embedding refuses it"
-    )
+    embedding = ": an embedding takes no floats" if tokens.is_floating_point() else ", expected torch.int64"
+    assert tokens.dtype == torch.int64, f"the tokens were int64 and came back as {tokens.dtype}{embedding}"
     want = torch.tensor([[large, 3], [2**31 + 7, 0], [-5, 2**24 + 1]])
-    check_tensor(tokens, want, "large tokens, to the last digit: no float holds them")
+    check_tensor(tokens, want, "large tokens, to the last digit: no float holds them all")
     every_second = torch.arange(1, 7)[::2]
     tokens, _, _ = _batch([(torch.tensor([8]), 0), (every_second, 0)])
     check_tensor(tokens, torch.tensor([[8, 0, 0], [1, 3, 5]]), "tokens that are a slice with a step")
@@ -122,6 +121,9 @@ def test_lengths_and_labels_are_one_int64_tensor_each():
     _, lengths, labels = _batch(_samples(([1, 2], 1), ([3, 4], 0)))
     check_tensor(lengths, torch.tensor([2, 2]), "the lengths of two equally long samples")
     check_tensor(labels, torch.tensor([1, 0]), "the labels 1 and 0")
+    tokens, lengths, _ = _batch([(torch.tensor([7]), 1), (torch.arange(1, 1001), 0)])
+    check_tensor(lengths, torch.tensor([1, 1000]), "the lengths of samples of 1 and of 1000 tokens")
+    assert tokens.shape == (2, 1000), f"samples of 1 and of 1000 tokens: expected (2, 1000), got {tuple(tokens.shape)}"
 
 
 def test_a_zero_may_be_a_token():
@@ -139,11 +141,19 @@ def test_a_zero_may_be_a_token():
     check_tensor(labels.long(), torch.tensor([1, 2, 3, 4, 5]), "the labels of samples that hold zeros")
 
 
+def test_the_samples_are_as_they_were():
+    samples = _samples(([4, 7], 1), ([5], 0), ([6, 8, 2], 3))
+    with explain("pad_batch raised, for samples of the lengths [2, 1, 3]", _SIGNS):
+        with unchanged("pad_batch changes nothing of the samples", samples=samples):
+            pad_batch(samples)
+
+
 def test_a_loader_pads_each_batch_to_its_own_longest():
-    samples = _samples(([4, 7, 9], 1), ([5, 3], 0), ([6], 1), ([2, 8, 1, 4], 0), ([9], 1))
+    samples = _samples(([4, 7, 9], 1), ([5, 3], 0), ([6], 1), ([2, 8, 1, 4], 0), ([3, 1, 2], 0), ([7, 7], 2), ([9], 1))
     wants = [
         ([[4, 7, 9], [5, 3, 0]], [3, 2], [1, 0]),
         ([[6, 0, 0, 0], [2, 8, 1, 4]], [1, 4], [1, 0]),
+        ([[3, 1, 2], [7, 7, 0]], [3, 2], [0, 2]),  # the lengths of the first batch again
         ([[9]], [1], [1]),
     ]
     for epoch in ("first", "second"):
@@ -153,15 +163,8 @@ def test_a_loader_pads_each_batch_to_its_own_longest():
             where = f"of batch {number} in the {epoch} epoch"
             for name, got, values in zip(("tokens", "lengths", "labels"), _parts(batch), want, strict=True):
                 target = torch.tensor(values)
+                width = "; a batch is as wide as its own longest sample" if name == "tokens" else ""
                 assert got.shape == target.shape, (
-                    f"{name} {where}: expected the shape {tuple(target.shape)}, got {tuple(got.shape)}; a batch is as "
-                    "wide as its own longest sample"
+                    f"{name} {where}: expected the shape {tuple(target.shape)}, got {tuple(got.shape)}{width}"
                 )
                 check_tensor(got.long(), target, f"{name} {where}")
-
-
-def test_the_samples_are_as_they_were():
-    samples = _samples(([4, 7], 1), ([5], 0), ([6, 8, 2], 3))
-    with explain("pad_batch raised, for samples of the lengths [2, 1, 3]", _SIGNS):
-        with unchanged("pad_batch changes nothing of the samples", samples=samples):
-            pad_batch(samples)

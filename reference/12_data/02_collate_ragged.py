@@ -127,6 +127,26 @@ def _turned_by_its_shape(samples):
     return padded if padded.shape[0] == len(samples) else padded.t()
 
 
+def _cut_off(samples):
+    return pad_batch([(row[:512], y) for row, y in samples])
+
+
+_answers: dict = {}
+
+
+def _kept_by_lengths(samples):
+    return _answers.setdefault(tuple(len(row) for row in _rows(samples)), pad_batch(samples))
+
+
+_boxes: dict = {}
+
+
+def _same_memory(samples):
+    tokens, lengths, labels = pad_batch(samples)
+    box = _boxes.setdefault(tokens.shape, torch.zeros_like(tokens))
+    return box.copy_(tokens), lengths, labels
+
+
 def _squeezed(samples):
     return tuple(part.squeeze() for part in pad_batch(samples))
 
@@ -206,6 +226,9 @@ MISTAKES = [
         caught_by=_LENGTHS,
         pad_batch=_answer(labels=lambda s: torch.tensor([[y] for _, y in s])),
     ),
+    Mistake("samples of 1 and of 1000 tokens", caught_by=_LENGTHS, pad_batch=_cut_off),
+    Mistake("of batch 2 in the first epoch", caught_by=_LOADER, pad_batch=_kept_by_lengths),
+    Mistake("of batch 0 in the first epoch", caught_by=_LOADER, pad_batch=_same_memory),
     Mistake("three parts, (tokens, lengths, labels)", caught_by=_LENGTHS, pad_batch=lambda s: zip(*s)),
     Mistake(
         "the lengths of three samples", caught_by=_LENGTHS, pad_batch=lambda s: [pad_batch(s)[i] for i in (0, 2, 1)]
@@ -227,7 +250,3 @@ MISTAKES = [
     Mistake("pad_batch changes nothing of the samples", caught_by=_SAMPLES, pad_batch=_sorts_in_place),
     Mistake("pad_batch changes nothing of the samples", caught_by=_SAMPLES, pad_batch=_replaces_the_samples),
 ]
-
-KEEP = {
-    _LOADER: "it shows where the function belongs; a width that is left from the batch before spoils other tests too"
-}

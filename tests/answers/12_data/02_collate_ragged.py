@@ -49,9 +49,49 @@ def _lists(samples):
     return torch.tensor(rows), torch.tensor([len(x) for x, _ in samples]), torch.tensor([y for _, y in samples])
 
 
+def _old_style(batch):
+    longest = 0
+    for i in range(len(batch)):
+        if len(batch[i][0]) > longest:
+            longest = len(batch[i][0])
+    rows, lengths, labels = [], [], []
+    for i in range(len(batch)):
+        row = batch[i][0].clone()
+        while len(row) < longest:
+            row = torch.cat((row, torch.LongTensor([0])))
+        rows.append(row)
+        lengths.append(len(batch[i][0]))
+        labels.append(batch[i][1])
+    return torch.stack(rows, 0), torch.LongTensor(lengths), torch.LongTensor(labels)
+
+
+def _sorted_and_back(samples):
+    order = sorted(range(len(samples)), key=lambda i: -len(samples[i][0]))
+    tokens = rnn.pad_sequence([samples[i][0] for i in order], True, 0)
+    back = torch.argsort(torch.tensor(order))
+    lengths = torch.tensor([len(samples[i][0]) for i in order])[back]
+    return tokens[back], lengths, torch.tensor([y for _, y in samples])
+
+
+def _nested(samples):
+    rows = torch.nested.nested_tensor([x.contiguous() for x, _ in samples])
+    lengths = torch.tensor([x.shape[0] for x, _ in samples])
+    return torch.nested.to_padded_tensor(rows, 0), lengths, torch.tensor([y for _, y in samples])
+
+
 RIGHT = [
     {"pad_batch": f}
-    for f in (_by_hand, _padded_one_by_one, _time_first_then_turned, _packed_and_back, _with_a_mask, _lists)
+    for f in (
+        _old_style,
+        _sorted_and_back,
+        _nested,
+        _by_hand,
+        _padded_one_by_one,
+        _time_first_then_turned,
+        _packed_and_back,
+        _with_a_mask,
+        _lists,
+    )
 ]
 
 
@@ -119,6 +159,18 @@ def _appends_zeros(samples):
     return batch
 
 
+def _at_most_256(samples):
+    tokens, lengths, labels = _by_hand(samples)
+    return tokens[:, :256], lengths.clamp(max=256), labels
+
+
+def _memo(samples, seen={}):
+    key = str([x.shape for x, _ in samples])
+    if key not in seen:
+        seen[key] = _by_hand(samples)
+    return seen[key]
+
+
 def _data_of_samples(samples):
     tokens, lengths, labels = _by_hand(samples)
     for row, (x, _) in zip(tokens, samples):
@@ -128,6 +180,8 @@ def _data_of_samples(samples):
 
 WRONG = [
     Mistake("columns and rows are swapped", caught_by="", pad_batch=_time_major),
+    Mistake("samples of 1 and of 1000 tokens", caught_by="", pad_batch=_at_most_256),
+    Mistake("of batch 2 in the first epoch", caught_by="", pad_batch=_memo),
     Mistake("and came back as torch.float32", caught_by="", pad_batch=_numpy_zeros),
     Mistake("no float holds them", caught_by="", pad_batch=_new_zeros_float),
     Mistake("and came back as torch.int32", caught_by="", pad_batch=_of(lambda s, t, n, y: (t.to(torch.int32), n, y))),
