@@ -11,8 +11,8 @@ zero in the padded batch may be either. Masks, packed sequences and a mean over 
 
 `torch.nn.utils.rnn.pad_sequence(list_of_tensors)` pads, with 0 if you don't say otherwise. But its result is (Lmax, B),
 time first, as recurrent networks want it by default. With `batch_first=True` it is (B, Lmax). If B happens to be Lmax,
-the shape doesn't show which one you have. If you fill a box of zeros by hand, note that `torch.zeros(B, L)` is float32, and
-that an embedding wants integers.
+the shape doesn't show which one you have. If you fill a box of zeros by hand, note that `torch.zeros(B, L)` is float32,
+and that an embedding wants integers.
 
 What is asked here: such a collate function.
 

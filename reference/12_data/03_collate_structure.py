@@ -102,6 +102,27 @@ def _default_for_equal_lengths(samples):
     return collate(samples)
 
 
+def _numbers_for_names(record):
+    sample = to_sample(record)
+    return {**sample, "id": int(sample["id"]) if sample["id"].isdigit() else sample["id"]}
+
+
+def _one_list_for_all(samples):
+    tags = [[]] * len(samples)
+    for mine, sample in zip(tags, samples):
+        mine.extend(sample["tags"])
+    return tags
+
+
+_box = torch.zeros(4, 4)
+
+
+def _same_memory(samples):
+    batch = collate(samples)
+    batch["box"] = _box[: len(samples)].copy_(batch["box"])
+    return batch
+
+
 _kept: list = []
 
 
@@ -181,6 +202,15 @@ MISTAKES = [
     Mistake("id of a batch is", caught_by=_WORDS, collate=_batch(id=lambda s: list(range(len(s))))),
     Mistake("tags of a batch is", caught_by=_WORDS, collate=_batch(tags=lambda s: sum((x["tags"] for x in s), []))),
     Mistake("tags of a batch is", caught_by=_WORDS, collate=_batch(tags=_padded)),
+    Mistake("tags of a batch is", caught_by=_WORDS, collate=_batch(tags=_one_list_for_all)),
+    Mistake("tags of a batch is", caught_by=_WORDS, collate=_batch(tags=lambda s: [])),
+    Mistake(
+        "tags of a batch is",
+        caught_by=_WORDS,
+        collate=_batch(tags=lambda s: [[t.lower() for t in x["tags"]] for x in s]),
+    ),
+    Mistake("id of a batch is", caught_by=_WORDS, to_sample=_numbers_for_names),
+    Mistake("box of batch 0 in the first epoch", caught_by=_LOADER, collate=_same_memory),
     Mistake("tags of a batch is", caught_by=_WORDS, collate=_batch(tags=lambda s: [",".join(x["tags"]) for x in s])),
     Mistake(
         "tags of a batch is",
@@ -198,11 +228,11 @@ MISTAKES = [
         collate=_batch(tags=lambda s: [x["tags"][: min(len(y["tags"]) for y in s)] for x in s]),
     ),
     Mistake(
-        "default_collate transposed them",
+        "they are transposed",
         caught_by=_WORDS,
         collate=_batch(tags=lambda s: list(zip(*(x["tags"] for x in s)))),
     ),
-    Mistake("default_collate transposed them", caught_by=_WORDS, collate=_default_for_equal_lengths),
+    Mistake("they are transposed", caught_by=_WORDS, collate=_default_for_equal_lengths),
     Mistake("box of one record", caught_by=_BOX, collate=_one_is_no_batch),
     Mistake("in the first epoch", caught_by=_LOADER, collate=_accumulates),
     Mistake("to_sample changes nothing of a record", caught_by=_RECORDS, to_sample=_box_in_place),
@@ -213,5 +243,3 @@ MISTAKES = [
         "collate changes nothing of a record", caught_by=_RECORDS, to_sample=_as_it_is, collate=_tags_off_the_sample
     ),
 ]
-
-KEEP = {_LOADER: "it shows the two functions at work; what is left from a batch before spoils the other tests as well"}

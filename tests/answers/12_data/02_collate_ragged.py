@@ -82,15 +82,15 @@ def _nested(samples):
 RIGHT = [
     {"pad_batch": f}
     for f in (
-        _old_style,
-        _sorted_and_back,
-        _nested,
         _by_hand,
         _padded_one_by_one,
         _time_first_then_turned,
         _packed_and_back,
         _with_a_mask,
         _lists,
+        _old_style,
+        _sorted_and_back,
+        _nested,
     )
 ]
 

@@ -77,7 +77,44 @@ def _of_pairs(samples):
     return {"id": [w[0] for w in words], "tags": [w[1] for w in words], "box": default_collate(boxes)}
 
 
+class _Sample:
+    def __init__(self, record):
+        self.name = str(record["id"])
+        self.left, self.top, self.right, self.bottom = record["box"]
+        self.tags = [tag for tag in record["tags"]]
+
+
+def _old_style(samples):
+    box = torch.FloatTensor(len(samples), 4)
+    names, tags = list(), list()
+    for i in range(len(samples)):
+        s = samples[i]
+        box[i][0], box[i][1], box[i][2], box[i][3] = s.left, s.top, s.right, s.bottom
+        names.append(s.name)
+        tags.append(s.tags)
+    out = dict()
+    out["id"], out["box"], out["tags"] = names, box, tags
+    return out
+
+
+def _joined(record):
+    return {"id": record["id"], "box": torch.tensor(record["box"]), "tags": "\n".join(record["tags"])}
+
+
+def _split(samples):
+    batch = default_collate(samples)
+    return {**batch, "tags": [t.split("\n") if t else [] for t in batch["tags"]]}
+
+
+def _pops_of_its_own(samples):
+    tags = [s.pop("tags") for s in samples]
+    return {**default_collate(samples), "tags": tags}
+
+
 RIGHT = [
+    {"to_sample": _Sample, "collate": _old_style},
+    {"to_sample": _joined, "collate": _split},
+    {"to_sample": _copied, "collate": _pops_of_its_own},
     {"to_sample": _pair, "collate": _of_pairs},
     {"to_sample": _the_record, "collate": _in_collate},
     {"to_sample": _tuple, "collate": _of_tuples},
@@ -158,8 +195,11 @@ WRONG = [
     _wrong("tags of a batch is", _set(tags=lambda b, r: [x for x in b["tags"] if x])),
     _wrong("tags of a batch is", _set(tags=lambda b, r: [x or [""] for x in b["tags"]])),
     _wrong("tags of a batch is", _set(tags=lambda b, r: [len(x) for x in b["tags"]])),
-    _wrong("default_collate transposed them", _set(tags=lambda b, r: [list(x) for x in zip(*b["tags"])])),
+    _wrong("they are transposed", _set(tags=lambda b, r: [list(x) for x in zip(*b["tags"])])),
     _wrong("a batch is a dict, got a list", _of(lambda b, r: [b["id"], b["box"], b["tags"]])),
+    _wrong("tags of a batch is", _set(tags=lambda b, r: [x["tags"] for x in r for _ in x["tags"]])),
+    _wrong("tags of a batch is", _set(tags=lambda b, r: [x["tags"][0] if x["tags"] else "" for x in r])),
+    _wrong("tags of a batch is", _set(tags=lambda b, r: [[t.strip().lower() for t in x["tags"]] for x in r])),
     _wrong("the batch has no 'box'", _of(lambda b, r: {x["id"]: x for x in r})),
     _wrong("to_sample changes nothing of a record", {"to_sample": _pop_sample, "collate": _of_tuples}),
     _wrong("to_sample changes nothing of a record", {"to_sample": _update, "collate": _grown}),
