@@ -43,10 +43,12 @@ def epoch_loss(model: nn.Module, loader: DataLoader, loss_fn: Callable) -> float
     """The mean loss over all samples that `loader` yields in one pass, in batches (x, y), as a Python float.
 
     `loss_fn(model(x), y)` is the mean over the samples of a batch, as `nn.MSELoss()` makes it. It may be any function,
-    and batches may be of any sizes. The graph of one batch is gone before the next but one is computed.
+    and x, y and the output may be of any shape. Batches may be of any sizes. The graph of one batch is gone before the
+    next but one is computed.
 
     Nothing is trained: parameters and their gradients stay as they are. So does the mode of each module, in which the
-    model is also called: whether it is train or eval is the caller's business.
+    model is also called: whether it is train or eval is the caller's business. Where gradients are recorded before the
+    call, they are after it.
     """
     raise NotImplementedError("weight the loss of each batch by its samples")
 
@@ -187,10 +189,17 @@ def test_a_loss_to_print_is_a_float_without_a_graph():
     assert isinstance(got, float), f"a loss to print is a Python float, got {got!r} ({type(got).__name__})"
     assert got == pytest.approx(114.0, rel=1e-5), f"{what}: the mean of the squares is 114, got {got}"
     model = _Weight()
+    loader, mse = _squares(*range(10), batch_size=4), nn.MSELoss()
+    second = "a model whose weight was 2, and is 3 at the second call"
+    _epoch_loss(model, loader, mse, what)
+    model.weight.data.fill_(3.0)
+    got = _number(_epoch_loss(model, loader, mse, second), second)
+    assert got == pytest.approx(256.5, rel=1e-5), f"{second}: the mean of the squares is 256.5, got {got}"
+    model = _Weight()
     _epoch_loss(model, _squares(*range(20), batch_size=2), nn.MSELoss(), "a model with a weight, and ten batches")
     assert model.most <= 2, (
-        f"{model.most} graphs of earlier batches were alive at once, in ten batches: a sum or a list keeps their "
-        "losses as tensors; take each as a number, or compute without gradients"
+        f"{model.most} graphs of earlier batches were alive at once, in ten batches: a tensor with a graph was kept of "
+        "each, in a sum or a list; take each loss as a number, or compute without gradients"
     )
 
 
@@ -223,6 +232,29 @@ def test_any_loss_gets_the_prediction_first_and_then_the_target():
     assert loss_fn.reduction == "mean", f"the loss is the caller's: its reduction is {loss_fn.reduction!r} now"
 
 
+def test_a_loss_gets_outputs_and_targets_in_their_own_shape():
+    x, y = torch.tensor([[1.0], [3.0], [-4.0], [0.5], [2.0]]), torch.tensor([[0.0], [5.0], [1.0], [-2.0], [2.0]])
+    loader = DataLoader(TensorDataset(x, y), batch_size=3)
+    what = "MSELoss, with x and y of shape (5, 1), in batches of 3 and 2"
+    want, by_hand = (1 + 4 + 25 + 6.25 + 0) / 5, (x - y).square().mean().item()
+    assert by_hand == pytest.approx(want), f"the mean by hand is {want}, and by torch {by_hand}"
+    got = _number(_epoch_loss(nn.Identity(), loader, nn.MSELoss(), what), what)
+    each_with_each = sum((a[:, 0] - b).square().mean().item() * len(a) for a, b in loader) / 5
+    assert got != pytest.approx(each_with_each, rel=1e-4), (
+        f"{what}: got {got:g}, expected {want:g}: each output was compared with each target; (B,) against (B, 1) "
+        "becomes (B, B), so leave the shapes as they are"
+    )
+    assert got == pytest.approx(want, rel=1e-5), f"{what}: expected {want:g}, got {got:g}"
+    x, y = (
+        torch.tensor([[[1.0, 2.0]], [[3.0, 5.0]], [[-4.0, 0.5]]]),
+        torch.tensor([[[0.0, 1.0]], [[2.0, 2.0]], [[7.0, -1.0]]]),
+    )
+    what = "MSELoss, with x and y of shape (3, 1, 2), in batches of 2 and 1"
+    want = (1 + 1 + 1 + 9 + 121 + 2.25) / 6
+    got = _number(_epoch_loss(nn.Identity(), DataLoader(TensorDataset(x, y), batch_size=2), nn.MSELoss(), what), what)
+    assert got == pytest.approx(want, rel=1e-5), f"{what}: expected {want:.4f}, got {got:.4f}"
+
+
 class _NotesItsMode(nn.Module):
     def __init__(self, modes: list[bool]) -> None:
         super().__init__()
@@ -241,10 +273,11 @@ def test_model_and_mode_are_the_callers(modes):
     model = nn.Sequential(first, linear, second).train(modes[0])
     second.train(modes[1])
     linear.weight.grad, grad_mode = torch.full((1, 1), 3.0), torch.is_grad_enabled()
+    linear.bias.requires_grad_(False)
     with unchanged("epoch_loss only measures: the model is the caller's", model=model):
         _epoch_loss(model, _squares(*range(6), batch_size=4), nn.MSELoss(), "a model with a linear layer")
     for notes, mode in zip(seen, modes, strict=True):
-        assert notes, "the model was never called"
+        assert notes, "the model that was given was never called"
         assert set(notes) == {mode}, (
             f"a module in {'train' if mode else 'eval'} mode was called in the other one: the caller sets the mode"
         )

@@ -150,6 +150,33 @@ def _sum_reduction(model, loader, loss_fn):
     return total / seen
 
 
+def _changed(prepare):
+    """Right, but the loss gets prepare(pred, y)."""
+
+    def wrong(model, loader, loss_fn):
+        return epoch_loss(model, loader, lambda pred, y: loss_fn(*prepare(pred, y)))
+
+    return wrong
+
+
+def _flattened_inputs(model, loader, loss_fn):
+    return epoch_loss(nn.Sequential(nn.Flatten(), model), loader, loss_fn)
+
+
+_known: dict = {}
+
+
+def _once_a_model(model, loader, loss_fn):
+    return _known.setdefault((model, loader, loss_fn), epoch_loss(model, loader, loss_fn))
+
+
+def _freezes_and_thaws(model, loader, loss_fn):
+    model.requires_grad_(False)
+    got = epoch_loss(model, loader, loss_fn)
+    model.requires_grad_(True)
+    return got
+
+
 def _needs_a_reduction(model, loader, loss_fn):
     own = type(loss_fn)(reduction="sum")
     return sum(loss for loss, _ in _losses(model, loader, own)) / sum(n for _, n in _losses(model, loader, own))
@@ -234,6 +261,7 @@ _STEPS = "test_the_last_batch_may_be_short_or_dropped"
 _SHORT = "test_a_short_batch_counts_by_its_samples"
 _DROPPED = "test_dropped_samples_are_not_counted"
 _FLOAT = "test_a_loss_to_print_is_a_float_without_a_graph"
+_SHAPE = "test_a_loss_gets_outputs_and_targets_in_their_own_shape"
 _LOSS = "test_any_loss_gets_the_prediction_first_and_then_the_target"
 _MODE = "test_model_and_mode_are_the_callers"
 
@@ -296,6 +324,18 @@ MISTAKES = [
     Mistake("a loss to print is a Python float", caught_by=_FLOAT, epoch_loss=_no_grad_tensor),
     Mistake(_ALIVE, caught_by=_FLOAT, epoch_loss=_read_at_the_end),
     Mistake(_ALIVE, caught_by=_FLOAT, epoch_loss=_list_of_losses),
+    Mistake("the mean of the squares is 256.5", caught_by=_FLOAT, epoch_loss=_once_a_model),
+    Mistake(
+        "each output was compared with each target",
+        caught_by=_SHAPE,
+        epoch_loss=_changed(lambda pred, y: (pred.squeeze(), y)),
+    ),
+    Mistake(
+        "each output was compared with each target",
+        caught_by=_SHAPE,
+        epoch_loss=_changed(lambda pred, y: (pred, y.flatten() if y.shape[-1] == 1 else y)),
+    ),
+    Mistake("x and y of shape (3, 1, 2)", caught_by=_SHAPE, epoch_loss=_flattened_inputs),
     Mistake("a function as loss", caught_by=_LOSS, epoch_loss=_own_loss),
     Mistake("the wrong way round", caught_by=_LOSS, epoch_loss=_swapped),
     Mistake("its reduction is 'sum' now", caught_by=_LOSS, epoch_loss=_sum_reduction),
@@ -309,5 +349,6 @@ MISTAKES = [
     Mistake(_CALLERS, caught_by=_MODE, epoch_loss=_backward),
     Mistake(_CALLERS, caught_by=_MODE, epoch_loss=_zero_grad),
     Mistake(_CALLERS, caught_by=_MODE, epoch_loss=_freezes),
+    Mistake(_CALLERS, caught_by=_MODE, epoch_loss=_freezes_and_thaws),
     Mistake("and are not after it", caught_by=_MODE, epoch_loss=_switches_off),
 ]

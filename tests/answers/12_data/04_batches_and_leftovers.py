@@ -97,7 +97,53 @@ def _counts_first(model, loader, loss_fn):
     return sum(loss_fn(model(x), y).item() * len(x) / n for x, y in loader)
 
 
+def _old_style(model, loader, loss_fn):
+    """As it was written when volatile and .data were about."""
+    running_loss = 0.0
+    seen = 0
+    for i, data in enumerate(loader, 0):
+        inputs, labels = data
+        outputs = model(inputs)
+        loss = loss_fn(outputs, labels)
+        running_loss = running_loss + loss.data.numpy().item() * labels.size()[0]
+        seen = seen + labels.size()[0]
+    return running_loss / seen
+
+
+class _AverageMeter:
+    def __init__(self):
+        self.sum = self.count = 0
+
+    def update(self, value, n=1):
+        self.sum += value * n
+        self.count += n
+
+    @property
+    def avg(self):
+        return self.sum / self.count
+
+
+def _metered(model, loader, loss_fn):
+    meter, was = _AverageMeter(), torch.is_grad_enabled()
+    torch.set_grad_enabled(False)
+    for input, target in loader:
+        meter.update(loss_fn(model(input), target).item(), input.size(0))
+    torch.set_grad_enabled(was)
+    return meter.avg
+
+
+def _loop_and_test(n, batch_size, drop_last):
+    steps = 0
+    while n >= batch_size:
+        n, steps = n - batch_size, steps + 1
+    if n > 0 and drop_last is False:
+        steps += 1
+    return steps
+
+
 RIGHT = [
+    {"steps_per_epoch": _loop_and_test, "epoch_loss": _old_style},
+    {"epoch_loss": _metered},
     {"epoch_loss": _one_by_one},
     {"epoch_loss": _counts_first},
     {"steps_per_epoch": _asks_a_loader, "epoch_loss": _with_grad},
@@ -210,6 +256,28 @@ def _mse_of_its_own(model, loader, loss_fn):
     return total / n
 
 
+def _squeezes(model, loader, loss_fn):
+    total, n = 0.0, 0
+    for x, y in loader:
+        total, n = total + loss_fn(model(x).squeeze(-1), y).item() * len(x), n + len(x)
+    return total / n
+
+
+def _views_the_target(model, loader, loss_fn):
+    total, n = 0.0, 0
+    for x, y in loader:
+        total, n = total + loss_fn(model(x), y.view(-1)).item() * len(x), n + len(x)
+    return total / n
+
+
+def _views_the_input(model, loader, loss_fn):
+    total, n = 0.0, 0
+    for x, y in loader:
+        x = x.view(x.shape[0], -1)
+        total, n = total + loss_fn(model(x), y).item() * len(x), n + len(x)
+    return total / n
+
+
 def _target_first(model, loader, loss_fn):
     total, n = 0.0, 0
     for x, y in loader:
@@ -267,7 +335,6 @@ def _clears_gradients(model, loader, loss_fn):
 
 
 def _global_switch(model, loader, loss_fn):
-    torch.autograd.set_grad_mode(False)
     torch._C._set_grad_enabled(False)
     return _with_grad(model, loader, loss_fn)
 
@@ -316,6 +383,9 @@ WRONG = [
     _wrong("a loss to print is a Python float", epoch_loss=_detached_tensor),
     _wrong("a loss to print is a Python float", epoch_loss=_numpy_scalar),
     _wrong("a function as loss", epoch_loss=_mse_of_its_own),
+    _wrong("each output was compared with each target", epoch_loss=_squeezes),
+    _wrong("each output was compared with each target", epoch_loss=_views_the_target),
+    _wrong("x and y of shape (3, 1, 2)", epoch_loss=_views_the_input),
     _wrong("the wrong way round", epoch_loss=_target_first),
     _wrong("epoch_loss raised, for a function as loss", epoch_loss=_new_loss),
     _wrong("its reduction is 'sum' now", epoch_loss=_sets_the_reduction),
