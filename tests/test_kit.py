@@ -242,6 +242,10 @@ def _set(what: object, name: str, value: object) -> None:
             "x is not as it was: its memory, before 'there', after 'freed'",
         ),
         (lambda x, a, model, g: a["rows"][1].fill(7), "a['rows'][1] is not as it was: its values"),
+        (
+            lambda x, a, model, g: a.update(rows=torch.zeros(2)),
+            "a['rows'] is not as it was: its type, before 'list', after 'Tensor'",
+        ),
         (lambda x, a, model, g: a.pop("rows"), "a is not as it was: its keys, before ['rows'], after []"),
         (lambda x, a, model, g: model[1].eval(), "model.1 is not as it was: its mode (training), before True"),
         (

@@ -96,6 +96,9 @@ def _change(was: Any, is_: Any) -> str:
 
 
 def _add(parts: Parts, name: str, value: Any) -> None:
+    # First of all parts: a list that has become a tensor is said as that. (A subclass may replace its class.)
+    kinds = (torch.Tensor, nn.Module, np.ndarray, dict, list, tuple)
+    parts[name, "its type"] = next((kind.__name__ for kind in kinds if isinstance(value, kind)), "other")
     if isinstance(value, torch.Tensor):
         _add_tensor(parts, name, value)
     elif isinstance(value, nn.Module):
