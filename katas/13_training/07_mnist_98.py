@@ -20,7 +20,7 @@ What is asked here: any net, loss, optimizer and schedule that you like, on any 
 MNIST for as long as you need (15 minutes; `--kata-timeout=SECONDS` gives more); one epoch of a small convolutional net
 is enough. Where MNIST is missing, `pytest --kata-download` fetches it (12 MB); until then other digits stand in for it.
 
-About 60 minutes. Before it: one_per_row, lenet_shapes, cross_entropy_by_hand, training_step.
+About 60 minutes. Before it: one_per_row, lenet_shapes, cross_entropy_by_hand, read_the_script.
 Path: first_day
 
 https://docs.pytorch.org/docs/stable/notes/autograd.html#locally-disabling-gradient-computation
