@@ -32,6 +32,7 @@ from torch.nn import functional as F
 
 from dojo import under_test
 from dojo.kit import check_tensor, explain, unchanged
+from dojo.kit.training import stale_gradients_found
 
 
 def loss(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -48,6 +49,7 @@ def fit_logistic(x: torch.Tensor, y: torch.Tensor) -> nn.Module:
     What the model returns is your choice: the tests call it through the two functions below only. It gets more than
     98.5 % of two kinds of iris right, whichever of them is called 1: on the average, flowers of class 0 get a
     probability below 0.2, and those of class 1 above 0.8. `x` and `y` stay as they are.
+    Each step uses gradients of its own, without those of the step before.
     """
     raise NotImplementedError("make a model, train it, return it")
 
@@ -101,6 +103,7 @@ def _trained(kind: str) -> tuple[Any, torch.Tensor, torch.Tensor]:
     with (
         explain("fit_logistic raised on the 100 flowers", _SIGNS),
         unchanged("fit_logistic changed the data that it was given", x=x, y=y),
+        stale_gradients_found(),
     ):
         model = fit_logistic(x, y)
     assert isinstance(model, nn.Module), f"fit_logistic returns the model, an nn.Module; got {type(model).__name__}"

@@ -127,6 +127,16 @@ def _zero_grad_forgotten(x, y):
     return model
 
 
+def _adds_up_by_hand(x, y):
+    model = nn.Linear(2, 1)
+    for _ in range(500):
+        loss(model(x).squeeze(1), y).backward()
+        with torch.no_grad():
+            for p in model.parameters():
+                p -= 0.5 * p.grad
+    return model
+
+
 _LINE = "test_a_line_tells_setosa_from_versicolor"
 _PROBABILITY = "test_a_sigmoid_makes_a_probability_of_a_logit"
 _HALF = "test_probability_one_half_is_logit_zero"
@@ -140,7 +150,8 @@ MISTAKES = [
     Mistake(_FEW, caught_by=_LINE, fit_logistic=_one_column),
     Mistake(_FEW, caught_by=_LINE, fit_logistic=_fit(steps=50, lr=0.01)),
     Mistake(_FEW, caught_by=_LINE, fit_logistic=_fit(prepare=_standardised)),
-    Mistake(_FEW, caught_by=_LINE, fit_logistic=_zero_grad_forgotten),
+    Mistake(_FEW, caught_by=_LINE, fit_logistic=_adds_up_by_hand),
+    Mistake("gradients of the last step were still there", caught_by=_LINE, fit_logistic=_zero_grad_forgotten),
     Mistake(
         "that is sigmoid of a sigmoid",
         caught_by=_PROBABILITY,

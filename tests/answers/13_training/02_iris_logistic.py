@@ -167,6 +167,16 @@ def _own_formula(z, y):
     return -(y * torch.log(p + 1e-12) + (1 - y) * torch.log(1 - p + 1e-12)).mean()
 
 
+def _zero_grad_once(x, y):
+    model = nn.Linear(2, 1)
+    opt = torch.optim.Adam(model.parameters(), lr=0.5)
+    opt.zero_grad()
+    for _ in range(500):
+        F.binary_cross_entropy_with_logits(model(x).flatten(), y.float()).backward()
+        opt.step()
+    return model
+
+
 _FEW = "was the training long and bold enough?"
 _DEAD = "so the worst mistakes stop learning"
 
@@ -180,6 +190,8 @@ WRONG = [
         predict=lambda m, x: (m(x).sigmoid() > 0.5).long(),
     ),
     Mistake(_FEW, caught_by="", fit_logistic=_fit_short),
+    Mistake("gradients of the last step were still there", caught_by="", fit_logistic=_zero_grad_once),
+    Mistake("a class is 0 or 1", caught_by="", predict=lambda m, x: (m(x).squeeze(1) > 0).long() + 1),
     Mistake(_FEW, caught_by="", fit_logistic=lambda x, y: nn.Linear(2, 1)),
     Mistake(_FEW, caught_by="", predict=lambda m, x: torch.softmax(m(x), 1).argmax(1)),
     Mistake("5 logits: loss", caught_by="", loss=_broadcast_loss),
