@@ -63,6 +63,16 @@ def test_attack_spoils_the_methods_of_a_class(fresh):
     assert mutants["the arguments written into"].survives
 
 
+def test_attack_spoils_what_python_calls_by_itself(fresh):
+    """A dataset has no other methods than __len__ and __getitem__."""
+    (kata,) = find_katas(fresh / "katas")
+    special = _LAYER.replace("forward", "__getitem__").replace("nn.Module", "nn.Identity")
+    (fresh / "reference" / f"{kata.key}.py").write_text(special.replace("BODY", "return x * 2"), encoding="utf-8")
+    test = _TEST_OF_THE_LAYER.replace("Twice()(torch.tensor([1.5]))", "Twice()[torch.tensor([1.5])]")
+    kata.path.write_text(f"{special.replace('BODY', 'raise NotImplementedError')}{test}", encoding="utf-8")
+    assert {mutant.function for mutant in attack(kata, fresh / "reference")} == {"Twice.__getitem__"}
+
+
 _LAYER = '''
 from torch import nn
 

@@ -196,6 +196,14 @@ def test_state_left_changed_is_put_back_and_named(project):
     assert text.count("your code left") == 1
 
 
+def test_figures_that_stay_open_are_closed_and_named(project):
+    project.body("alpha", "import matplotlib.pyplot as plt\n    plt.figure()\n    return x * 2")
+    project.body("beta", "import matplotlib.pyplot as plt\n    assert not plt.get_fignums()\n    return x * 2")
+    result = project.run("katas/01_first")
+    assert "2 passed" in result.outlines[-1]
+    assert "your code left figures of matplotlib open" in folded(result)
+
+
 def test_ctrl_c_ends_with_pytests_code_and_the_katas_so_far(project):
     project.solve("alpha")
     project.body("beta", "import time; print('sleeping', flush=True); time.sleep(60)")

@@ -164,12 +164,16 @@ WAYS: dict[str, Callable[[Function, Given, Mutant], Any]] = {
 }
 
 
+_SPECIAL = ("__call__", "__getitem__", "__iter__", "__len__")
+
+
 def _targets(functions: dict[str, Any]) -> list[str]:
-    """What can be spoilt: each function, and each public method that a class defines itself (no static one)."""
+    """What can be spoilt: each function, and what others call of the methods that a class defines (no static one)."""
     found = []
     for name, f in functions.items():
         if isinstance(f, type):
-            found += [f"{name}.{m}" for m, x in vars(f).items() if isinstance(x, FunctionType) and m[0] != "_"]
+            methods = [m for m, x in vars(f).items() if isinstance(x, FunctionType)]
+            found += [f"{name}.{m}" for m in methods if m[0] != "_" or m in _SPECIAL]
         else:
             found.append(name)
     return found
@@ -193,7 +197,8 @@ def attack(kata: Kata, reference_root: Path) -> list[Mutant]:
         name = mutant.function.partition(".")[0]
         spoilt = {name: _spoilt(functions[name], mutant)}
         variants.append(Variant(f"mutant-{i}", (spoilt, functions), tests_of(kata, spoilt), slow=False))
-    run_variants(runs, variants)
+    if variants:
+        run_variants(runs, variants)
     for i, mutant in enumerate(mutants):
         mutant.failed = runs.failing(f"mutant-{i}")
     return mutants

@@ -113,7 +113,7 @@ SETTINGS = [
     Setting("the safe globals of torch.load", torch_internals.safe_globals, torch_internals.set_safe_globals),
     Setting("", torch_internals.distributions_check, torch_internals.set_distributions_check),
     Setting("NumPy's error handling (np.seterr)", np.geterr, lambda v: np.seterr(**v)),
-    Setting("figures of matplotlib that stay open", _open_figures, _close_figures_except),
+    Setting("figures of matplotlib open", _open_figures, _close_figures_except),
     Setting("the working directory", _cwd, os.chdir),
     Setting("sys.path", lambda: list(sys.path), lambda v: sys.path.__setitem__(slice(None), v)),
     Setting("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),

@@ -17,6 +17,9 @@ from dojo.kata.files import Kata
 from dojo.kata.import_failure import FAILURES, Broken, import_failure
 from dojo.kata.source import helpers_named_like_tests
 
+# A DataLoader forks its workers, and from Python 3.12 on that warns where libraries have threads. Here it is no danger:
+# one thread computes. (A marker holds under `-W error` too, a setting would not.)
+_FORKS = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 _TEST_LINE = re.compile(r"^def (test_\w+)", re.MULTILINE)
 
 
@@ -26,6 +29,7 @@ class KataModule(pytest.Module):
     def __init__(self, *, kata: Kata, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.kata = kata
+        self.add_marker(_FORKS)
 
     def _getobj(self) -> ModuleType:
         return importtestmodule(self.kata.path, self.config)

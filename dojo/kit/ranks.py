@@ -1,0 +1,106 @@
+"""Ranks of one torch.distributed group, as processes on this machine, in a test that must not hang."""
+
+from __future__ import annotations
+
+import datetime
+import multiprocessing
+import os
+import pickle
+import re
+import tempfile
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+
+_HOLD = 3.0  # seconds that a rank waits for the others' reports: one that leaves early breaks their handshake
+_LEFT = re.compile(r"Connection closed by peer|Read error|Timed out waiting|Connection reset|Broken pipe")
+_EVERY_RANK = "every rank must call every collective, in the same order"
+
+
+def run_ranks(fn: Callable[[int, int], Any], world: int, seconds: float = 4.0) -> list[Any]:
+    """What `fn(rank, world)` returns in each of `world` processes that form one gloo group: a list by rank.
+
+    seconds: how long a rank may wait for another one. What comes back is pickled. Where a rank fails, its own error
+    comes as an AssertionError that names the rank (a stub's as it is); then a rank that left without taking part, or
+    that did not come back in time. Forked where the system can (0.2 s for two); no port is opened, so tests may run
+    side by side.
+    """
+    # An optimizer's or DDP's first use imports 900 modules: here, once, rather than in each rank.
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    forks = "fork" in multiprocessing.get_all_start_methods()
+    context: Any = multiprocessing.get_context("fork" if forks else "spawn")
+    all_reported = context.Event()
+    with tempfile.TemporaryDirectory() as folder:
+        store = (Path(folder) / "store").as_uri()
+        ranks = []
+        for rank in range(world):
+            ours, theirs = context.Pipe(duplex=False)
+            settings = (fn, rank, world, store, seconds, theirs, all_reported)
+            process = context.Process(target=_be_a_rank, args=settings, daemon=True)
+            process.start()
+            theirs.close()
+            ranks.append((process, ours))
+        try:
+            reports = _reports([ours for _, ours in ranks], seconds + _HOLD + (0 if forks else 30))
+        finally:
+            all_reported.set()
+            for process, ours in ranks:
+                process.join(0.5)
+                process.kill()
+                process.join()
+                ours.close()
+    return _results(reports)
+
+
+def _be_a_rank(
+    fn: Callable[[int, int], Any], rank: int, world: int, store: str, seconds: float, theirs: Connection, hold: Any
+) -> None:
+    torch.set_num_threads(1)
+    try:
+        timeout = datetime.timedelta(seconds=seconds)
+        distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=world, timeout=timeout)
+        distributed.barrier()  # who leaves right after joining breaks the others' handshake
+        report = pickle.dumps((True, fn(rank, world)))
+    except BaseException as error:
+        stub = isinstance(error, NotImplementedError)
+        report = pickle.dumps((False, (str(error) if stub else f"{type(error).__name__}: {error}", stub)))
+    theirs.send_bytes(report)
+    hold.wait(_HOLD)
+    os._exit(0)
+
+
+def _reports(pipes: list[Connection], seconds: float) -> list[tuple[bool, Any] | None]:
+    """What each rank has to say; None for one that said nothing in time, or died."""
+    reports: list[tuple[bool, Any] | None] = [None] * len(pipes)
+    until, open_pipes = time.monotonic() + seconds, dict(enumerate(pipes))
+    while open_pipes and (left := until - time.monotonic()) > 0:
+        ready = wait(list(open_pipes.values()), left)
+        for rank, pipe in [(rank, pipe) for rank, pipe in open_pipes.items() if pipe in ready]:
+            del open_pipes[rank]
+            try:
+                reports[rank] = pickle.loads(pipe.recv_bytes())
+            except EOFError:  # it died
+                continue
+    return reports
+
+
+def _results(reports: list[tuple[bool, Any] | None]) -> list[Any]:
+    errors = {rank: report[1] for rank, report in enumerate(reports) if report is not None and not report[0]}
+    for text, stub in errors.values():
+        if stub:
+            raise NotImplementedError(text)
+    own = {rank: text for rank, (text, _) in errors.items() if not _LEFT.search(text)}
+    for rank, text in own.items():
+        raise AssertionError(f"rank {rank} of {len(reports)}: {text}")
+    for rank, (text, _) in errors.items():
+        line = text.splitlines()[0]
+        raise AssertionError(f"one rank left without taking part: {_EVERY_RANK}\n(rank {rank} saw: {line})")
+    if None in reports:
+        silent = reports.index(None)
+        raise AssertionError(f"rank {silent} of {len(reports)} did not come back: {_EVERY_RANK}, and then return")
+    return [report[1] for report in reports if report is not None]
