@@ -11,7 +11,8 @@ sigmoid at the model's end and `nn.BCELoss` behind it. In float32 that breaks wh
 hole. But if z has been through a sigmoid before, it believes in probabilities from 0.5 to 0.73 only.
 
 Two habits help. The target of this loss has the shape and the float dtype of z: `y.to(z.dtype)`; and (n, 1) is not
-(n,): `squeeze(1)` drops the axis. And in code that only answers, `torch.no_grad()` records no graph.
+(n,): `squeeze(1)` drops the axis. And code that only answers stands in `with torch.no_grad():`, which records no graph;
+behind that block torch records again.
 
 What is asked here: a loss, a training, probabilities and answers that agree with each other. Model, optimizer and
 number of steps are yours. Raw centimetres need a bold training, such as 500 steps of Adam with lr=0.5.
@@ -38,13 +39,13 @@ from dojo.kit.training import stale_gradients_found
 def loss(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """The mean binary cross-entropy, a 0-d tensor, of `logits`, float32 (n,), for classes `y`, int64 (n,), each 0 or 1.
 
-    Gradients flow to the logits, also where those are as large as 10,000. n is 1 or more.
+    Gradients flow to the logits, also where those are as large as 10,000. n is 1 or more; both stay as they are.
     """
     raise NotImplementedError("return the mean loss")
 
 
 def fit_logistic(x: torch.Tensor, y: torch.Tensor) -> nn.Module:
-    """A model trained on flowers `x`, float32 (n, 2) in centimetres, and their classes `y`, int64 (n,), each 0 or 1.
+    """A new model, trained on flowers `x`, float32 (n, 2) in centimetres, with classes `y`, int64 (n,), each 0 or 1.
 
     What the model returns is your choice: the tests call it through the two functions below only. It gets more than
     98.5 % of two kinds of iris right, whichever of them is called 1: on the average, flowers of class 0 get a
@@ -55,16 +56,20 @@ def fit_logistic(x: torch.Tensor, y: torch.Tensor) -> nn.Module:
 
 
 def predict_proba(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """The probability of class 1 for each flower in `x`: float32 (n, 2) -> (n,), each from 0 to 1, without a graph.
+    """The probability of class 1 for each flower in `x`: float32 (n, 2) -> floats (n,), from 0 to 1, without a graph.
 
-    n is 1 or more. What a flower gets does not depend on the others in `x`, and far away from all flowers it is still
-    a number from 0 to 1. `model` comes from fit_logistic; its weights and `x` stay as they are.
+    n is 1 or more. A probability is not rounded, does not depend on the other flowers in `x`, and is also far away from
+    all flowers a number from 0 to 1. `model` comes from fit_logistic; its weights and `x` stay as they are, and code
+    that comes later records graphs as before.
     """
     raise NotImplementedError("return probabilities")
 
 
 def predict(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """The class of each flower in `x`: float32 (n, 2) -> int64 (n,), 1 where predict_proba is above 0.5, else 0."""
+    """The class of each flower in `x`: float32 (n, 2) -> int64 (n,), 1 where predict_proba is above 0.5, else 0.
+
+    `x` stays as it is, and code that comes later records graphs as before.
+    """
     raise NotImplementedError("return classes")
 
 
@@ -77,9 +82,17 @@ _SIGNS = {
     "squeeze(1) drops the axis of 1",
     r"desired output type Long|dtype Long|found Long|expected scalar type Float": "the classes are int64 and the loss "
     "wants floats: y.to(logits.dtype)",
-    r"should be between 0 and 1|Assertion": "BCELoss takes probabilities, and logits came",
+    r"target with class probabilities": "cross_entropy takes a score for each class, and here is one logit a flower",
+    r"should be between 0 and 1": "BCELoss takes probabilities, and logits came",
     r"[Ii]n-?place": "a tensor that is not yours to change was edited in place",
 }
+
+
+def _check_recording(name) -> None:
+    __tracebackhide__ = True
+    assert torch.is_grad_enabled(), (
+        f"after {name} torch records no graphs any more, for nobody; `with torch.no_grad():` is over with its block"
+    )
 
 
 @functools.cache
@@ -106,7 +119,11 @@ def _trained(kind: str) -> tuple[Any, torch.Tensor, torch.Tensor]:
         stale_gradients_found(),
     ):
         model = fit_logistic(x, y)
+    _check_recording("fit_logistic")
     assert isinstance(model, nn.Module), f"fit_logistic returns the model, an nn.Module; got {type(model).__name__}"
+    if kind == "mixed":
+        both = {id(p) for p in model.parameters()} & {id(p) for p in _trained("in order")[0].parameters()}
+        assert not both, "two trainings gave a model with the same weights: the second changed what the first learnt"
     return model, x, y
 
 
@@ -115,6 +132,7 @@ def _probabilities(model, x, what) -> Any:
     __tracebackhide__ = True
     with explain(f"predict_proba raised for {what}", _SIGNS), unchanged("predict_proba changed the flowers", x=x):
         p = predict_proba(model, x)
+    _check_recording("predict_proba")
     assert isinstance(p, torch.Tensor), f"predict_proba returns a tensor, got {type(p).__name__}"
     assert p.is_floating_point(), f"a probability is a float, got {p.dtype}"
     assert p.shape == (len(x),), f"{what}: one probability for each, {(len(x),)}; got the shape {tuple(p.shape)}"
@@ -126,6 +144,7 @@ def _classes(model, x, what) -> Any:
     __tracebackhide__ = True
     with explain(f"predict raised for {what}", _SIGNS), unchanged("predict changed the flowers", x=x):
         answers = predict(model, x)
+    _check_recording("predict")
     assert isinstance(answers, torch.Tensor), f"predict returns a tensor, got {type(answers).__name__}"
     assert answers.shape == (len(x),), f"{what}: one class for each, {(len(x),)}; got the shape {tuple(answers.shape)}"
     return answers
@@ -152,15 +171,17 @@ def test_a_sigmoid_makes_a_probability_of_a_logit(kind):
     trained = [p.requires_grad for p in model.parameters()]
     p = _probabilities(model, x, "100 flowers")
     low, high = p.min().item(), p.max().item()
-    assert low >= 0, f"a probability is from 0 to 1, and the lowest is {low:.3g}: is it still a logit?"
-    assert high <= 1, f"a probability is from 0 to 1, and the highest is {high:.3g}: is it still a logit?"
+    assert not p.isnan().any().item(), f"{int(p.isnan().sum())} of 100 probabilities are nan"
+    assert low >= 0, f"a probability is from 0 to 1, and the lowest is {low:.5g}: is it still a logit?"
+    assert high <= 1, f"a probability is from 0 to 1, and the highest is {high:.5g}: is it still a logit?"
     means = [p[y == k].mean().item() for k in (0, 1)]
     turned = means[0] > 0.8 and means[1] < 0.2
     assert not turned, f"flowers of class 1 get {means[1]:.3f} on the average: is that the probability of class 0?"
     twice = low > 0.499 and high < 0.7311
     assert not twice, f"all probabilities are from {low:.3f} to {high:.3f}: that is sigmoid of a sigmoid"
-    assert means[0] < 0.2, f"flowers of class 0 get {means[0]:.3f} on the average, and below 0.2 is asked: train more"
-    assert means[1] > 0.8, f"flowers of class 1 get {means[1]:.3f} on the average, and above 0.8 is asked: train more"
+    unsure = "was the training long enough, and is this the sigmoid of each logit?"
+    assert means[0] < 0.2, f"flowers of class 0 get {means[0]:.3f} on the average, and below 0.2 is asked: {unsure}"
+    assert means[1] > 0.8, f"flowers of class 1 get {means[1]:.3f} on the average, and above 0.8 is asked: {unsure}"
     graph = predict_proba(model, x).requires_grad
     assert not graph, "the probabilities require a gradient: a graph was recorded for an answer; torch.no_grad()"
     for name, value in model.state_dict().items():
@@ -180,6 +201,8 @@ def test_probability_one_half_is_logit_zero(kind):
     model, x, _ = _trained(kind)
     grid = torch.cartesian_prod(torch.linspace(4.2, 7.1, 60), torch.linspace(1.9, 4.5, 60))
     p, answers = _probabilities(model, grid, "a grid of 3600 points"), _classes(model, grid, "a grid of 3600 points")
+    kinds = len(p.unique())
+    assert kinds > 100, f"3600 points of a grid get only {kinds} different probabilities: were they rounded?"
     sure = (p - 0.5).abs() > 1e-5
     wrong = int(((answers == 1) != (p > 0.5))[sure].sum())
     late = bool(((answers == 1) == (p > torch.sigmoid(torch.tensor(0.5)).item()))[sure].all())
@@ -201,6 +224,7 @@ def _loss(logits, y) -> Any:
     z, target = torch.tensor(logits, requires_grad=True), torch.tensor(y)
     with explain(f"loss raised for {len(y)} logits", _SIGNS), unchanged("loss changed its arguments", z=z, y=target):
         value = loss(z, target)
+    _check_recording("loss")
     assert isinstance(value, torch.Tensor), f"loss returns a tensor, got {type(value).__name__}"
     assert value.shape == (), f"the mean over all is one number, of shape (); got {tuple(value.shape)}"
     assert value.requires_grad, "the loss hangs on no graph: no gradient can reach the logits"
@@ -219,7 +243,9 @@ def test_the_worst_mistakes_teach_the_most():
         value, grad = _loss([z, -z], [0, 1])
         told = f"logits {z:g} and {-z:g}, both wrong: loss {value.item():g}, gradient {(grad / 3).tolist()}"
         dead = not grad.any().item()
-        assert not dead, f"{told}. The gradient is 0, so the worst mistakes stop learning: no sigmoid before the loss"
+        assert not dead, (
+            f"{told}. The gradient is 0, so the worst mistakes stop learning: the logits go into the loss as they are"
+        )
         assert abs(value.item() - z) < 1e-3, f"{told}, and a loss of {z:g} was expected"
         check_tensor(grad / 3, torch.tensor([0.5, -0.5]).double(), f"{told}, and its pull was expected", atol=1e-3)
         value, grad = _loss([z, -z], [1, 0])

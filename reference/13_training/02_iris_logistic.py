@@ -85,6 +85,12 @@ def _clamped(logits, y):
     return -torch.where(y == 1, p.log(), (1 - p).log()).mean()
 
 
+def _left_off(logits, y):
+    value = loss(logits, y)
+    torch.set_grad_enabled(False)
+    return value
+
+
 def _naive(logits, y):
     return torch.log(1 + torch.exp(-(2 * y - 1) * logits)).mean()
 
@@ -110,12 +116,29 @@ def _freezes(model, x):
     return torch.sigmoid(model.requires_grad_(False)(x).squeeze(1))
 
 
+def _off_for_all(model, x):
+    torch.set_grad_enabled(False)
+    return torch.sigmoid(model(x).squeeze(1))
+
+
+def _class_off_for_all(model, x):
+    return (_off_for_all(model, x) > 0.5).long()
+
+
+def _softmax_over_flowers(model, x):
+    with torch.no_grad():
+        return model(x).softmax(0).squeeze(1)
+
+
 def _one_column(x, y):
     class Model(nn.Linear):
         def forward(self, x):
             return super().forward(x[:, :1])
 
     return _fit(lambda: Model(1, 1))(x, y)
+
+
+_SHARED = nn.Linear(2, 1)
 
 
 def _zero_grad_forgotten(x, y):
@@ -151,6 +174,7 @@ MISTAKES = [
     Mistake(_FEW, caught_by=_LINE, fit_logistic=_fit(steps=50, lr=0.01)),
     Mistake(_FEW, caught_by=_LINE, fit_logistic=_fit(prepare=_standardised)),
     Mistake(_FEW, caught_by=_LINE, fit_logistic=_adds_up_by_hand),
+    Mistake("the second changed what the first learnt", caught_by=_LINE, fit_logistic=_fit(lambda: _SHARED)),
     Mistake("gradients of the last step were still there", caught_by=_LINE, fit_logistic=_zero_grad_forgotten),
     Mistake(
         "that is sigmoid of a sigmoid",
@@ -190,8 +214,19 @@ MISTAKES = [
     ),
     Mistake("far away from all flowers, the probabilities are", caught_by=_PROBABILITY, predict_proba=_own_sigmoid),
     Mistake("predict_proba changed weight", caught_by=_PROBABILITY, predict_proba=_trains_on),
+    Mistake("after predict_proba torch records no graphs", caught_by=_PROBABILITY, predict_proba=_off_for_all),
+    Mistake("on the average, and above 0.8 is asked", caught_by=_PROBABILITY, predict_proba=_softmax_over_flowers),
+    Mistake("after predict torch records no graphs", caught_by=_LINE, predict=_class_off_for_all),
+    Mistake(
+        "different probabilities: were they rounded?", caught_by=_HALF, predict_proba=lambda m, x: predict(m, x).float()
+    ),
+    Mistake(
+        "different probabilities: were they rounded?",
+        caught_by=_HALF,
+        predict_proba=lambda m, x: torch.sigmoid(m(x).squeeze(1)).detach().round(decimals=1),
+    ),
     Mistake("predict_proba changed requires_grad", caught_by=_PROBABILITY, predict_proba=_freezes),
-    Mistake("and below 0.2 is asked: train more", caught_by=_PROBABILITY, fit_logistic=_fit(steps=2000, lr=1e-3)),
+    Mistake("on the average, and below 0.2 is asked", caught_by=_PROBABILITY, fit_logistic=_fit(steps=2000, lr=1e-3)),
     Mistake(
         "that is logit 0.5, and probability 0.5 is logit 0",
         caught_by=_HALF,
@@ -206,6 +241,8 @@ MISTAKES = [
     Mistake("a class is 0 or 1", caught_by=_HALF, predict=lambda m, x: m(x).squeeze(1).sign().long()),
     Mistake(_DEAD, caught_by=_WORST, loss=_bce),
     Mistake(_DEAD, caught_by=_WORST, loss=_clamped),
+    Mistake(_DEAD, caught_by=_WORST, loss=lambda z, y: loss(z.clamp(-30, 30), y)),
+    Mistake("after loss torch records no graphs", caught_by=_WORST, loss=_left_off),
     Mistake("both wrong: loss inf", caught_by=_WORST, loss=_naive),
     Mistake("That is the loss of sigmoid(logits)", caught_by=_MEAN, loss=_twice),
     Mistake(

@@ -104,7 +104,33 @@ def _inference(model, x):
         return model(x)
 
 
+def _fit_by_hand(x, y):
+    """On standardised data, and then put back into raw centimetres."""
+    mean, std = x.mean(0), x.std(0)
+    w, b = torch.zeros(2, requires_grad=True), torch.zeros(1, requires_grad=True)
+    for _ in range(1000):
+        value = F.binary_cross_entropy_with_logits((x - mean) / std @ w + b, y.float())
+        for p, grad in zip((w, b), torch.autograd.grad(value, [w, b]), strict=True):
+            p.data -= 2 * grad
+    model = nn.Linear(2, 1)
+    with torch.no_grad():
+        model.weight.copy_((w / std).view(1, 2))
+        model.bias.copy_(b - (w * mean / std).sum())
+    return model
+
+
+def _row_by_row(model, x):
+    model.eval()
+    return torch.FloatTensor([float(torch.sigmoid(model(row[None]))) for row in x])
+
+
 RIGHT = [
+    {
+        "loss": lambda z, y: F.multilabel_soft_margin_loss(z[:, None], y[:, None].type_as(z)),
+        "fit_logistic": _fit_by_hand,
+        "predict_proba": _row_by_row,
+        "predict": lambda m, x: torch.LongTensor([1 if p > 0.5 else 0 for p in _row_by_row(m, x)]),
+    },
     {
         "loss": lambda z, y: nn.BCEWithLogitsLoss()(z, y.float()),
         "fit_logistic": _fit_scaled,
@@ -180,7 +206,31 @@ def _zero_grad_once(x, y):
 _FEW = "was the training long and bold enough?"
 _DEAD = "so the worst mistakes stop learning"
 
+
+def _fit_once_more(x, y, model=nn.Linear(2, 1)):  # noqa: B008
+    opt = torch.optim.Adam(model.parameters(), lr=0.5)
+    for _ in range(500):
+        opt.zero_grad()
+        F.binary_cross_entropy_with_logits(model(x).view(-1), y.float()).backward()
+        opt.step()
+    return model
+
+
+def _proba_and_off(model, x):
+    torch.autograd.set_grad_enabled(False)
+    return model(x).sigmoid().view(-1)
+
+
+def _proba_hard(model, x):
+    with torch.no_grad():
+        return model(x).squeeze(1).gt(0).float()
+
+
 WRONG = [
+    Mistake("the second changed what the first learnt", caught_by="", fit_logistic=_fit_once_more),
+    Mistake("as the labels are; got torch.float32", caught_by="", predict=lambda m, x: m(x).flatten().gt(0).float()),
+    Mistake("after predict_proba torch records no graphs", caught_by="", predict_proba=_proba_and_off),
+    Mistake("different probabilities: were they rounded?", caught_by="", predict_proba=_proba_hard),
     Mistake(_FEW, caught_by="", fit_logistic=_fit_doubly, predict_proba=lambda m, x: m(x).detach()),
     Mistake(
         "that is sigmoid of a sigmoid",
