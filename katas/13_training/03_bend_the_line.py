@@ -11,7 +11,8 @@ last layer adds many of them up to a curve: that is a multi-layer perceptron (ML
 after the other.
 
 The last layer stays bare. A ReLU behind it makes every negative answer impossible, and where all outputs are cut off
-the gradient is 0, so some trainings never begin. (`nn.Sigmoid()` at the end keeps all answers between 0 and 1.)
+the gradient is 0, so some trainings never begin. `nn.Sigmoid()` at the end keeps all answers between 0 and 1,
+`nn.Tanh()` between -1 and 1, and this curve goes up to 1.5.
 
 What is asked here: such a net, and its training on points (x, y): a mean squared error on predictions and targets of
 the same shape (n, 1), in a loop. Adam with lr=0.01 needs some hundred steps over all points.
@@ -22,6 +23,7 @@ Path: first_day
 https://docs.pytorch.org/docs/stable/nn.html#non-linear-activations-weighted-sum-nonlinearity
 """
 
+import copy
 import functools
 import warnings
 from typing import Any
@@ -31,14 +33,15 @@ import torch
 from torch import nn
 
 from dojo import under_test
-from dojo.kit import explain, unchanged
+from dojo.kit import check_tensor, explain, unchanged
 from dojo.kit.training import stale_gradients_found
 
 
 def make_mlp() -> nn.Module:
     """A new, untrained net with at least one bend: float32 (n, 1) -> (n, 1), n from 1 on, of at most 5000 parameters.
 
-    It answers with any number, also with negative ones. Each call makes a net with weights of its own.
+    Any real number can come out, also a negative one, and one above 1: no ReLU, sigmoid or tanh comes after the last
+    layer. Each answer depends on its own x alone (in eval mode). Each call makes a net with weights of its own.
     """
     raise NotImplementedError("return layers with activations between them")
 
@@ -46,9 +49,10 @@ def make_mlp() -> nn.Module:
 def fit_curve(x: torch.Tensor, y: torch.Tensor) -> nn.Module:
     """A net trained on the points `x` and `y`, float32 (n, 1) each: it predicts y, (n, 1), from x, (n, 1).
 
-    The tests give 200 points from x = -3 to 3 of a curve with two hills and two valleys, with noise on them. The mean
-    squared distance from the curve itself is to be below 0.1. `x` and `y` stay as they are. Net, loss, optimizer and
-    number of steps are yours; each step uses gradients of its own, without those of the step before.
+    The tests give 200 points from x = -3 to 3 of a curve with hills and valleys, with noise on them. The mean squared
+    distance from the curve itself is to be below 0.1, and the highest hill, at 1.5, gets an answer above 1. `x` and
+    `y` stay as they are. Net, loss, optimizer and number of steps are yours; each step uses gradients of its own,
+    without those of the step before.
     """
     raise NotImplementedError("make a net, train it, return it")
 
@@ -85,6 +89,15 @@ def _line_up(net, x, what) -> Any:
         f"{what} was given {tuple(x.shape)} and returned {tuple(y.shape)}: expected {(len(x), 1)}"
     )
     return y.double().squeeze(1)
+
+
+def _with_large_weights(net) -> Any:
+    """A copy with all weights 100 times as large."""
+    net = copy.deepcopy(net)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.mul_(100)
+    return net
 
 
 def _bend(y) -> float:
@@ -130,6 +143,8 @@ def test_a_trained_net_follows_a_curve():
         f"{told}. The net is a straight line: the best one of all reaches {best:.3f}, and no training less"
     )
     assert error < 0.1, f"{told}: more steps, another lr, or more hidden numbers?"
+    top = y.max().item()
+    assert top > 1, f"the curve goes up to {curve.max().item():.2f}, and the net to {top:.2f}: what bounds its answers?"
 
 
 @pytest.mark.myth(
@@ -154,13 +169,20 @@ def test_only_an_activation_bends_the_line():
 )
 def test_the_last_layer_stays_bare():
     x = torch.linspace(-3, 3, 50).unsqueeze(1)
-    low, high = 0.0, 0.0
+    low, high, largest = 0.0, 0.0, 0.0
     for seed in range(20):
         torch.manual_seed(seed)
-        y = _line_up(_new_net(), x, "an untrained net")
+        net = _new_net()
+        y = _line_up(net, x, "an untrained net")
         low, high = min(low, y.min().item()), max(high, y.max().item())
+        y = _line_up(_with_large_weights(net), x, "an untrained net")
+        largest = max(largest, y.abs().max().item())
     assert low < 0, "twenty new nets, and not one has ever a negative answer: what comes after the last layer?"
     assert high > 0, "twenty new nets, and not one has ever a positive answer: what comes after the last layer?"
+    assert largest > 5, (
+        f"all weights of twenty nets were made 100 times as large, and their answers stay between {-largest:.2f} and "
+        f"{largest:.2f}: what comes after the last layer?"
+    )
 
 
 def test_each_net_has_few_weights_of_its_own():
@@ -170,5 +192,7 @@ def test_each_net_has_few_weights_of_its_own():
     assert count <= 5000, f"the net has {count} parameters, and 5000 are allowed: layers of 64 and 64 have 4353"
     both = {id(p) for p in net.parameters()} & {id(p) for p in other.parameters()}
     assert not both, "two calls of make_mlp() gave the same weights: a second training would go on from the first"
-    for x in (torch.zeros(1, 1), torch.tensor([[0.5], [-2.0], [3.0]])):
-        _line_up(net, x, "an untrained net")
+    x = torch.tensor([[0.5], [-2.0], [3.0]])
+    alone = torch.cat([_line_up(net, one, "an untrained net") for one in x.split(1)])
+    together = _line_up(net, x, "an untrained net")
+    check_tensor(together, alone, "the answer to an x changes with the others in the batch", rtol=1e-4, atol=1e-5)

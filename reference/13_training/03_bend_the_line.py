@@ -87,6 +87,15 @@ def _graph_is_cut(x, y):
     return model
 
 
+class _OverTheBatch(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(1, 32), nn.Linear(32, 1)
+
+    def forward(self, x):
+        return self.b(F.relu(self.a(x)).softmax(0))
+
+
 def _by_hand_and_too_far(x, y):
     model = make_mlp()
     for _ in range(100):
@@ -105,6 +114,7 @@ _BENDS = "test_only_an_activation_bends_the_line"
 _BARE = "test_the_last_layer_stays_bare"
 _SIZE = "test_each_net_has_few_weights_of_its_own"
 
+_BOUNDED = "100 times as large, and their answers stay between"
 _LINE = "and all draw straight lines"
 _NEGATIVE = "and not one has ever a negative answer"
 _FAR = "more steps, another lr, or more hidden numbers?"
@@ -117,6 +127,8 @@ MISTAKES = [
     Mistake(_NEGATIVE, caught_by=_BARE, make_mlp=_net(_linear(1, 32), nn.ReLU, _linear(32, 1), nn.ReLU)),
     Mistake(_NEGATIVE, caught_by=_BARE, make_mlp=_net(_linear(1, 32), nn.ReLU, _linear(32, 1), nn.Sigmoid)),
     Mistake(_NEGATIVE, caught_by=_BARE, make_mlp=_net(_linear(1, 32), nn.Tanh, _linear(32, 1), nn.Softplus)),
+    Mistake(_BOUNDED, caught_by=_BARE, make_mlp=_net(_linear(1, 32), nn.ReLU, _linear(32, 1), nn.Tanh)),
+    Mistake(_BOUNDED, caught_by=_BARE, make_mlp=_net(_linear(1, 32), nn.GELU, _linear(32, 1), nn.Hardtanh)),
     Mistake(
         "and not one has ever a positive answer",
         caught_by=_BARE,
@@ -129,6 +141,7 @@ MISTAKES = [
     ),
     Mistake("gave the same weights", caught_by=_SIZE, make_mlp=lambda: _SHARED),
     Mistake("makes an nn.Module, got list", caught_by=_SIZE, make_mlp=lambda: [nn.Linear(1, 8), nn.ReLU()]),
+    Mistake("changes with the others in the batch", caught_by=_SIZE, make_mlp=_OverTheBatch),
     Mistake("the net has no parameters", caught_by=_SIZE, make_mlp=nn.Tanh),
     Mistake(
         "made with brackets",
@@ -157,9 +170,19 @@ MISTAKES = [
     Mistake(_FAR, caught_by=_CURVE, fit_curve=_fit(_net(_linear(1, 2), nn.ReLU, _linear(2, 1)))),
     Mistake(_FAR, caught_by=_CURVE, fit_curve=_fit(_net(nn.ReLU, _linear(1, 32), _linear(32, 1)))),
     Mistake(_FAR, caught_by=_CURVE, fit_curve=_fit(_net(_linear(1, 32), nn.ReLU, _linear(32, 1), nn.Sigmoid))),
+    Mistake(
+        "what bounds its answers?",
+        caught_by=_CURVE,
+        fit_curve=_fit(_net(_linear(1, 64), nn.ReLU, _linear(64, 64), nn.ReLU, _linear(64, 1), nn.Tanh)),
+    ),
     Mistake("gradients of the last step were still there", caught_by=_CURVE, fit_curve=_fit(zero=False)),
     Mistake(_FAR, caught_by=_CURVE, fit_curve=_returns_another),
     Mistake(_FAR, caught_by=_CURVE, fit_curve=_sorts_the_inputs),
+    Mistake(
+        "answers nan or inf",
+        caught_by=_CURVE,
+        fit_curve=_fit(_net(_linear(1, 64), nn.ReLU, _linear(64, 1)), lr=50.0, optimizer=torch.optim.SGD),
+    ),
     Mistake("answers nan or inf", caught_by=_CURVE, fit_curve=_by_hand_and_too_far),
     Mistake("changed the points that it was given", caught_by=_CURVE, fit_curve=_standardises_in_place),
     Mistake("the loss hangs on no graph", caught_by=_CURVE, fit_curve=_graph_is_cut),

@@ -28,6 +28,17 @@ class _Waves(nn.Module):
         return self.layers[-1](x)
 
 
+class _Bumps(nn.Module):
+    """Bells at fixed places, added up."""
+
+    def __init__(self):
+        super().__init__()
+        self.place, self.out = nn.Parameter(torch.linspace(-3, 3, 20)), nn.Linear(20, 1)
+
+    def forward(self, x):
+        return self.out(torch.exp(-((x - self.place) ** 2)))
+
+
 def _act(activation, *widths):
     layers, n = [], 1
     for width in widths:
@@ -86,6 +97,7 @@ RIGHT = [
         "fit_curve": _fit(lambda: _act(nn.ReLU, 32, 32), 600, torch.optim.SGD, lr=0.05, momentum=0.9),
     },
     {"make_mlp": lambda: _act(nn.LeakyReLU, 128)},
+    {"make_mlp": _Bumps, "fit_curve": _fit(_Bumps, 500, lr=0.05)},
 ]
 
 
@@ -102,6 +114,22 @@ class _ReluEverywhere(_Waves):
         for layer in self.layers:
             x = F.relu(layer(x))
         return x
+
+
+class _Clamped(_Waves):
+    def forward(self, x):
+        return super().forward(x).clamp(-1, 1)
+
+
+class _SinesOnly(_Waves):
+    def forward(self, x):
+        for layer in self.layers:
+            x = torch.sin(layer(x))
+        return x
+
+
+def _act_over_the_batch():
+    return nn.Sequential(nn.Linear(1, 32), nn.Softmax(dim=0), nn.Linear(32, 1))
 
 
 class _Squeezed(_Waves):
@@ -151,6 +179,7 @@ class _Line(nn.Module):
 
 
 _LINE = "and all draw straight lines"
+_BOUNDED = "100 times as large, and their answers stay between"
 _NEGATIVE = "and not one has ever a negative answer"
 _FAR = "more steps, another lr, or more hidden numbers?"
 
@@ -158,6 +187,9 @@ WRONG = [
     Mistake(_LINE, caught_by="", make_mlp=_ForgetsTheActivation),
     Mistake(_LINE, caught_by="", make_mlp=_Line),
     Mistake(_LINE, caught_by="", make_mlp=lambda: _act(nn.Identity, 16, 16)),
+    Mistake(_BOUNDED, caught_by="", make_mlp=_Clamped),
+    Mistake(_BOUNDED, caught_by="", make_mlp=_SinesOnly),
+    Mistake("what bounds its answers?", caught_by="", fit_curve=_fit(_SinesOnly, 400, lr=1e-2)),
     Mistake(_NEGATIVE, caught_by="", make_mlp=_ReluEverywhere),
     Mistake(_NEGATIVE, caught_by="", make_mlp=_Squared),
     Mistake(_NEGATIVE, caught_by="", make_mlp=lambda: nn.Sequential(_act(nn.GELU, 32), nn.Softmax(0))),
@@ -173,5 +205,7 @@ WRONG = [
     Mistake(_FAR, caught_by="", fit_curve=_on_the_data_of_one_step),
     Mistake(_FAR, caught_by="", fit_curve=_new_optimizer_each_step),
     Mistake(_FAR, caught_by="", fit_curve=_fit(_ReluEverywhere, 300, lr=1e-2)),
+    Mistake("changes with the others in the batch", caught_by="", make_mlp=_act_over_the_batch),
+    Mistake("answers nan or inf", caught_by="", fit_curve=_fit(_Tanh, 300, torch.optim.SGD, lr=2.0, momentum=0.99)),
     Mistake("the net, an nn.Module; got Tensor", caught_by="", fit_curve=lambda x, y: None),
 ]
