@@ -25,6 +25,7 @@ https://docs.pytorch.org/docs/stable/notes/faq.html#my-model-reports-cuda-runtim
 import contextlib
 import functools
 import gc
+import math
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ class History:
         raise NotImplementedError("make the two lists, and what else you need")
 
     def log_step(self, loss: torch.Tensor) -> None:
-        """Append the loss of a training step, a 0-d tensor of any float dtype, to `train`.
+        """Append the loss of a training step, a 0-d tensor of any float dtype, to `train`, also where it is inf.
 
         The tensor stays as it is, and its backward() works afterwards.
         """
@@ -63,8 +64,8 @@ class History:
     def figure(self) -> "Figure":
         """A matplotlib Figure of all that is logged so far. The log stays as it is.
 
-        Its first axes hold two lines, labelled `train` and `val`, and a legend. The line `train` has a point for each
-        step, `val` one for each measurement, at x = the number of training steps before it.
+        Its first axes hold two lines, with the labels `train` and `val` on the lines themselves, and a legend. The line
+        `train` has a point for each step, `val` one for each measurement, at x = the number of steps before it.
 
         pyplot's open figures are afterwards those that were open before, and nothing is drawn on them.
         """
@@ -168,9 +169,9 @@ def _lines(history) -> dict[str, tuple[list[float], list[float]]]:
     lines, legend = ax.get_lines(), ax.get_legend() or next(iter(figure.legends), None)
     labels = [str(line.get_label()) for line in lines]
     in_legend = [text.get_text() for text in legend.get_texts()] if legend else []
-    if all(label.startswith("_") for label in labels) and len(in_legend) == len(labels):
-        labels = in_legend  # the names were given to the legend only
     assert len(lines) == 2, f"the first axes hold the lines {labels}; expected two, train and val"
+    unnamed = all(label.startswith("_") for label in labels)
+    assert not unnamed, "the lines themselves have no labels: say label=... where a line is drawn"
     assert sorted(labels) == ["train", "val"], f"the lines are labelled {labels}, expected 'train' and 'val'"
     assert legend, "there is no legend: nobody sees which line is which"
     assert sorted(in_legend) == ["train", "val"], f"the legend says {in_legend}, expected 'train' and 'val'"
@@ -222,7 +223,9 @@ def test_a_logged_number_stays_as_it_was():
             loss = torch.tensor(1 / 3, dtype=dtype)
             _log(history, kind, loss)
             loss.fill_(100.0)
-    want = [torch.tensor(1 / 3).item(), 1 / 3, torch.tensor(1 / 3, dtype=torch.bfloat16).item()]
+    for kind in ("step", "val"):
+        _log(history, kind, torch.tensor(math.inf))
+    want = [torch.tensor(1 / 3).item(), 1 / 3, torch.tensor(1 / 3, dtype=torch.bfloat16).item(), math.inf]
     for name, values in (("train", list(history.train)), ("val", list(history.val))):
         assert 100.0 not in values, f"a tensor was edited after it was logged, and history.{name} is {values}"
         _numbers(history, name, want)

@@ -127,6 +127,40 @@ class _DetachesInPlace(_Base):
         super().log_step(loss.detach_())
 
 
+class _FiniteOnly(_Base):
+    def log_step(self, loss):
+        if loss.isfinite():
+            super().log_step(loss)
+
+
+class _StepsOfAll(_Base):
+    """One list of steps for all histories."""
+
+    noted: list = []  # noqa: RUF012
+
+    def log_val(self, loss):
+        self.val.append(loss.item())
+        self.noted.append(len(self.train))
+
+    def x_of_val(self):
+        return self.noted
+
+
+class _CountsAnew(_Base):
+    """Notes the steps since the last measurement."""
+
+    count = 0
+
+    def log_step(self, loss):
+        super().log_step(loss)
+        self.count += 1
+
+    def log_val(self, loss):
+        self.val.append(loss.item())
+        self.steps.append(self.count)
+        self.count = 0
+
+
 class _RunningMean(_Base):
     def number(self, loss):
         return 0.9 * self.train[-1] + 0.1 * loss.item() if self.train else loss.item()
@@ -227,6 +261,11 @@ def _no_labels(self, ax, other):
     ax.plot(self.steps, self.val)
 
 
+def _names_in_the_legend_only(self, ax, other):
+    _no_labels(self, ax, other)
+    ax.legend(["train", "val"])
+
+
 def _long_labels(self, ax, other):
     ax.plot(self.train, label="training loss")
     ax.plot(self.steps, self.val, label="validation loss")
@@ -284,6 +323,9 @@ MISTAKES = [
     Mistake("losses were logged, and history.train holds", caught_by=_FREED, History=_OneList),
     Mistake("a tensor was edited after it was logged", caught_by=_STAYS, History=_LazyNumbers),
     Mistake("is not what was logged", caught_by=_STAYS, History=_number(lambda loss: loss.float().item())),
+    Mistake("losses were logged, and history.train holds", caught_by=_STAYS, History=_FiniteOnly),
+    Mistake("a line needs as many x as y", caught_by=_STEP, History=_StepsOfAll),
+    Mistake(_PUT, caught_by=_STEP, History=_CountsAnew),
     Mistake(_PUT, caught_by=_STEP, History=_x(lambda self: range(len(self.val)))),
     Mistake(_PUT, caught_by=_STEP, History=_x(lambda self: range(1, len(self.val) + 1))),
     Mistake(_PUT, caught_by=_STEP, History=_x(lambda self: [n - 1 for n in self.steps])),
@@ -295,7 +337,8 @@ MISTAKES = [
     ),
     Mistake(_PUT, caught_by=_STEP, History=_x(lambda self: [max(n, 1) for n in self.steps])),
     Mistake("there is no legend", caught_by=_LINES, History=_draw(_no_legend)),
-    Mistake("the lines are labelled", caught_by=_LINES, History=_draw(_no_labels)),
+    Mistake("the lines themselves have no labels", caught_by=_LINES, History=_draw(_no_labels)),
+    Mistake("the lines themselves have no labels", caught_by=_LINES, History=_draw(_names_in_the_legend_only)),
     Mistake("the lines are labelled", caught_by=_LINES, History=_draw(_long_labels)),
     Mistake("and the other way round", caught_by=_LINES, History=_draw(_swapped_labels)),
     Mistake("the line train is at the heights", caught_by=_LINES, History=_draw(_smoothed)),

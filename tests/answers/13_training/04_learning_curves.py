@@ -78,9 +78,9 @@ class _Pyplot(_Floats):
 
         current = plt.gcf() if plt.get_fignums() else None
         fig = plt.figure()
-        plt.plot(torch.arange(1, len(self.train) + 1).numpy(), self.train)
-        plt.plot(torch.tensor(self.at).numpy(), self.val)
-        plt.legend(["train", "val"])
+        plt.plot(torch.arange(1, len(self.train) + 1).numpy(), self.train, label="train")
+        plt.plot(torch.tensor(self.at).numpy(), self.val, label="val")
+        plt.legend()
         plt.title("loss")
         plt.close(fig)
         if current is not None:
@@ -135,6 +135,23 @@ def _epochs(self, plt):
     n = len(self.train) / max(len(self.val), 1)
     ax.plot([i / n for i in range(len(self.train))], self.train, label="train")
     ax.plot(self.val, label="val")
+    ax.legend()
+    plt.close(fig)
+    return fig
+
+
+def _handles(self, plt):
+    fig, ax = plt.subplots()
+    (a,), (b,) = ax.plot(self.train), ax.plot(self.at, self.val)
+    ax.legend([a, b], ["train", "val"])
+    plt.close(fig)
+    return fig
+
+
+def _since_the_last(self, plt):
+    fig, ax = plt.subplots()
+    ax.plot(self.train[self.at[-2] if len(self.at) > 1 else 0 :], label="train")
+    ax.plot(self.at, self.val, label="val")
     ax.legend()
     plt.close(fig)
     return fig
@@ -248,6 +265,8 @@ WRONG = [
     Mistake("holds Python floats; this is a str", caught_by="", History=_logs(lambda loss: str(loss.item()))),
     Mistake("graphs of logged losses are still in memory", caught_by="", History=_Tensors),
     Mistake("a list that all share?", caught_by="", History=_Defaults),
+    Mistake("the lines themselves have no labels", caught_by="", History=_draws(_handles)),
+    Mistake("and the line train has 4 points", caught_by="", History=_draws(_since_the_last)),
     Mistake(_PUT, caught_by="", History=_draws(_epochs)),
     Mistake(_PUT, caught_by="", History=_draws(_stretched)),
     Mistake(_PUT, caught_by="", History=_Noted),
