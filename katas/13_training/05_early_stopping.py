@@ -11,8 +11,8 @@ is put back with `model.load_state_dict(...)`: it writes into the tensors that t
 trains them still does.
 
 Three smaller traps. Whoever restores only where the loop was broken off forgets the training that ran to its end.
-Whoever counts bad epochs must begin anew after a good one. And a loss can become nan: every comparison with nan is
-False, so `if not loss >= best` takes nan for a new record, and `loss < best` never does.
+Whoever counts bad epochs must begin anew after a good one. And a loss can become nan: nan is not below, above or
+equal to anything, so `if not loss >= best` takes nan for a new record, and `loss < best` never does.
 
 What is asked here: the loop around an epoch. What an epoch does, it gets as two functions.
 
@@ -43,14 +43,14 @@ def fit(
 ) -> float:
     """Train for at most `epochs` epochs (1 or more), go back to the best one, and return its loss, a Python float.
 
-    An epoch is one call of `train()`, which changes the model, and then one of `val()`, which returns the loss of this
-    epoch. A loss is better if it is below best - min_delta, where best is the loss of the best epoch so far. The first
-    epoch is the first best one, and its loss is a finite number; a later nan is not better. After `patience` epochs in
-    a row (1 or more) that were not better, the training stops.
+    An epoch is one call of `train()`, which changes the model and needs gradients switched on, and then one of `val()`,
+    which returns the loss of this epoch. A loss is better if it is below best - min_delta, where best is the loss of
+    the best epoch so far. The first epoch is the first best one, and its loss is a finite number; a later nan is not
+    better. After `patience` epochs in a row (1 or more) that were not better, the training stops.
 
-    In the end everything in the model's state_dict(), parameters and buffers, is as it was after the best epoch,
-    however the training ended. The model keeps its own parameters: an optimizer that was made before can go on with
-    them.
+    In the end everything in the model's state_dict(), parameters and buffers, is exactly as it was after the best
+    epoch, however the training ended. The model keeps its own parameters: an optimizer that was made before can go on
+    with them.
     """
     raise NotImplementedError("train, keep a copy of the best epoch, go back to it")
 
@@ -60,13 +60,14 @@ under_test(globals())
 
 
 class _Model(nn.Module):
-    """All that is in it counts the epochs: a weight, a matrix inside, and an integer buffer."""
+    """All that is in it counts the epochs: a weight, a matrix inside, an integer buffer; a float64 one in tenths."""
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(2))
         self.inner = nn.Linear(2, 1, bias=False)
         self.register_buffer("seen", torch.tensor(0))
+        self.register_buffer("tenths", torch.tensor(0.0, dtype=torch.float64))
         with torch.no_grad():
             self.inner.weight.zero_()
 
@@ -88,12 +89,14 @@ class _Script:
 
     def train(self, *_: Any) -> None:
         self.call("train")
+        assert torch.is_grad_enabled(), "gradients are switched off in train(): off is right around val() only"
         epoch = self.epochs
         assert epoch <= len(self.losses), f"train() is called for epoch {epoch}, and {len(self.losses)} were asked for"
         for p in self.model.parameters():
             p.grad = -torch.ones_like(p)
         self.optimizer.step()
         self.model.get_buffer("seen").add_(1)
+        self.model.get_buffer("tenths").fill_(epoch / 10)
         if self.rebinds:
             self.model.seen = self.model.get_buffer("seen").clone()
 
@@ -175,6 +178,8 @@ def test_buffers_belong_to_the_snapshot():
         seen = script.model.get_buffer("seen").item()
         assert seen == 2, f"{script.told}: the buffer `seen` is that of epoch {seen}, the weights go back to epoch 2"
         script.check_weights(2)
+        tenths = script.model.get_buffer("tenths").item()
+        assert tenths == 0.2, f"{script.told}: a float64 buffer was 0.2 after epoch 2, and is now {tenths}"
 
 
 @pytest.mark.parametrize(
@@ -224,9 +229,13 @@ def test_min_delta_is_measured_from_the_best_loss():
 
 def test_nan_is_never_better():
     nan = math.nan
-    for losses, patience, epochs, best in (([5.0, 3.0, nan, nan, 2.0], 2, 4, 2), ([5.0, nan, 4.0, nan, 3.0], 2, 5, 5)):
+    for losses, patience, epochs, best in (
+        ([5.0, 3.0, nan, 4.0], 10, 4, 2),
+        ([5.0, 3.0, nan, nan, 2.0], 2, 4, 2),
+        ([5.0, nan, 4.0, nan, 3.0], 2, 5, 5),
+    ):
         script = _Script(losses)
         got = script.run(patience)
-        _check_loss(got, losses[best - 1], f"{script.told}, so nan is not better, whatever it is compared with")
         script.check_epochs(epochs, "An epoch with nan counts as one that was not better")
+        _check_loss(got, losses[best - 1], f"{script.told}, so nan is not better, whatever it is compared with")
         script.check_weights(best)

@@ -88,6 +88,16 @@ def _parameters_only(model):
     return {name: p.detach().clone() for name, p in model.named_parameters()}
 
 
+def _in_float32(model):
+    return {name: value.float().clone() for name, value in model.state_dict().items()}
+
+
+def _off_for_all(train, val):
+    train()
+    torch.set_grad_enabled(False)
+    return val()
+
+
 def _new_parameters(model, snapshot):
     model.load_state_dict(snapshot, assign=True)
 
@@ -198,6 +208,8 @@ MISTAKES = [
         caught_by=_BUFFERS,
         fit=_fit(save=_parameters_only, load=lambda model, snapshot: model.load_state_dict(snapshot, strict=False)),
     ),
+    Mistake("a float64 buffer was 0.2 after epoch 2", caught_by=_BUFFERS, fit=_fit(save=_in_float32)),
+    Mistake("gradients are switched off in train()", caught_by=_BACK, fit=_fit(epoch=_off_for_all)),
     Mistake(
         "One too many: 2 epochs in a row", caught_by=_PATIENCE, fit=_fit(stop=lambda bad, patience: bad > patience)
     ),
@@ -236,5 +248,5 @@ MISTAKES = [
         fit=_fit(better=lambda loss, best, min_delta: not loss >= best - min_delta),
     ),
     Mistake("An epoch with nan counts as one that was not better", caught_by=_NAN, fit=_ends_at_nan),
-    Mistake("so nan is not better", caught_by=_NAN, fit=_skips_nan),
+    Mistake("An epoch with nan counts as one that was not better", caught_by=_NAN, fit=_skips_nan),
 ]

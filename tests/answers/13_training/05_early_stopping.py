@@ -90,7 +90,24 @@ def _by_a_class(model, train, val, epochs, patience, min_delta=0.0):
     return stopper.best
 
 
-RIGHT = [{"fit": _clones}, {"fit": _to_a_file}, {"fit": _whole_model}, {"fit": _by_a_class}]
+def _all_losses(model, train, val, epochs, patience, min_delta=0.0):
+    """Keeps each epoch, and looks for the best one afterwards."""
+    states, losses, best, since = [], [], 0, 0
+    while len(losses) < epochs and since < patience:
+        train()
+        losses.append(val())
+        states.append({k: v.detach().clone() for k, v in [*model.named_parameters(), *model.named_buffers()]})
+        if losses[-1] < losses[best] - min_delta:
+            best, since = len(losses) - 1, 0
+        elif len(losses) > 1:
+            since += 1
+    with torch.no_grad():
+        for name, value in [*model.named_parameters(), *model.named_buffers()]:
+            value.data = states[best][name]
+    return losses[best]
+
+
+RIGHT = [{"fit": _all_losses}, {"fit": _clones}, {"fit": _to_a_file}, {"fit": _whole_model}, {"fit": _by_a_class}]
 
 
 def _live(model, train, val, epochs, patience, min_delta=0.0):
@@ -207,6 +224,31 @@ def _rebinds(model, train, val, epochs, patience, min_delta=0.0):
     return best
 
 
+def _half_precision(model, train, val, epochs, patience, min_delta=0.0):
+    """Saves memory, and bits."""
+    best, bad = float("inf"), 0
+    for _ in range(epochs):
+        train()
+        loss = val()
+        if loss < best - min_delta:
+            best, bad = loss, 0
+            kept = {k: v.to(torch.float16, copy=True) for k, v in model.state_dict().items()}
+        else:
+            bad += 1
+        if bad == patience:
+            break
+    model.load_state_dict(kept)
+    return best
+
+
+def _val_without_gradients(model, train, val, epochs, patience, min_delta=0.0):
+    def without():
+        torch.set_grad_enabled(False)
+        return val()
+
+    return _weights_by_hand(model, train, without, epochs, patience, min_delta)
+
+
 def _weights_by_hand(model, train, val, epochs, patience, min_delta=0.0):
     best, kept, bad = float("inf"), None, 0
     for _ in range(epochs):
@@ -224,6 +266,24 @@ def _weights_by_hand(model, train, val, epochs, patience, min_delta=0.0):
     return best
 
 
+def _passes_nan_over(model, train, val, epochs, patience, min_delta=0.0):
+    """A nan is passed over."""
+    best, state, bad = None, None, 0
+    for _ in range(epochs):
+        train()
+        loss = val()
+        if loss != loss:
+            continue
+        if best is None or loss < best - min_delta:
+            best, bad, state = loss, 0, copy.deepcopy(model.state_dict())
+        else:
+            bad += 1
+        if bad == patience:
+            break
+    model.load_state_dict(state)
+    return best
+
+
 _LIVE = "A state_dict() holds live references to the weights"
 _BELOW = "Better is below best - "
 
@@ -232,6 +292,9 @@ WRONG = [
     Mistake(_LIVE, caught_by="", fit=_restored_on_a_break),
     Mistake(_LIVE, caught_by="", fit=_same_model),
     Mistake(_LIVE, caught_by="", fit=_copies_without_loading),
+    Mistake("a float64 buffer was 0.2 after epoch 2", caught_by="", fit=_half_precision),
+    Mistake("gradients are switched off in train()", caught_by="", fit=_val_without_gradients),
+    Mistake("An epoch with nan counts as one that was not better", caught_by="", fit=_passes_nan_over),
     Mistake("is another Parameter than before", caught_by="", fit=_rebinds),
     Mistake("the buffer `seen` is that of epoch", caught_by="", fit=_weights_by_hand),
     Mistake(
