@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dojo.kit import check_tensor, explain, raises, shares_memory, unchanged, version_counter
-from dojo.kit.training import default_epochs, progress
+from dojo.kit.training import default_epochs, progress, stale_gradients_found
 
 
 def complaint(*args, **kwargs) -> str:
@@ -287,3 +287,32 @@ def test_what_is_as_it_was_is_not_complained_of():
     with pytest.raises(KeyError), unchanged("the sentence", x=[nan]):  # the error that is on its way is the one told
         nan.add_(1)
         raise KeyError
+
+
+def _steps(lr: float, *, zero: bool, **options: bool) -> torch.Tensor:
+    torch.manual_seed(0)
+    net, x = torch.nn.Linear(2, 1), torch.randn(20, 2)
+    optimizer = torch.optim.SGD(net.parameters(), lr=lr)
+    for _ in range(60):
+        if zero:
+            optimizer.zero_grad(**options)
+        net(x).square().mean().backward()
+        optimizer.step()
+    return net.weight.detach()
+
+
+@pytest.mark.parametrize("lr", [0.1, 1e3])
+def test_gradients_that_were_not_zeroed_are_found(lr):
+    with (
+        pytest.raises(AssertionError, match="gradients of the last step were still"),
+        stale_gradients_found(),
+    ):
+        _steps(lr, zero=False)
+
+
+@pytest.mark.parametrize("set_to_none", [True, False])
+@pytest.mark.parametrize("lr", [0.1, 2.0, 3.0, 1e3])
+def test_a_training_that_blows_up_has_no_stale_gradients(lr, set_to_none):
+    with stale_gradients_found():
+        weight = _steps(lr, zero=True, set_to_none=set_to_none)
+    assert lr < 1 or not weight.abs().max().item() < 1e9
