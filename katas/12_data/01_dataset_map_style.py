@@ -1,17 +1,17 @@
 """A dataset is a length and an index
 
-A training loop wants batches: tensors in which the first dimension counts the samples. Between a table of strings and
-such a batch stand two objects. A `torch.utils.data.Dataset` is a class of yours with two methods: `__len__()` says how
-many samples there are, and `__getitem__(i)` makes sample number i, usually a pair (x, y). A `DataLoader(dataset,
+A training loop wants batches: tensors in which the first dimension counts the samples. Two objects make such a batch
+out of a table of strings. A `torch.utils.data.Dataset` is a class of yours with two methods: `__len__()` says how many
+samples there are, and `__getitem__(i)` makes sample number i, usually a pair (x, y). A `DataLoader(dataset,
 batch_size=3)` asks for samples by number, and its `default_collate` puts them together. It calls `torch.stack` on
 tensors; Python ints become an int64 tensor, and Python floats a **float64** one, which no float32 model accepts.
 
 A list is not a tensor. If a sample holds `[5.1, 3.5]`, collate goes through that list place by place: a batch of three
 is then two tensors of length 3, transposed, and nothing warns. So make the tensor in `__getitem__`.
 
-`Dataset` brings little with it. It has no `__len__`: without one, a shuffled loader can't even be made. It has no
-`__iter__` either: in `for sample in dataset`, Python asks for 0, 1, 2, ... until an `IndexError` comes. Nobody asks
-`__len__` there, so an index that wraps around makes a loop without an end.
+The class `Dataset` itself has almost nothing. It has no `__len__`: without one, a shuffled loader can't even be made.
+It has no `__iter__` either: in `for sample in dataset`, Python asks for 0, 1, 2, ... until an `IndexError` comes.
+Nobody asks `__len__` there, so an index that wraps around makes a loop without an end.
 
 What is asked here: rows of a table of flowers, as they come from a CSV file, become samples.
 
@@ -34,7 +34,7 @@ from dojo.kit import check_tensor, explain, unchanged
 
 
 class FlowerRows(Dataset):
-    """Samples from rows such as ("5.1", "3.5", "setosa"): two lengths as text, and the name of the species.
+    """Samples from rows such as ("5.1", "3.5", "setosa"): two lengths as text, and "setosa" or "versicolor".
 
     A plain loop over the dataset ends after the last sample. It can be run again, also inside another such loop.
     """

@@ -1,9 +1,10 @@
 """Sentences of different length in one batch
 
 A tensor is a box: all its rows are equally long. Sentences are not. Where samples hold tensors of 3 and 2 tokens, the
-loader stops with "stack expects each tensor to be equal size, but got [3] at entry 0 and [2] at entry 1", for
-`default_collate` knows nothing but `torch.stack`. How a batch is made is your decision; it goes to the loader as a
-function: `DataLoader(dataset, batch_size=2, collate_fn=pad_batch)`. It is called with the list of samples of one batch.
+loader stops with "stack expects each tensor to be equal size, but got [3] at entry 0 and [2] at entry 1" (from a worker
+process the words are others): for tensors, `default_collate` only knows `torch.stack`. How a batch is made is your
+decision; it goes to the loader as a function: `DataLoader(dataset, batch_size=2, collate_fn=pad_batch)`. It is called
+with the list of samples of one batch.
 
 The usual answer is *padding*: shorter rows are filled up, to the longest row of this batch and no further. Beside them
 goes a tensor of the true lengths. Nobody can work it out later: if the filling is 0, and 0 is a token as well, then a

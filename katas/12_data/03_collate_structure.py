@@ -4,7 +4,7 @@ Samples are rarely two tensors. A record of a photo has a name, a box of four nu
 loader's `default_collate` goes into such a structure: of samples that are dicts it makes one dict, and collates key by
 key. At the bottom it stacks tensors, makes a tensor of numbers, and leaves strings alone, in a list.
 
-What bites are lists, for it goes into them too, place by place. A box of four floats becomes four float64 tensors of
+The trap is a list, for it goes into lists too, place by place. A box of four floats becomes four float64 tensors of
 length B, the first with all left edges: of B samples with 4 numbers you get 4 tensors with B numbers. And tags, a list
 of words that is longer for one photo than for another, end in "each element in list of batch should be of equal size";
 if by chance all photos of a batch have two tags, there is no error, and the tags come out transposed.
@@ -35,7 +35,7 @@ from dojo.kit import check_tensor, explain, unchanged
 def to_sample(record: dict[str, Any]) -> Any:
     """The sample of one record, in a form of your own: only `collate` reads it.
 
-    A record is {"id": str, "box": a list of 4 floats, "tags": a list of any number of strings, also none}. It stays as
+    A record is {"id": str, "box": a list of 4 floats, "tags": a list of strings, which may be empty}. It stays as
     it is, and the same record may be asked for again.
     """
     raise NotImplementedError("make a sample of the record")

@@ -42,13 +42,13 @@ def steps_per_epoch(n: int, batch_size: int, drop_last: bool) -> int:
 def epoch_loss(model: nn.Module, loader: DataLoader, loss_fn: Callable) -> float:
     """The mean loss over all samples that `loader` yields in one pass, in batches (x, y), as a Python float.
 
-    `loss_fn(model(x), y)` is the mean over the samples of a batch, as `nn.MSELoss()` makes it. It may be any function,
-    and x, y and the output may be of any shape. Batches may be of any sizes. The graph of one batch is gone before the
-    next but one is computed.
+    `loss_fn(model(x), y)` is the mean over the samples of a batch, as `nn.MSELoss()` makes it. It may be any such
+    function, and x, y and the output may be of any shape. Batches may be of any sizes, and there is at least one. No
+    graph is kept: when the third batch is computed, that of the first one is gone.
 
-    Nothing is trained: parameters and their gradients stay as they are. So does the mode of each module, in which the
-    model is also called: whether it is train or eval is the caller's business. Where gradients are recorded before the
-    call, they are after it.
+    Nothing is trained: parameters and their gradients stay as they are. Whether the modules are in train or in eval
+    mode is the caller's business: leave it as it is, before the model is called and after. Where gradients are recorded
+    before the call, they are after it.
     """
     raise NotImplementedError("weight the loss of each batch by its samples")
 

@@ -9,7 +9,8 @@ is the same object in both. So `val.dataset.transform = val_tf` changes the trai
 
 What helps is a small Dataset of your own for each part. It holds base, the indices of the part and its transform, and
 when it is asked for sample i, it reads one sample of base and transforms it. (Don't inherit from Subset for this: it
-has a `__getitems__`, by which a DataLoader asks for whole batches, past your `__getitem__`.)
+has a `__getitems__`, by which a DataLoader asks for whole batches, past your `__getitem__`; newer versions of PyTorch
+refuse a subclass that has only the latter.)
 
 The indices must be shuffled: files are often sorted by class, and the last fifth of iris is one flower. Shuffle with a
 generator of your own, `torch.Generator().manual_seed(seed)`, handed on as `generator=`. Without it, `torch.randperm`
@@ -49,7 +50,7 @@ def split(
 
     Each part has a length, can be indexed from 0 on, and works in a DataLoader. A sample of it is (tf(x), y), with its
     own transform: `train_tf` or `val_tf`. Nothing is read from `base` before a sample is asked for; then that sample is
-    read once, and transformed anew each time. `base` itself, and what is in it, stays as it was.
+    read once, and transformed anew each time. `base` and its samples stay as they are; no transform works in place.
     """
     raise NotImplementedError("choose the indices of both parts, and give each part its transform")
 

@@ -37,10 +37,10 @@ from dojo.kit import explain
 def make_loaders(train: Dataset, val: Dataset, batch_size: int, seed: int) -> tuple[DataLoader, DataLoader]:
     """The loaders of both datasets, as (train loader, val loader), with batches of `batch_size`.
 
-    The train loader gives each epoch in a new random order of all samples, so that others share a batch each time; a
-    last batch that is too short is left out. `seed` alone decides the sequence of these orders: loaders made anew with
-    the same seed give it again, another seed gives others, and no pass over the val loader (a whole one, or one that is
-    broken off) changes it.
+    The train loader gives each epoch in a new random order of all samples, so that each time the batches are put
+    together in another way; a last batch that is too short is left out. `seed` alone decides the sequence of these
+    orders: loaders made anew with the same seed give it again, another seed gives others, and no pass over the val
+    loader (a whole one, or one that is broken off) changes it.
 
     The val loader gives all samples in their order. Neither to make the loaders nor to iterate over them moves the
     global random numbers (of torch, numpy and `random`).

@@ -4,9 +4,9 @@ Of 100 pictures, 10 show the rare thing. A model that never says "rare" is right
 there. One remedy is to draw the rare ones more often, so that a batch holds about as many of each class.
 
 `WeightedRandomSampler(weights, num_samples, generator=...)` from torch.utils.data draws indices, and index i comes up
-in proportion to weights[i]. So it wants a weight for *each sample*: one divided by how many samples have its label. Who
-gives it the two class weights, as for a loss, has made a sampler that knows two indices, 0 and 1. It raises nothing,
-and the model sees two pictures, again and again.
+in proportion to weights[i]. So it wants a weight for *each sample*: one divided by how many samples have its label.
+With the two class weights, as for a loss, the sampler knows two indices, 0 and 1. It raises nothing, and the model sees
+two pictures, again and again.
 
 It draws with replacement, so one sample may come several times in a pass, and others not at all; they come in the next.
 With replacement=False and as many draws as samples, everybody is drawn once, whatever the weights: 90 and 10 again.
@@ -45,7 +45,7 @@ def balanced_sampler(labels: torch.Tensor, generator: torch.Generator) -> Sample
     Each pass, `iter(sampler)`, gives n indices of samples, ints from 0 to n-1, at random: the classes come mixed, not
     one after the other. In one pass a sample may come several times or not at all, but none is left out for good, and
     each pass draws anew. `generator` alone decides: with the same seed in it the same draws come again, with another
-    seed others, whatever other samplers there are. If the sampler has a `len`, it is n.
+    seed others, whatever other samplers with other generators do. If the sampler has a `len`, it is n.
     """
     raise NotImplementedError("weight the samples, and draw")
 

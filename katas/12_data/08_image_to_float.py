@@ -3,13 +3,14 @@
 A picture from a file has bytes as values, 0 to 255, and keeps the channels (red, green, blue) of a pixel together, so
 it is (H, W, C). A network wants floats from 0 to 1 and the channels first, (C, H, W). Between them, three things go
 wrong in silence. Shape: `reshape` to (C, H, W) gives the right shape and a scrambled picture, where `permute` moves
-axes. A grey PIL image becomes an array (H, W), without any channel axis. Scale: a model trained on 0 to 1 sees 255.
+axes. Grey: a PIL image of mode "L" becomes an array (H, W), without any channel axis. Scale: a model trained on 0 to 1
+sees 255.
 
 torchvision does it too, and its parts differ. `transforms.ToTensor()` divides by 255 if it gets a PIL image or uint8;
-an array of int64 it passes on as it is. Its successor is two steps, `v2.ToImage()` and
+an array of int64 keeps its values, 0 to 255, and its dtype. Its successor is two steps, `v2.ToImage()` and
 `v2.ToDtype(torch.float32, scale=True)`: without scale=True the values stay 255.0, and with an int64 array they are
 divided by the largest int64, which makes the picture black. `v2.ToDtype` alone does nothing at all with a PIL image.
-Who divides by the maximum of the picture, or only if it is above 1, makes a dark picture as bright as a light one.
+To divide by the maximum of the picture is wrong too: a dark picture becomes as bright as a light one.
 
 By hand: `np.array(image)` makes an array of a PIL image, `torch.from_numpy` a tensor of that. `image.mode` is "L" for
 grey and "RGB" for colour. `mean` and `std` reduce several axes at once if dim is a tuple of them, as in `dim=(0, 1)`.

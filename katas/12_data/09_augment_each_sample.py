@@ -6,11 +6,11 @@ and then mirrors what it was given, or not. Given one image of shape (C, H, W), 
 shape (N, C, H, W), it is still *one* decision: all images of the batch are mirrored, or none of them. No error, no
 warning, the shape is right; the batches only vary less than you think. So it is with the other `Random...` transforms.
 
-Inside a Dataset's `__getitem__`, a transform meets the images one at a time, and all is well. It bites whoever moves it
-behind the loader to make it faster, often on the GPU. There you need a decision for each image: N random numbers, as in
-`torch.rand(N) < 0.5`, and a choice between two batches, the given one and the mirrored one. `x.flip(-1)` mirrors
-the last dimension, W; `torch.where(condition, a, b)` chooses, and a condition of shape (N, 1, 1, 1) chooses per image.
-A loop with `torch.stack` does it, too. Draw from torch's own generator: Python's `random` knows nothing of
+Inside a Dataset's `__getitem__`, a transform meets the images one at a time, and all is right. It goes wrong where
+somebody moves it behind the loader, to make it faster. There you need a decision for each image: N random numbers, as
+in `torch.rand(N) < 0.5`, and a choice between two batches, the given one and the mirrored one. `x.flip(-1)` mirrors the
+last dimension, W; `torch.where(condition, a, b)` chooses, and a condition of shape (N, 1, 1, 1) chooses per image. A
+loop with `torch.stack` does it, too. Draw from torch's own generator: Python's `random` knows nothing of
 `torch.manual_seed`, and then nobody can repeat your run.
 
 What is asked here: flip the images of a batch, each by its own draw.
@@ -31,7 +31,7 @@ from dojo.kit import explain, unchanged
 
 
 def random_flip_batch(x: torch.Tensor) -> torch.Tensor:
-    """A batch of images `x`, of shape (N, C, H, W): each mirrored left-right or left as it is, at even odds.
+    """A batch of images `x`, of shape (N, C, H, W): each mirrored left-right with probability 1/2, else as it is.
 
     The pixels are finite, float32 or float64. N draws for N images, from torch's global generator, so
     `torch.manual_seed` before the call repeats the result. A mirrored image is mirrored in all its channels and rows,

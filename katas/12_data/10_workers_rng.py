@@ -5,11 +5,11 @@ it. What a worker writes into its copy, `self.seen.append(i)`, the parent never 
 from a new copy of the dataset as the parent has it (unless you ask for `persistent_workers=True`).
 
 A random generator that the dataset holds, `self.rng = np.random.default_rng(0)`, is copied with it. So both workers
-draw the same numbers, and each epoch draws them again: half of the noise in your data is an echo, and the net may learn
-it by heart. Nothing warns. This was found in many published projects.
+draw the same numbers, and each epoch draws them again: the noise in your data repeats, and the net may learn it by
+heart. Nothing warns. This was found in many published projects.
 
 The *global* generators don't have this fault. Before a worker begins, PyTorch seeds `torch`, `random` and (since 1.9)
-`np.random` in it, from the worker's number plus a base seed, which the loader draws anew for each epoch from its
+`np.random` in it, from the worker's number and a base seed, which the loader draws anew for each epoch from its
 `generator=`. So draw from those, or seed your own generator in the same way. In a worker, `get_worker_info()` of
 `torch.utils.data` has `.id`, `.seed` (base seed + id) and `.dataset` (the worker's copy); outside of workers it is
 None. `worker_init_fn=f` makes each worker call f(worker_id) once before its first sample; with `num_workers=0` nobody
@@ -36,7 +36,7 @@ from dojo.kit import explain, workers
 
 
 class Noisy(Dataset):
-    """`n` samples of noise. Its random numbers are as good in worker processes as without them.
+    """`n` samples of noise, for use with worker processes and without.
 
     In one pass of a DataLoader, with workers or without, no two samples are the same number. With workers, the next
     epoch brings other numbers, and the seed of the loader's `generator=` decides on all of them: the same seed brings
@@ -57,7 +57,7 @@ class Noisy(Dataset):
 def init_worker(worker_id: int) -> None:
     """Prepare this worker for `Noisy`: a DataLoader gets it as `worker_init_fn`. It may do nothing.
 
-    Called in each worker before its first sample, with 0 in the first and 1 in the second.
+    Called in each worker before its first sample, with the number of the worker: 0, 1, ...
     """
     raise NotImplementedError("seed what has to be seeded, or do nothing")
 

@@ -1,11 +1,12 @@
 """Every worker reads the whole stream
 
 A map-style dataset answers "give me sample 17", and the loader deals the indices out to its workers. A stream has no
-indices: a log file, a socket, a corpus too large for memory. For these there is `IterableDataset`: a class that
-has `__iter__` instead of `__getitem__`, mostly written with `yield`. The loader has nothing to deal out here. Each
-worker is a process with its own copy of the dataset, calls `iter()` on it, and reads on to the end. So with two
-workers, every line comes twice; with eight, eight times. No warning: the epoch is only longer, and the score of a
-validation set as good as ever. This is how many people met it: an epoch that grew with `num_workers`.
+indices: a log file, a socket, a corpus too large for memory. For these there is `IterableDataset`: a class that has
+`__iter__` instead of `__getitem__`, mostly written with `yield`. The loader has nothing to deal out here. Each worker
+is a process with its own copy of the dataset, calls `iter()` on it, and reads on to the end. So with two workers, every
+line comes twice; with eight, eight times. Nothing warns, if the dataset has no `__len__`: the epoch is only longer, and
+the score of a validation set looks as good as before. This is how many people met it: an epoch that grew with
+`num_workers`.
 
 The dataset itself has to leave out what others read. Inside of a worker, `torch.utils.data.get_worker_info()` has
 `.id` (0, 1, ...) and `.num_workers`; in a process that is no worker it is None. The dataset is made in the parent, so
@@ -137,6 +138,8 @@ def test_workers_share_the_stream_if_the_dataset_says_how(count):
 def test_each_epoch_reads_the_source_anew():
     source = [3, 1, 4, 1, 5, 9, 2, 6]
     dataset = _lines(source)
+    with explain("next(iter(Lines(...))) raised", _SIGNS):
+        next(iter(dataset))  # a loop that broke off
     for count in (None, 0, 2):  # the same dataset: first in the parent, then in workers
         for epoch in ("first", "second"):
             with unchanged("the source belongs to the caller", source=source):

@@ -2,14 +2,14 @@
 
 Given x = 1, 2, 3 and y = 4, 6, 8: which line is it? `nn.Linear(1, 1)` is a line, w x + b, with a random w and b in
 `.weight` and `.bias`. Gradient descent finds the right ones: predict all points, take the mean of the squared errors,
-go a step of size lr down its slope, for so many epochs. It is the smallest training there is, and three things go wrong
-in it that go wrong in large ones.
+go a step of size lr down its slope, and do it all again, `epochs` times. It is the smallest training there is, and
+three things go wrong in it that go wrong in large ones.
 
 The shapes. `nn.Linear` answers with (n, 1), and y is (n,). PyTorch compares *each* prediction with *every* target then,
 warns at most, and learns the mean of y: f(x) = 0x + 6. Give both the same shape, with `squeeze(1)` or `unsqueeze(1)`.
-The gradients: without `zero_grad()` they pile up, and the line swings to and fro for ever. And lr. On a web page you
-read "500 epochs", and that says nothing alone: with lr = 0.1 the line is found by then, with 0.01 it is not, and with
-0.2 each step overshoots by more than the one before, until w is inf.
+The gradients: without `zero_grad()` they pile up, and the line swings from side to side and never comes to rest. And
+lr. On a web page you read "500 epochs", and that says nothing alone: with lr = 0.1 the line is found by then, with 0.01
+it is not, and with 0.2 each step overshoots by more than the one before, until w is inf and then nan.
 
 Where is the limit? Let X have two columns, x and ones (`torch.ones_like`, `torch.cat`). The loss is a bowl whose
 curvature is the 2 x 2 matrix H = 2/n XᵀX, and `torch.linalg.eigvalsh(H)` gives its least and its greatest curvature. A
@@ -39,7 +39,7 @@ def fit_line(x: torch.Tensor, y: torch.Tensor, lr: float, epochs: int) -> tuple[
 
     `x` is float32 (n, 1), `y` float32 (n,); both stay as they are. Make one `nn.Linear(1, 1)`, as PyTorch fills it, and
     draw nothing at random before. An epoch is one step, with all n points: w and b go by -lr times the gradient of the
-    mean squared error. No momentum, nothing else; with an lr that is too high, w and b grow beyond all bounds.
+    mean squared error. No momentum, nothing else; with an lr that is too high, w and b grow without limit.
     """
     raise NotImplementedError("make a Linear(1, 1), train it, return w and b")
 

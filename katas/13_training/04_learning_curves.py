@@ -34,7 +34,7 @@ import pytest
 import torch
 
 from dojo import under_test
-from dojo.kit import explain, unchanged
+from dojo.kit import explain, needs, unchanged
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,7 +51,7 @@ class History:
         raise NotImplementedError("make the two lists, and what else you need")
 
     def log_step(self, loss: torch.Tensor) -> None:
-        """Append the loss of a training step, a 0-d tensor of any float dtype, to `train`, also where it is inf.
+        """Append the loss of a training step, a 0-d tensor, float32 or float64, to `train`, also where it is inf.
 
         The tensor stays as it is, and its backward() works afterwards.
         """
@@ -139,12 +139,10 @@ def _pyplot() -> Any:
 
 
 def _needs_matplotlib(history) -> None:
-    """Without it, the kata is not done: this ends each test, also those of the log, after what they can see."""
-    __tracebackhide__ = True
     if _pyplot() is None:
         with contextlib.suppress(ModuleNotFoundError):
-            history.figure()  # where it is not written yet, it is to do, not skipped
-        pytest.importorskip("matplotlib", reason="the picture needs matplotlib: pip install matplotlib")
+            history.figure()  # where it is not written yet, it is to do
+        needs("matplotlib")
 
 
 def _figure(history) -> Any:
@@ -213,23 +211,22 @@ def test_a_logged_loss_is_freed_with_its_graph():
     _numbers(history, "val", val)
     alive = any(ref() is not None for ref in saved)
     assert not alive, "the numbers are right, but somewhere graphs of logged losses are still in memory"
-    _needs_matplotlib(_history())
+    _history()  # a new one is empty
 
 
 def test_a_logged_number_stays_as_it_was():
     history = _history()
-    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+    for dtype in (torch.float32, torch.float64):
         for kind in ("step", "val"):
             loss = torch.tensor(1 / 3, dtype=dtype)
             _log(history, kind, loss)
             loss.fill_(100.0)
     for kind in ("step", "val"):
         _log(history, kind, torch.tensor(math.inf))
-    want = [torch.tensor(1 / 3).item(), 1 / 3, torch.tensor(1 / 3, dtype=torch.bfloat16).item(), math.inf]
+    want = [torch.tensor(1 / 3).item(), 1 / 3, math.inf]
     for name, values in (("train", list(history.train)), ("val", list(history.val))):
         assert 100.0 not in values, f"a tensor was edited after it was logged, and history.{name} is {values}"
         _numbers(history, name, want)
-    _needs_matplotlib(history)
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ shuffled too. (`pin_memory` does not "use the GPU": it keeps batches in memory f
 *test().* The net ends in `log_softmax`, so the loss is `nll_loss`, whose default is the mean of the batch. The script
 adds up the *sums*, `reduction="sum"`, and divides once by `len(loader.dataset)`. And `argmax(1, keepdim=True)` is
 (B, 1), the labels are (B,): compared as they are, they broadcast to (B, B); hence its `view_as`. `model.eval()` is for
-dropout and batch norm; the graph is switched off by something else, `torch.no_grad()`.
+dropout and batch norm; it does not switch off the graph, `torch.no_grad()` does.
 
 *train().* test() leaves the model in eval mode, so `model.train()` belongs to the start of *every* epoch. Once after
 each epoch, `scheduler.step()` makes the lr of the next one; `optimizer.param_groups[0]["lr"]` is the one in use. At the
-end the `state_dict()` is written with torch.save: tensors and their names, and no Python object.
+end the `state_dict()` is written with torch.save: tensors and their names, and not the object of your class.
 
 What is asked here: the script's parts, without its slips.
 

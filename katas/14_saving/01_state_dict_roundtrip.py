@@ -1,18 +1,18 @@
 """From the model to the file, and back
 
 `torch.save(model.state_dict(), path)` is the usual way to save a model. What it writes is only what `state_dict()`
-names: parameters and buffers. A tensor that is a plain attribute, `self.mean = mean`, is in neither list: the file does
+names: parameters and buffers. A tensor that is a plain attribute, `self.mean = mean`, is none of these: the file does
 not have it, `model.double()` and `model.to("cuda")` leave it behind, and the loaded model computes with another mean.
 Nothing raises. Made an `nn.Parameter`, it is in the file, but the optimizer trains it.
 
 `self.register_buffer("mean", mean)` in `__init__` makes a *buffer*: saved and moved like a weight, not trained.
 With `persistent=False` it is moved and not saved, which is right for a cache. (Such a buffer may be None at first. Once
-the name is registered, assigning another tensor to it keeps it a buffer.)
+the name is registered, `self.cache = x` with a plain tensor x keeps it a buffer.)
 
 A file holds no code: to load one, make a model first, then `model.load_state_dict(torch.load(path))`. A new model is in
 train mode, whatever the saved one was in: for inference call `model.eval()`. To save the whole model,
 `torch.save(model, path)`, is no way around this: `torch.load` refuses that file by default. `weights_only=False` opens
-it, and lets it run any program; and it needs your class at its old place.
+it, and lets it run any program; and it needs your class in a module of the same name.
 
 What is asked here: a model that brings its own scaling, in the file too.
 

@@ -1,7 +1,7 @@
 """Load what fits, and know what did not
 
 You have the weights of a model with 1000 classes, and yours has 5: take the body, leave the head. The advice is
-`model.load_state_dict(state, strict=False)`. It does less than it seems, and more.
+`model.load_state_dict(state, strict=False)`. It is not what it seems.
 
 strict=False forgives *names*: a name that the model lacks is skipped, and so is one that the file lacks. It does not
 forgive *shapes*: a head of another size raises "size mismatch" all the same, and by then the layers that fit have been
@@ -13,7 +13,8 @@ Such files are common. `DistributedDataParallel(model)` puts `module.` before ea
 beginning; a layer of your own may have "module" further on in its name. `str.startswith` and `str.removeprefix` help.
 
 So compare names and shapes with `model.state_dict()` yourself, load what agrees, and say what did not. (load_state_dict
-copies values *into* the tensors of the model, so an optimizer that holds them keeps its work; `assign=True` does not.)
+copies values *into* the tensors of the model, so an optimizer that was made before still trains them; with
+`assign=True` it would not.)
 
 What is asked here: a function that loads what fits and reports the rest.
 

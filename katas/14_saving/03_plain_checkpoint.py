@@ -7,9 +7,9 @@ dicts and a few more. One `np.float64`, one `Path`, one `argparse.Namespace` or 
 the rest, unless you trust the file and switch the protection off.
 
 So make everything plain before you save. What hides best is the NumPy scalar: `arr.mean()` gives an `np.float64`, which
-prints like a float, and `isinstance(x, float)` is even True. `np.generic` is the class above all scalars of NumPy;
-`x.item()` is the Python number. And what you cannot make plain should raise now, while the training is still in memory,
-and not when somebody opens the file.
+prints like a float, and `isinstance(x, float)` is even True. `np.generic` is the class above all scalars of NumPy; of a
+number, `x.item()` is the Python number. And what you cannot make plain should raise now, while the training is still in
+memory, and not when somebody opens the file.
 
 `dataclasses.is_dataclass(x)` and `dataclasses.fields(x)`, `vars(namespace)`, and `torch.from_numpy(array)` or
 `torch.tensor(array)` do most of the work. `defaultdict`, `OrderedDict` and `Counter` are subclasses of dict. `True` is

@@ -1,18 +1,19 @@
 """Loading a file can run a program
 
-A file from `torch.save` is a pickle, and a pickle is not only data: it may say "call this function with these words"
-while it is read. Whoever made the file chooses the function, so opening a stranger's checkpoint could delete your
-folder or send away your keys. Nothing needs to be called for that: to load is enough.
+A file from `torch.save` is a pickle, and a pickle is not only data: it may say "call this function with these
+arguments" while it is read. Whoever made the file chooses the function, so opening a stranger's checkpoint could delete
+your folder or send away your keys. Nothing needs to be called for that: to load is enough.
 
 Since 2.6 `torch.load` protects you: with weights_only=True, its default, it builds tensors, numbers, text, dicts, lists
-and a few more, and stops at any other class or function. The error is a `pickle.UnpicklingError` that begins with
-"Weights only load failed" and names what it met: "Unsupported global: GLOBAL mycode.Net". A model that was saved whole
-(`torch.save(model, path)`) is stopped as well: it is an object of a class. The advice that you find for this error is
-weights_only=False. That does not repair the file, it switches the protection off, and the code in the file runs.
+and a few more, and stops at other classes and functions. The error is a `pickle.UnpicklingError` that begins with
+"Weights only load failed" and names what it met, as in "Unsupported global: GLOBAL mycode.Net". A model that was saved
+whole (`torch.save(model, path)`) is stopped as well: it is an object of a class. The advice that you find for this
+error is weights_only=False. That does not repair the file, it switches the protection off, and the code in the file
+runs.
 
 Where you do want one class of your own, allow just that one, and just while you load: the context manager
-`torch.serialization.safe_globals([Config])`. Its brother `add_safe_globals` allows it for the rest of the process, in
-every other load. `torch.serialization.get_safe_globals()` is the list that is in force.
+`torch.serialization.safe_globals([Config])`. `add_safe_globals` allows it for the rest of the process, in every other
+load. `torch.serialization.get_safe_globals()` is the list that is in force.
 
 What is asked here: load a file that you don't trust, or say why not; and load a file with a config of a known class.
 
@@ -50,7 +51,7 @@ def load_with_config(path: str | Path, config_class: type) -> dict:
     """What is in a file that holds, besides plain data, objects of `config_class`: these come back as such.
 
     No other class is loaded, no code from the file runs: a file that needs more raises an error. Afterwards the class
-    is allowed no more, and what was allowed before still is, also when an error was raised.
+    (which was not allowed before) is not allowed, and what was allowed before still is, also after an error.
     """
     raise NotImplementedError("load the file with this one class allowed")
 

@@ -1,13 +1,14 @@
 """Stop, resume, same bits
 
-A training dies in epoch 40. You load the weights, go on, and the loss jumps: Adam has lost its means of the gradients,
+A training dies in epoch 40. You load the weights, go on, and the loss jumps: Adam has lost its running means,
 the learning rate is back at its first value, and the data come in the order of epoch 1 again. Nothing fails. The run
 is just another one, and a bug that you saw in epoch 41 never comes back.
 
-A training is more than its weights. What decides the next step is in six places: the parameters and buffers of the
-model; the state of the optimizer, with its learning rates; the place in the schedule; the generator that shuffles; the
-global random numbers, from which dropout draws; and the number of the epoch. With all of them the resumed run is not
-similar, it is the same, to the last bit (on the same machine).
+A training is more than its weights. What decides the next step is, here, in six places: the parameters and buffers of
+the model; the state of the optimizer, with its learning rates; the place in the schedule; the generator that shuffles;
+the global random numbers, from which dropout draws; and the number of the epoch. With all of them the resumed run is
+not similar, it is the same, to the last bit (on the same machine; on a GPU, or with draws from NumPy and `random`,
+their states belong to it too).
 
 Model, optimizer and scheduler have `state_dict()` and `load_state_dict()`. A `torch.Generator` has `get_state()` and
 `set_state(state)`, and torch's global one `torch.get_rng_state()` and `torch.set_rng_state(state)`; a state is a tensor
@@ -63,8 +64,8 @@ def load_checkpoint(
     """Bring what `save_checkpoint` wrote into these objects and the global random numbers; return the epoch.
 
     The objects are made in the same way as those that were saved, maybe in another process, and may have been used
-    since. The optimizer is that of the model's parameters, and stays it. From here on the training goes on as the saved
-    one did, to the last bit.
+    since. The optimizer trains the model's parameters, and still does afterwards. From here on the training goes on as
+    the saved one did, to the last bit.
     """
     raise NotImplementedError("bring it all back")
 
