@@ -249,7 +249,17 @@ def test_a_kata_with_another_number_takes_the_learners_version_along(started):
     started.move(GAMMA, "02_second/07_gamma.py")
     assert "what you have written came along: second/gamma" in started.start()
     assert started.text("02_second/07_gamma.py") == mine
-    assert started.text(GAMMA) == mine
+    assert not (started.folder / GAMMA).exists()
+    assert "nothing is new" in started.start()
+
+
+def test_a_kata_with_another_number_that_nobody_wrote_is_copied_anew(started):
+    started.move(GAMMA, "02_second/07_gamma.py")
+    new = started.katas / "02_second/07_gamma.py"
+    new.write_text(new.read_text().replace("The gamma kata", "Another lesson"))
+    assert "new in my_katas/: second/gamma" in started.start()
+    assert "Another lesson" in started.text("02_second/07_gamma.py")
+    assert not (started.folder / GAMMA).exists()
 
 
 def test_a_kata_that_the_project_no_longer_has_stays(started):

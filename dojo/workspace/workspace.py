@@ -59,8 +59,11 @@ class Workspace:
         target = self.folder / f"{kata.key}.py"
         with in_sentences():
             if not target.exists():
-                text = (self._of_another_number(kata) or kata.path).read_bytes()
+                moved = self._of_another_number(kata)
+                text = (moved if moved and not is_untouched(moved) else kata.path).read_bytes()
                 if create(target, text):
+                    if moved is not None:
+                        moved.unlink()  # all that the learner wrote there stands in the new file now
                     return "new" if is_untouched_text(text) else "mine"
             elif target.is_file() and is_untouched(target) and not is_untouched(kata.path):
                 put(target, kata.path.read_bytes())  # somebody who has a folder wrote into katas/ itself
@@ -68,7 +71,7 @@ class Workspace:
         return ""
 
     def _of_another_number(self, kata: Kata) -> Path | None:
-        """The learner's version of a kata that has got another number or chapter since. It stays where it is, too."""
+        """The learner's version of a kata that has got another number or chapter since."""
         shipped = {other.key for other in find_katas(kata.root)}
         moved = (other for other in find_katas(self.folder) if other.slug == kata.slug and other.key not in shipped)
         return next((other.path for other in moved), None)
