@@ -8,11 +8,11 @@ The loss is binary cross-entropy, the mean of -log(the probability that was give
 sigmoid at the model's end and `nn.BCELoss` behind it. In float32 that breaks where it matters: sigmoid(200) is exactly
 1, BCELoss stops at 100, and the gradient there is 0, so the worst mistakes teach nothing.
 `F.binary_cross_entropy_with_logits(z, target)` (F is `torch.nn.functional`) takes the logits themselves and has no such
-hole. But if z has been through a sigmoid before, it believes in probabilities from 0.5 to 0.73 only.
+hole. But if z has been through a sigmoid before, the loss believes in probabilities from 0.5 to 0.73 only.
 
 Two habits help. The target of this loss has the shape and the float dtype of z: `y.to(z.dtype)`; and (n, 1) is not
 (n,): `squeeze(1)` drops the axis. And code that only answers stands in `with torch.no_grad():`, which records no graph;
-behind that block torch records again.
+after it, recording is as it was before.
 
 What is asked here: a loss, a training, probabilities and answers that agree with each other. Model, optimizer and
 number of steps are yours. Raw centimetres need a bold training, such as 500 steps of Adam with lr=0.5.

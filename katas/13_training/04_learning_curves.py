@@ -1,18 +1,20 @@
 """Log numbers, not graphs
 
-`losses.append(loss)` looks harmless. But a loss hangs on the graph of its whole step: all the activations that backward
-would need. As long as the list holds it, nothing of that is freed, and after some thousand steps the memory is full.
-`loss.detach()` has no graph, but it is a window on the same memory: who edits the loss later edits the log. What
-belongs into a log is a number of Python's own: `loss.item()`, or `float(loss)`.
+`losses.append(loss)` looks harmless. But a loss has a graph behind it, and as long as the list holds the loss, the
+graph stays in memory. Where no backward() was run, as for a validation without `torch.no_grad()`, that is all
+activations of the net. After backward() these are gone, but the nodes of the graph are not, and their number grows with
+each step. `loss.detach()` has no graph, but it is a window on the same memory: an edit of the loss is an edit of the
+log. What belongs in a log is a number of Python's own: `loss.item()`.
 
 Then the picture. A training has one loss for each step, and a validation comes after every hundredth: drawn at 0, 1, 2,
 ... it is squeezed into the left edge. Note, with each measurement, how many steps there were before it.
 
-matplotlib has its own trap. `plt.plot` and `plt.gcf()` draw on the *current* figure, with what was drawn there before;
-and every figure that `plt.subplots()` or `plt.figure()` makes is kept by pyplot until somebody closes it, one for each
-epoch. `fig, ax = plt.subplots()` gives a new figure and its axes (one frame with lines in it), `ax.plot(xs, ys,
-label="...")` draws a line, `ax.legend()` shows the labels. After `plt.close(fig)` pyplot has forgotten it, and you can
-still save it: `fig.savefig("curves.png")`. (`plt.close("all")` closes those of other people, too.)
+matplotlib has its own trap. `plt.plot` draws on the *current* figure, beside what was drawn there before (`plt.gcf()`
+is that figure); and every figure that `plt.subplots()` or `plt.figure()` makes is kept by pyplot until somebody closes
+it: after 100 epochs there are 100. `fig, ax = plt.subplots()` gives a new figure and its axes (one frame with lines in
+it), `ax.plot(xs, ys, label="...")` draws a line, `ax.legend()` shows the labels. After `plt.close(fig)` pyplot has
+forgotten it, and you can still save it: `fig.savefig("curves.png")`. (`plt.close("all")` closes those of other people,
+too.)
 
 What is asked here: a log of a training, and its picture. `import matplotlib.pyplot as plt` (`pip install matplotlib`)
 is needed for the picture only: do it inside figure().
@@ -65,7 +67,8 @@ class History:
         """A matplotlib Figure of all that is logged so far. The log stays as it is.
 
         Its first axes hold two lines, with the labels `train` and `val` on the lines themselves, and a legend. The line
-        `train` has a point for each step, `val` one for each measurement, at x = the number of steps before it.
+        `train` has a point for each step (its x is free), `val` one for each measurement, at x = the number of steps
+        before it.
 
         pyplot's open figures are afterwards those that were open before, and nothing is drawn on them.
         """
@@ -187,7 +190,7 @@ class _Saved:
 
 @pytest.mark.myth(
     says="losses.append(loss) logs the loss.",
-    today="It keeps the graph of every step alive, with all activations in it; loss.item() is the number.",
+    today="It keeps a graph for each loss, with all activations where backward() was not run; log loss.item().",
 )
 def test_a_logged_loss_is_freed_with_its_graph():
     w = torch.tensor([1.5, -2.0], requires_grad=True)

@@ -3,16 +3,16 @@
 A training that goes on too long learns its data by heart: the loss on the validation data falls, turns, and rises. So
 people measure it after each epoch, stop when it has not become better for some epochs, and go back to the best ones.
 
-Going back is where it fails. `best = model.state_dict()` looks like a copy and is a window: a dict with the model's own
-tensors in it. The next step of the optimizer edits them in place, and `best` with them, so `load_state_dict(best)`
-loads the newest weights onto themselves. No error, no warning. `dict(sd)` and `sd.copy()` copy the dict only, not what
-is in it. `copy.deepcopy(model.state_dict())` copies everything, and so does `.clone()` of each tensor. What was copied
-is put back with `model.load_state_dict(...)`: it writes into the tensors that the model has, so an optimizer that
-trains them still does.
+Going back is where it fails. `best = model.state_dict()` looks like a copy and is a window: the tensors in that dict
+share the memory of the model's own. The next step of the optimizer edits them in place, and `best` with them, so
+`load_state_dict(best)` loads the newest weights onto themselves. No error, no warning. `dict(sd)` and `sd.copy()` copy
+the dict only, not what is in it. `copy.deepcopy(model.state_dict())` copies everything, and so does `.clone()` of each
+tensor. What was copied is put back with `model.load_state_dict(...)`. That writes the values into the tensors that the
+model has, and an optimizer that was made before still trains these.
 
-Three smaller traps. Whoever restores only where the loop was broken off forgets the training that ran to its end.
-Whoever counts bad epochs must begin anew after a good one. And a loss can become nan: nan is not below, above or
-equal to anything, so `if not loss >= best` takes nan for a new record, and `loss < best` never does.
+Three smaller traps. To go back only before a `break` is not enough: a training that runs through all its epochs has to
+go back too. Whoever counts bad epochs must begin anew after a good one. And a loss can become nan: nan is not below,
+above or equal to anything, so `if not loss >= best` takes nan for a new record, and `loss < best` never does.
 
 What is asked here: the loop around an epoch. What an epoch does, it gets as two functions.
 
@@ -43,7 +43,7 @@ def fit(
 ) -> float:
     """Train for at most `epochs` epochs (1 or more), go back to the best one, and return its loss, a Python float.
 
-    An epoch is one call of `train()`, which changes the model and needs gradients switched on, and then one of `val()`,
+    An epoch is one call of `train()`, which changes the model (leave gradients on for it), and then one of `val()`,
     which returns the loss of this epoch. A loss is better if it is below best - min_delta, where best is the loss of
     the best epoch so far. The first epoch is the first best one, and its loss is a finite number; a later nan is not
     better. After `patience` epochs in a row (1 or more) that were not better, the training stops.

@@ -129,6 +129,7 @@ MISTAKES = [
     Mistake(_NEGATIVE, caught_by=_BARE, make_mlp=_net(_linear(1, 32), nn.Tanh, _linear(32, 1), nn.Softplus)),
     Mistake(_BOUNDED, caught_by=_BARE, make_mlp=_net(_linear(1, 32), nn.ReLU, _linear(32, 1), nn.Tanh)),
     Mistake(_BOUNDED, caught_by=_BARE, make_mlp=_net(_linear(1, 32), nn.GELU, _linear(32, 1), nn.Hardtanh)),
+    Mistake(_BOUNDED, caught_by=_BARE, make_mlp=_net(_linear(1, 32), nn.ReLU, _linear(32, 1), nn.ELU)),
     Mistake(
         "and not one has ever a positive answer",
         caught_by=_BARE,
