@@ -256,6 +256,9 @@ def test_nothing_is_read_before_a_sample_is_asked_for():
     fresh = float(first[0]) != float(second[0])
     assert fresh, "train[3] was the same twice: a random transform has to draw anew each time"
     reads.clear()
+    again = [float(sample[0]) for _ in range(2) for sample in _samples(val, "val")[2:3]]
+    assert again[0] != again[1], "val[2] was the same twice: val's transform has to run anew each time too"
+    reads.clear()
     _samples(val, "val")
     assert len(reads) == 5, f"the 5 samples of val were asked for, and base was read {len(reads)} times"
 

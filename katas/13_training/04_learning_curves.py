@@ -245,6 +245,9 @@ def test_a_measurement_stands_at_its_step(steps):
     want = [float(sum(steps[: i + 1])) for i in range(len(steps))]
     assert y == pytest.approx(val), f"the line val is at the heights {y}, and {val} was logged"
     assert x == want, f"val stands at x = {x}: put it at the step where it was measured, {want}"
+    _filled(steps=(1, 2, 1))
+    again = _lines(history)["val"][0]
+    assert again == want, f"after another History was filled, val of the first one stands at x = {again}, not at {want}"
 
 
 def test_two_named_lines_show_all_that_is_logged():

@@ -241,6 +241,7 @@ def test_allowing_one_class_allows_no_other(tmp_path):
             assert not marker.exists(), f"load_with_config ran the code that stood in the file {where} the config"
     for what, content in (
         ("a file with a config and a Namespace", {"config": config, "more": Namespace(x=1)}),
+        ("a file with a config and another class of its module", {"config": config, "more": HostilePickle}),
         ("a file with a config and a model", {"config": config, "model": nn.Linear(2, 1)}),
         ("a Namespace, where a TrainConfig is allowed", {"config": Namespace(x=1)}),
         ("a config that holds a Namespace", {"config": TrainConfig(0.1, "", [Namespace(x=1)])}),  # type: ignore[list-item]

@@ -281,3 +281,10 @@ def test_the_last_save_is_what_the_file_holds(tmp_path):
             same = _equal(now, want[part])
             assert same, f"{part}: not as at the last save, when the file is loaded for the {time} time"
         resumed.epochs(1)
+    start, used = _Training(2), _Training(9).epochs(1)  # before its first step, an optimizer has no moments
+    want = _state(start)
+    _save(path, start, 0)
+    _load(path, used)
+    for part, now in _state(used).items():
+        same = _equal(now, want[part])
+        assert same, f"{part}: saved before the first step, loaded into used objects, and not as it was saved"

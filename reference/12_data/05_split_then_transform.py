@@ -310,6 +310,23 @@ _GLOBAL = "test_a_generator_of_its_own_leaves_the_global_state_alone"
 _LAZY = "test_nothing_is_read_before_a_sample_is_asked_for"
 _LOADER = "test_a_loader_sees_the_transforms"
 
+
+class _CachesVal(_Part):
+    def __init__(self, base, indices, tf):
+        super().__init__(base, indices, tf)
+        self.known = {}
+
+    def __getitem__(self, i):
+        if i not in self.known:
+            self.known[i] = super().__getitem__(i)
+        return self.known[i]
+
+
+def _val_is_cached(base, val_fraction, seed, train_tf, val_tf):
+    train, val = split(base, val_fraction, seed, train_tf, val_tf)
+    return train, _CachesVal(val.base, val.indices, val_tf)
+
+
 MISTAKES = [
     Mistake("train and val hold (5, 15)", caught_by=_WHOLE, split=_train_fraction),
     Mistake("train and val hold (5, 15)", caught_by=_WHOLE, split=_val_first),
@@ -350,4 +367,5 @@ MISTAKES = [
     Mistake("and the transform ran 1 times", caught_by=_LAZY, split=_by(_shuffled, _Remembers)),
     Mistake("A DataLoader asks for whole batches", caught_by=_LOADER, split=_by(_shuffled, _Inherits)),
     Mistake("A DataLoader asks for whole batches", caught_by=_LOADER, split=_by(_shuffled, _Delegates)),
+    Mistake("val's transform has to run anew each time too", caught_by=_LAZY, split=_val_is_cached),
 ]

@@ -306,6 +306,16 @@ _CLOSED = "test_a_figure_is_closed_and_drawn_alone"
 _GRAPH = "every logged loss keeps its whole graph"
 _PUT = "put it at the step where it was measured"
 
+_steps_of_all: list[int] = []
+
+
+class _OneListForAll(History):
+    def __init__(self):
+        super().__init__()
+        _steps_of_all.clear()
+        self._val_steps = _steps_of_all
+
+
 MISTAKES = [
     Mistake(_GRAPH, caught_by=_FREED, History=_number(lambda loss: loss)),
     Mistake(_GRAPH, caught_by=_FREED, History=_TrainOnly),
@@ -353,4 +363,5 @@ MISTAKES = [
     Mistake("it is somebody else's", caught_by=_CLOSED, History=_Current),
     Mistake("it is somebody else's", caught_by=_CLOSED, History=_CurrentInPlace),
     Mistake("expected two, train and val", caught_by=_CLOSED, History=_OneFigure),
+    Mistake("after another History was filled", caught_by=_STEP, History=_OneListForAll),
 ]

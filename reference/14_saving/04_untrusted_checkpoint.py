@@ -246,6 +246,13 @@ _NAME = "the reason has not the name of the class"
 _ALL = "no other class may be loaded, and load_with_config raised no error"
 _STILL = "TrainConfig is still on the allow-list of the whole process"
 
+
+def _its_whole_module(path, config_class):
+    module = importlib.import_module(config_class.__module__)
+    with safe_globals([x for x in vars(module).values() if isinstance(x, type)]):
+        return torch.load(path)
+
+
 MISTAKES = [
     Mistake(_CODE_RAN, caught_by=_RUNS, load_untrusted=_trusts),
     Mistake(_CODE_RAN, caught_by=_RUNS, load_untrusted=_falls_back),
@@ -304,4 +311,5 @@ MISTAKES = [
         caught_by=_PLAIN,
         load_with_config=lambda path, config_class: load_with_config(path.resolve(), config_class),
     ),
+    Mistake(_ALL, caught_by=_NO_OTHER, load_with_config=_its_whole_module),
 ]

@@ -251,6 +251,12 @@ _NOT_RESTORED = "{}: not restored, load_checkpoint left it as it was"
 _OPT, _SCHED = _NOT_RESTORED.format("the state of the optimizer"), _NOT_RESTORED.format("the scheduler")
 _GEN, _RNG = _NOT_RESTORED.format("the shuffle generator"), _NOT_RESTORED.format("the global random numbers")
 
+
+def _where_there_is_state(optimizer, part):
+    if part["state"]:
+        optimizer.load_state_dict(part)
+
+
 MISTAKES = [
     Mistake(_NUMBER, caught_by=_EPOCH, load_checkpoint=_loading(returns=lambda epoch: epoch + 1)),
     Mistake(_NUMBER, caught_by=_EPOCH, load_checkpoint=_loading(returns=lambda epoch: epoch or 1)),
@@ -361,6 +367,7 @@ MISTAKES = [
     Mistake("the file holds epoch 1", caught_by=_LAST, save_checkpoint=_keeps_the_first),
     Mistake("when the file is loaded for the first time", caught_by=_LAST, load_checkpoint=_loading(["rng"])),
     Mistake("load_checkpoint raised on objects made", caught_by=_LAST, load_checkpoint=_deletes),
+    Mistake("saved before the first step", caught_by=_LAST, load_checkpoint=_loading(optimizer=_where_there_is_state)),
 ]
 
 KEEP = {_PARTS: "a resumed run that differs says that something is missing; this test says what"}
