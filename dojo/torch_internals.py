@@ -6,6 +6,8 @@ Public API comes first wherever there is one; what is here has none in torch 2.1
 from __future__ import annotations
 
 import contextlib
+import gc
+import multiprocessing
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -125,6 +127,20 @@ def destroy_process_group() -> bool:
         return False
     distributed.destroy_process_group()
     return True
+
+
+def end_loader_workers() -> None:
+    """End the workers of a pass over a DataLoader that broke off.
+
+    The traceback of a failed test keeps the pass alive; each process that is forked later would inherit it, and wait
+    for its workers, five seconds each.
+    """
+    kind = getattr(sys.modules.get("torch.utils.data.dataloader"), "_MultiProcessingDataLoaderIter", None)
+    if kind is None or not multiprocessing.active_children():
+        return
+    for broken_off in [x for x in gc.get_objects() if type(x) is kind]:
+        with contextlib.suppress(Exception):
+            broken_off._shutdown_workers()
 
 
 def reset_dynamo() -> None:

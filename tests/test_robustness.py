@@ -204,6 +204,14 @@ def test_figures_that_stay_open_are_closed_and_named(project):
     assert "your code left figures of matplotlib open" in folded(result)
 
 
+def test_workers_of_a_pass_that_broke_off_are_ended(project):
+    workers = "from torch.utils.data import DataLoader\n    from dojo.kit import workers\n    "
+    begin = "kept = iter(DataLoader([1, 2, 3], **workers(2)))\n    next(kept)\n    globals()['keep'] = kept\n    "
+    project.body("alpha", f"{workers}{begin}return x * 2")
+    project.body("beta", "import multiprocessing\n    assert not multiprocessing.active_children()\n    return x * 2")
+    assert "2 passed" in project.run("katas/01_first").outlines[-1]
+
+
 def test_ctrl_c_ends_with_pytests_code_and_the_katas_so_far(project):
     project.solve("alpha")
     project.body("beta", "import time; print('sleeping', flush=True); time.sleep(60)")

@@ -152,6 +152,7 @@ class StateGuard:
         left += self._restore_environ()
         if torch_internals.destroy_process_group():
             left.append("a process group (torch.distributed.destroy_process_group)")
+        torch_internals.end_loader_workers()
         torch_internals.reset_dynamo()
         random.setstate(self.random)
         np.random.set_state(self.numpy)
