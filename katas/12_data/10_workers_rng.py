@@ -67,6 +67,7 @@ under_test(globals())
 
 
 _SIGNS = {
+    "timed out after": "a worker gave nothing for 20 seconds: an endless loop in the dataset?",
     r"Seed must be between 0 and 2\*\*32": "np.random.seed takes 32 bits, and a worker's seed has more: seed % 2**32",
     r"'NoneType' object has no attribute '(id|seed|dataset|num_workers)'": "get_worker_info() is None outside of "
     "workers",

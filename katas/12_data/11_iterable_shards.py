@@ -58,6 +58,7 @@ under_test(globals())
 
 
 _SIGNS = {
+    "timed out after": "a worker gave nothing for 20 seconds: an endless loop in the dataset?",
     "returned non-iterator": "__iter__ has to return an iterator: write it with yield, or wrap the result in iter()",
     r"'NoneType' object has no attribute '(id|num_workers)'": "get_worker_info() is None where no worker is: there, "
     "one process reads everything",
