@@ -253,6 +253,15 @@ def test_a_kata_with_another_number_takes_the_learners_version_along(started):
     assert "nothing is new" in started.start()
 
 
+def test_a_comment_in_an_unwritten_kata_with_another_number_is_not_lost(started):
+    mine = started.write(GAMMA, '"""The gamma kata', '# my own note\n"""The gamma kata')
+    started.move(GAMMA, "02_second/07_gamma.py")
+    started.start()
+    assert "my own note" in mine
+    kept = [path for path in (started.folder / "02_second").iterdir() if "my own note" in path.read_text()]
+    assert kept, "the note is gone"
+
+
 def test_a_kata_with_another_number_that_nobody_wrote_is_copied_anew(started):
     started.move(GAMMA, "02_second/07_gamma.py")
     new = started.katas / "02_second/07_gamma.py"

@@ -15,7 +15,7 @@ import dojo
 from dojo.kata.files import Kata, UnknownKata, find_kata, find_katas
 from dojo.kata.source import is_untouched, is_untouched_text
 from dojo.text import relative
-from dojo.workspace.files import FilesError, create, in_sentences, put, read
+from dojo.workspace.files import FilesError, create, in_sentences, keep_beside, put, read
 
 POINTER = ".kata-home"  # at the project's root: where the learner's folder is
 DEFAULT = "my_katas"
@@ -62,8 +62,10 @@ class Workspace:
                 moved = self._of_another_number(kata)
                 text = (moved if moved and not is_untouched(moved) else kata.path).read_bytes()
                 if create(target, text):
+                    if moved is not None and moved.read_bytes() != text:
+                        keep_beside(moved)  # no function is written there, but a comment may be
                     if moved is not None:
-                        moved.unlink()  # all that the learner wrote there stands in the new file now
+                        moved.unlink()
                     return "new" if is_untouched_text(text) else "mine"
             elif target.is_file() and is_untouched(target) and not is_untouched(kata.path):
                 put(target, kata.path.read_bytes())  # somebody who has a folder wrote into katas/ itself
