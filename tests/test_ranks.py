@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import distributed as dist
 
-from dojo.kit.ranks import run_ranks
+from dojo.kit import group_of_one, run_as_torchrun, run_ranks
 
 
 def test_ranks_meet_in_a_collective_and_their_results_come_back_by_rank() -> None:
@@ -77,3 +77,37 @@ def test_no_process_group_and_no_child_is_left() -> None:
     assert not dist.is_initialized()
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+def test_the_environment_is_torchruns_and_env_joins_the_group() -> None:
+    def join() -> tuple[str, ...]:
+        dist.init_process_group("gloo")
+        dist.barrier()
+        assert dist.is_torchelastic_launched()
+        names = ("RANK", "LOCAL_RANK", "GROUP_RANK", "LOCAL_WORLD_SIZE", "WORLD_SIZE")
+        return (*(os.environ[name] for name in names), str(dist.get_rank()))
+
+    assert run_as_torchrun(join) == [("0", "0", "0", "2", "2", "0"), ("1", "1", "0", "2", "2", "1")]
+    assert run_as_torchrun(join, (1, 2)) == [
+        *(("0", "0", "0", "1", "3", "0"), ("1", "0", "1", "2", "3", "1"), ("2", "1", "1", "2", "3", "2")),
+    ]
+    assert "RANK" not in os.environ
+
+
+def test_a_process_that_never_joins_is_told_of() -> None:
+    def join() -> None:
+        if os.environ["RANK"] == "0":
+            dist.init_process_group("gloo")
+
+    with pytest.raises(AssertionError, match="every rank must call every collective"):
+        run_as_torchrun(join, seconds=0.5)
+
+
+def test_a_group_of_one_is_left_behind_by_nobody() -> None:
+    with group_of_one():
+        x = torch.tensor(3.0)
+        assert dist.all_reduce(x) is None
+        assert x.item() == 3
+    assert not dist.is_initialized()
+    with group_of_one():
+        dist.destroy_process_group()

@@ -1,8 +1,10 @@
-"""Packages that a kata may do without: where one is missing, its tests are "not run here"."""
+"""What a kata may do without: where a package or a compiler is missing, its tests are "not run here"."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
 
 from dojo.kata.not_run_here import NotRunHere
 
@@ -15,3 +17,11 @@ def needs(*packages: str) -> None:
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
         raise NotRunHere("package", f"needs {' and '.join(missing)} (pip install {' '.join(missing)})")
+
+
+def needs_compiler() -> None:
+    """End a test that cannot run without a C++ compiler and ninja, which torch.utils.cpp_extension calls."""
+    if shutil.which(os.environ.get("CXX", "c++")) is None:
+        raise NotRunHere("package", "needs a C++ compiler (such as g++; on Debian and Ubuntu: apt install g++)")
+    if shutil.which("ninja") is None:
+        raise NotRunHere("package", "needs ninja (pip install ninja)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import multiprocessing
 import os
@@ -9,7 +10,8 @@ import pickle
 import re
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -30,42 +32,91 @@ def run_ranks(fn: Callable[[int, int], Any], world: int, seconds: float = 4.0) -
     that did not come back in time. Forked where the system can (0.2 s for two); no port is opened, so tests may run
     side by side.
     """
+    with tempfile.TemporaryDirectory() as folder:
+        store = (Path(folder) / "store").as_uri()
+        return _run([partial(_in_a_group, fn, rank, world, store, seconds) for rank in range(world)], seconds)
+
+
+def run_as_torchrun(fn: Callable[[], Any], machines: Sequence[int] = (2,), seconds: float = 4.0) -> list[Any]:
+    """What `fn()` returns in each process that torchrun would start, as a list by rank; `fn` joins the group itself.
+
+    machines: how many processes each machine has. Each process finds torchrun's environment variables, and behind
+    MASTER_PORT a store that is there already, as torchrun's agent has it; the port is a free one. Results and errors as
+    in run_ranks. `fn` must put a barrier between joining the group and leaving it: who leaves at once breaks the
+    others' handshake.
+    """
+    store = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    places = [(machine, local) for machine, processes in enumerate(machines) for local in range(processes)]
+    jobs = []
+    for rank, (machine, local) in enumerate(places):
+        environment = {
+            **{"RANK": rank, "LOCAL_RANK": local, "GROUP_RANK": machine},
+            **{"WORLD_SIZE": len(places), "LOCAL_WORLD_SIZE": machines[machine]},
+            **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port},
+            **{"TORCHELASTIC_RUN_ID": "kata", "TORCHELASTIC_RESTART_COUNT": 0, "TORCHELASTIC_MAX_RESTARTS": 0},
+            # env:// then connects to the store, rather than open one of its own.
+            **{"TORCHELASTIC_USE_AGENT_STORE": True, "OMP_NUM_THREADS": 1},
+        }
+        jobs.append(partial(_in_an_environment, fn, {name: str(value) for name, value in environment.items()}))
+    return _run(jobs, seconds)
+
+
+@contextlib.contextmanager
+def group_of_one(backend: str = "gloo") -> Iterator[None]:
+    """A process group of this process alone: what a collective does to its tensors, without a second process.
+
+    With "nccl" the tensors must be on the GPU; one GPU is enough.
+    """
+    distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+def _in_a_group(fn: Callable[[int, int], Any], rank: int, world: int, store: str, seconds: float) -> Any:
+    timeout = datetime.timedelta(seconds=seconds)
+    distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=world, timeout=timeout)
+    distributed.barrier()  # who leaves right after joining breaks the others' handshake
+    return fn(rank, world)
+
+
+def _in_an_environment(fn: Callable[[], Any], environment: dict[str, str]) -> Any:
+    os.environ.update(environment)
+    return fn()
+
+
+def _run(jobs: Sequence[Callable[[], Any]], seconds: float) -> list[Any]:
+    """What each job returns, each run as one rank in a process of its own."""
     # An optimizer's or DDP's first use imports 900 modules: here, once, rather than in each rank.
     torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
     forks = "fork" in multiprocessing.get_all_start_methods()
     context: Any = multiprocessing.get_context("fork" if forks else "spawn")
     all_reported = context.Event()
-    with tempfile.TemporaryDirectory() as folder:
-        store = (Path(folder) / "store").as_uri()
-        ranks = []
-        for rank in range(world):
-            ours, theirs = context.Pipe(duplex=False)
-            settings = (fn, rank, world, store, seconds, theirs, all_reported)
-            process = context.Process(target=_be_a_rank, args=settings, daemon=True)
-            process.start()
-            theirs.close()
-            ranks.append((process, ours))
-        try:
-            reports = _reports([ours for _, ours in ranks], seconds + _HOLD + (0 if forks else 30))
-        finally:
-            all_reported.set()
-            for process, ours in ranks:
-                process.join(0.5)
-                process.kill()
-                process.join()
-                ours.close()
+    ranks = []
+    for job in jobs:
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=_be_a_rank, args=(job, theirs, all_reported), daemon=True)
+        process.start()
+        theirs.close()
+        ranks.append((process, ours))
+    try:
+        reports = _reports([ours for _, ours in ranks], seconds + _HOLD + (0 if forks else 30))
+    finally:
+        all_reported.set()
+        for process, ours in ranks:
+            process.join(0.5)
+            process.kill()
+            process.join()
+            ours.close()
     return _results(reports)
 
 
-def _be_a_rank(
-    fn: Callable[[int, int], Any], rank: int, world: int, store: str, seconds: float, theirs: Connection, hold: Any
-) -> None:
+def _be_a_rank(job: Callable[[], Any], theirs: Connection, hold: Any) -> None:
     torch.set_num_threads(1)
     try:
-        timeout = datetime.timedelta(seconds=seconds)
-        distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=world, timeout=timeout)
-        distributed.barrier()  # who leaves right after joining breaks the others' handshake
-        report = pickle.dumps((True, fn(rank, world)))
+        report = pickle.dumps((True, job()))
     except BaseException as error:
         stub = isinstance(error, NotImplementedError)
         report = pickle.dumps((False, (str(error) if stub else f"{type(error).__name__}: {error}", stub)))
@@ -90,15 +141,17 @@ def _reports(pipes: list[Connection], seconds: float) -> list[tuple[bool, Any] |
 
 
 def _results(reports: list[tuple[bool, Any] | None]) -> list[Any]:
+    """The values, or the error that says most: a stub's, a rank's own, that of a rank left alone, a silent rank."""
     errors = {rank: report[1] for rank, report in enumerate(reports) if report is not None and not report[0]}
-    for text, stub in errors.values():
-        if stub:
-            raise NotImplementedError(text)
+    if stubs := [text for text, stub in errors.values() if stub]:
+        raise NotImplementedError(stubs[0])
     own = {rank: text for rank, (text, _) in errors.items() if not _LEFT.search(text)}
-    for rank, text in own.items():
-        raise AssertionError(f"rank {rank} of {len(reports)}: {text}")
-    for rank, (text, _) in errors.items():
-        line = text.splitlines()[0]
+    if own:
+        rank = min(own)
+        raise AssertionError(f"rank {rank} of {len(reports)}: {own[rank]}")
+    if errors:
+        rank = min(errors)
+        line = errors[rank][0].splitlines()[0]
         raise AssertionError(f"one rank left without taking part: {_EVERY_RANK}\n(rank {rank} saw: {line})")
     if None in reports:
         silent = reports.index(None)

@@ -31,7 +31,10 @@ from dojo.session.facts import Result, Standing
 
 _KNOWN, _WHOLE = "kata/known", "kata/whole"
 _JUDGES = ("__init__.py", "text.py", "torch_internals.py", "isolation", "kata", "kit", "session")
-_LIBRARIES = ("torch", "numpy", "pytest", "torchvision", "scikit-learn", "matplotlib")
+_LIBRARIES = (
+    *("torch", "numpy", "pytest", "torchvision", "scikit-learn", "matplotlib"),
+    *("tensorboard", "onnx", "onnxscript", "onnxruntime"),
+)
 _IMPORT_ANYTHING = {"importlib", "runpy", "imp"}
 
 

@@ -1,0 +1,53 @@
+"""Counting reads and compiled programs, in a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dojo.kit import CountingBackend, CountReads
+
+READS: dict[str, Callable[[torch.Tensor], Any]] = {
+    "item": torch.Tensor.item,
+    "float": float,
+    "bool": bool,
+    "a format": lambda x: f"{x:.2f}",
+    "an f-string": lambda x: f"{x}",
+    "str": str,
+    "tolist": torch.Tensor.tolist,
+    "numpy": lambda x: x.numpy(),
+    "asarray": np.asarray,
+    "cpu": lambda x: x.cpu(),
+    "equal": lambda x: torch.equal(x, torch.ones(())),
+}
+
+
+@pytest.mark.parametrize("how", READS)
+def test_each_way_to_read_a_value_counts_once(how: str) -> None:
+    with CountReads() as reads:
+        READS[how](torch.ones(()))
+    assert reads.count == 1
+
+
+def test_arithmetic_reads_nothing_and_counting_ends_with_the_block() -> None:
+    x = torch.ones(3)
+    with CountReads() as reads:
+        ((x * 2).sum() + x.max()).to(torch.float64)
+        torch.nn.functional.cross_entropy(torch.ones(2, 3), torch.tensor([0, 2]))
+    x[0].item()
+    assert reads.count == 0
+
+
+def test_graphs_are_counted_without_a_compiler() -> None:
+    torch.compiler.reset()
+    backend = CountingBackend()
+    double = torch.compile(lambda x: x * 2, backend=backend)
+    assert double(torch.ones(2)).tolist() == [2, 2]
+    assert double(torch.ones(2)).tolist() == [2, 2]
+    assert backend.graphs == 1
+    double(torch.ones(2, dtype=torch.float64))
+    assert backend.graphs == 2
