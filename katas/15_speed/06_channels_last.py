@@ -186,7 +186,9 @@ def test_a_convolution_with_a_channels_last_weight_passes_the_layout_on():
             features = copy.deepcopy(model).features(x.contiguous(memory_format=_LAST))
         last = features.is_contiguous(memory_format=_LAST)
         assert last, f"the output of the two convolutions has strides {features.stride()}: not channels_last"
-        check_tensor(y.detach(), want, f"the prepared model (call {made}) computes what it did before", rtol=1e-9)
+        check_tensor(
+            y.detach(), want, f"the prepared model (call {made}) computes what it did before", rtol=1e-9, atol=1e-12
+        )
 
 
 @pytest.mark.myth(
