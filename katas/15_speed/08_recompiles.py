@@ -64,7 +64,8 @@ def compile_modes(backend: Callable[..., Any]) -> Callable[[torch.Tensor, str], 
 def compile_module(module: nn.Module) -> nn.Module:
     """The module, compiled with the backend "eager"; its state_dict has the same keys as before.
 
-    Returned may be `module` itself or another module; plain checkpoints can be loaded into it.
+    Returned may be `module` itself or another module; plain checkpoints can be loaded into it. It is in the mode that
+    the module was in, and can be trained as before.
     """
     raise NotImplementedError("compile the module, and return a module with the same names")
 
@@ -199,8 +200,11 @@ def _run(compiled: Any, x: torch.Tensor) -> Any:
     today="It is a wrapper, and its checkpoint has _orig_mod. in every key; model.compile() leaves the names alone.",
 )
 def test_a_compiled_module_keeps_its_names():
-    for make in (lambda: _Traced(2, 1), lambda: nn.Sequential(_Traced(2, 3), nn.ReLU(), nn.BatchNorm1d(3))):
-        module = make()
+    for make, training in (
+        (lambda: _Traced(2, 1), False),
+        (lambda: nn.Sequential(_Traced(2, 3), nn.ReLU(), nn.BatchNorm1d(3)), True),
+    ):
+        module = make().train(training)
         want = list(make().state_dict())
         compiled = _module(module)
         with explain("state_dict() of the compiled module raised"):
@@ -210,6 +214,10 @@ def test_a_compiled_module_keeps_its_names():
         assert names == want, f"the state_dict has {names}, expected {want}, as before"
         with explain("a plain checkpoint could not be loaded into the compiled module"):
             compiled.load_state_dict(make().state_dict())
+        modes = {part.training for part in compiled.modules()}
+        assert modes == {training}, f"the module's training was {training}, and is {compiled.training} after compiling"
+        learns = all(p.requires_grad for p in compiled.parameters())
+        assert learns, "the compiled module cannot be trained any more: requires_grad of its parameters is off"
 
 
 def test_module_compile_really_compiles():

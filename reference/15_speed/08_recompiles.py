@@ -220,6 +220,16 @@ def _by_default(module):
     return module
 
 
+def _for_inference(module):
+    module.eval().compile(backend="eager")
+    return module
+
+
+def _frozen(module):
+    module.requires_grad_(False).compile(backend="eager")
+    return module
+
+
 _BATCH = "test_a_new_batch_size_needs_no_new_program"
 _NUMBER = "test_a_python_number_can_be_a_variable"
 _STRING = "test_each_string_is_a_program_of_its_own"
@@ -313,6 +323,8 @@ MISTAKES = [
     Mistake("as before", caught_by=_NAMES, compile_module=_not_registered),
     Mistake("and returns None", caught_by=_NAMES, compile_module=lambda module: module.compile(backend="eager")),
     Mistake("compiles without backend=", caught_by=_NAMES, compile_module=_by_default),
+    Mistake("the module's training was True", caught_by=_NAMES, compile_module=_for_inference),
+    Mistake("cannot be trained any more", caught_by=_NAMES, compile_module=_frozen),
     Mistake("what was returned is not compiled", caught_by=_COMPILED, compile_module=lambda module: module),
     Mistake("what was returned is not compiled", caught_by=_COMPILED, compile_module=_unwrapped),
     Mistake("what was returned is not compiled", caught_by=_COMPILED, compile_module=_compiled_and_dropped),
