@@ -24,7 +24,9 @@ About 25 minutes. Before it: integers_lose_silently, dtype_limits.
 https://docs.pytorch.org/docs/stable/generated/torch.clamp.html
 """
 
+import importlib.util
 import math
+import warnings
 from typing import Any
 
 import pytest
@@ -35,7 +37,7 @@ from dojo.kit import check_tensor, explain, unchanged
 
 
 def quantize(x: torch.Tensor) -> tuple[torch.Tensor, float, int]:
-    """Quantize a float tensor of any shape, with at least one value: returns (q, scale, zero_point).
+    """Quantize a float tensor with at least one value: returns (q, scale, zero_point).
 
     The 256 levels are spread evenly over the range of `x`, widened so that it contains 0: its two ends become -128 and
     127. `q` is int8, in the shape of `x`; `scale` is a float above 0, also where all values are 0; `zero_point` is an
@@ -132,7 +134,7 @@ def test_zero_is_a_level_of_its_own(name):
 )
 def test_a_quantized_tensor_is_an_int8_tensor_and_two_numbers():
     torch.manual_seed(0)
-    for x in (torch.randn(3, 5), torch.randn(4, 2, 3), torch.randn(6, 2).t(), torch.tensor(1.5), torch.randn(1, 1)):
+    for x in (torch.randn(3, 5), torch.randn(4, 2, 3), torch.randn(6, 2).t(), torch.randn(1), torch.randn(1, 1)):
         q, scale, _ = _quantize(x, f"a tensor of shape {tuple(x.shape)}")
         assert isinstance(q, torch.Tensor), f"q is a tensor, got {type(q).__name__}"
         assert q.dtype == torch.int8, f"q is to be int8, got {q.dtype}"
@@ -220,6 +222,10 @@ def test_a_tensor_of_zeros_has_a_scale_too():
         check_tensor(back, x, f"zeros of shape {shape}, with scale {scale!r} and zero point {zero_point!r}")
 
 
+@pytest.mark.myth(
+    says="torch.ao.quantization says that it will be removed in 2.10, so it is gone.",
+    today="The version has passed, and it runs and warns as before; what is new goes into the package torchao.",
+)
 @pytest.mark.parametrize(
     ("scale", "zero_point", "reals"),
     [
@@ -241,3 +247,20 @@ def test_the_difference_of_two_levels_does_not_fit_into_int8(scale, zero_point, 
     check_tensor(back, want, f"{cause}{said}", rtol=1e-6, atol=1e-6)
     back = _dequantize(torch.stack([q, q.flip(0)]).t(), scale, zero_point)
     check_tensor(back, torch.stack([want, want.flip(0)], 1), f"{said}, in shape (5, 2)", rtol=1e-6, atol=1e-6)
+    _check_the_old_way()
+
+
+def _check_the_old_way() -> None:
+    """As long as torch.ao.quantization is there it warns, and its weights come back as the learner's do."""
+    __tracebackhide__ = True
+    if importlib.util.find_spec("torch.ao.quantization") is None or torch.backends.quantized.engine == "none":
+        return
+    from torch.ao.quantization import quantize_dynamic
+
+    model = torch.nn.Sequential(torch.nn.Linear(5, 3))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        weight = quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)[0].weight().detach()
+    assert caught, "torch.ao.quantization gave no warning"
+    back = _dequantize(weight.int_repr(), weight.q_scale(), weight.q_zero_point())
+    check_tensor(back, weight.dequantize(), "a weight that torch.ao.quantization has quantized", rtol=1e-6, atol=1e-6)
