@@ -41,8 +41,8 @@ def quantize(x: torch.Tensor) -> tuple[torch.Tensor, float, int]:
 
     The 256 levels are spread evenly over the range of `x`, widened so that it contains 0: its two ends become -128 and
     127. `q` is int8, in the shape of `x`; `scale` is a float above 0, also where all values are 0; `zero_point` is an
-    int, and 0.0 comes back as exactly 0.0. Everything in the range comes back with an error of at most half a step.
-    `x` stays as it is.
+    int, and 0.0 comes back as exactly 0.0. Everything in the range comes back with an error of at most half a step,
+    be the range as narrow as 0.001 or as wide as a million. `x` stays as it is.
     """
     raise NotImplementedError("return the int8 tensor, the scale and the zero point")
 
@@ -122,7 +122,8 @@ def test_zero_is_a_level_of_its_own(name):
     zeros = torch.zeros(3)
     back = _dequantize(_quantize_with(zeros, scale, zero_point), scale, zero_point)
     outside = not -128 <= zero_point <= 127
-    cause = f"zero_point is {zero_point}, which int8 does not hold; widen the range until it contains 0. " * outside
+    first, last = (-128 - zero_point) * float(scale), (127 - zero_point) * float(scale)
+    cause = f"the levels reach from {first:.4g} to {last:.4g}, and 0 is not among them. " * outside
     check_tensor(back, zeros, f"{cause}0.0, quantized with the scale of {name}, does not come back as 0.0")
     back = _dequantize(q, scale, zero_point)
     check_tensor(back[x == 0], x[x == 0], f"a 0.0 among {name} does not come back as 0.0")
@@ -158,6 +159,7 @@ def test_the_error_is_at_most_half_a_step():
         ("values from -1.7 to 0.4", torch.linspace(-1.7, 0.4, 1001)),
         ("values from -0.4 to 1.8", torch.linspace(-0.4, 1.8, 1001)),
         ("values of about a million", noise * 1e6),
+        ("values from -0.0004 to 0.0006", torch.linspace(-0.0004, 0.0006, 1001)),
         ("one value", torch.tensor([5.3])),
     ):
         q, scale, zero_point = _quantize(x, what)
@@ -166,8 +168,8 @@ def test_the_error_is_at_most_half_a_step():
         assert isinstance(back, torch.Tensor), f"dequantize returns a tensor, got {type(back).__name__}"
         assert back.shape == x.shape, f"{what}: of shape {tuple(x.shape)}, and {tuple(back.shape)} came back"
         limit = _range(x) / 255
-        wide = not step <= 1.01 * limit
-        assert not wide, f"{what}: a step of {step:.6g}; 256 levels over this range need no more than {limit:.6g}"
+        fits = 0 < step <= 1.01 * limit
+        assert fits, f"{what}: a step of {step:.6g}; 256 levels over this range need one above 0, up to {limit:.6g}"
         error = (back.double() - x.double()).abs().max().item() / step
         assert error <= 0.505, f"{what}: an error of {error:.3g} steps, expected at most half a step"
 

@@ -128,9 +128,15 @@ def _in_place(x):
 
 def _eps(x):
     low, high = _ends(x)
-    scale = max((high - low) / 255, 1e-3)
+    scale = max((high - low) / 255, 1e-5)
     zero_point = -128 - round(low / scale)
     return quantize_with(x, scale, zero_point), scale, zero_point
+
+
+def _without_outliers(x):
+    """Cuts the highest and the lowest values off."""
+    low, high = x.quantile(0.01).item(), x.quantile(0.99).item()
+    return min(low, 0.0), max(high, 0.0)
 
 
 def _rows(x):
@@ -220,7 +226,7 @@ MISTAKES = [
     Mistake("of type float, expected an int", caught_by=_ZERO, quantize=_float_zero),
     Mistake("of type Tensor, expected an int", caught_by=_ZERO, quantize=_tensor_zero),
     Mistake(
-        "widen the range until it contains 0",
+        "and 0 is not among them",
         caught_by=_ZERO,
         quantize=_quantizer(ends=lambda x: (x.min().item(), x.max().item() + (x.numel() == 1))),
     ),
@@ -238,7 +244,8 @@ MISTAKES = [
     Mistake("quantize returns three things", caught_by=_KIND, quantize=_only_q),
     Mistake("quantize_with returns int8, got torch.float32", caught_by=_KIND, quantize_with=_float_levels),
     Mistake("expected at most half a step", caught_by=_HALF, quantize=_quantizer(steps=256)),
-    Mistake("256 levels over this range need no more", caught_by=_HALF, quantize=_eps),
+    Mistake("256 levels over this range need one above 0", caught_by=_HALF, quantize=_eps),
+    Mistake("expected at most half a step", caught_by=_HALF, quantize=_quantizer(ends=_without_outliers)),
     Mistake(
         "expected at most half a step",
         caught_by=_HALF,

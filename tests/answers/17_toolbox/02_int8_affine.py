@@ -76,7 +76,25 @@ def _table(q, scale, zero_point):
     return levels[q.long() + 128]
 
 
+def _one_by_one(x, scale, zero_point):
+    flat = [min(max(int(round(v / scale)) + zero_point, -128), 127) for v in x.flatten().tolist()]
+    return torch.tensor(flat).view(x.size()).type(torch.int8)
+
+
+def _levels_looked_up(x, scale, zero_point):
+    """The nearest of all 256 real numbers."""
+    real = (torch.arange(-128, 128).double() - zero_point) * scale
+    distance = (x.double().unsqueeze(-1) - real).abs()
+    return (distance.argmin(-1) - 128).to(torch.int8)
+
+
+def _old_types(q, scale, zero_point):
+    return (q.type(torch.FloatTensor) - float(zero_point)).mul_(scale)
+
+
 RIGHT = [
+    {"quantize_with": _one_by_one, "dequantize": _old_types},
+    {"quantize_with": _levels_looked_up},
     {"quantize": _by_numpy, "quantize_with": _whole_numbers, "dequantize": _from_int},
     {"quantize": _with_tensors, "quantize_with": _two_minima, "dequantize": _scaled_in_double},
     {"quantize": _from_the_top, "quantize_with": _fake, "dequantize": _table},
@@ -205,6 +223,13 @@ def _rounded_scale(x):
     return ((x / scale).round() + zero_point).clamp(-128, 127).to(torch.int8), scale, zero_point
 
 
+def _floor_under_the_scale(x):
+    low, high = min(x.min().item(), 0), max(x.max().item(), 0)
+    scale = max((high - low) / 255, 1e-4)
+    zero_point = round(-128 - low / scale)
+    return ((x / scale).round() + zero_point).clamp(-128, 127).to(torch.int8), scale, zero_point
+
+
 def _shifted(x, scale, zero_point):
     return ((x / scale).round() + zero_point - 0.5).clamp(-128, 127).to(torch.int8)
 
@@ -225,7 +250,7 @@ WRONG = [
     Mistake("in shape (5, 2)", caught_by="", dequantize=_lost_shape),
     Mistake("scale is to be a Python float", caught_by="", quantize=_per_column),
     Mistake("of type float, expected an int", caught_by="", quantize=_float_zero_point),
-    Mistake("widen the range until it contains 0", caught_by="", quantize=_range_as_it_is),
+    Mistake("and 0 is not among them", caught_by="", quantize=_range_as_it_is),
     Mistake("q is to be int8, got torch.uint8", caught_by="", quantize=_unsigned),
     Mistake("scale is to be a Python float", caught_by="", quantize=_tensors),
     Mistake("expected at most half a step", caught_by="", quantize=_levels_not_steps),
@@ -236,7 +261,8 @@ WRONG = [
     Mistake("q has the shape", caught_by="", quantize=_one_row),
     Mistake("expected at most half a step", caught_by="", quantize=_floor_of_the_zero_point),
     Mistake("expected at most half a step", caught_by="", quantize=_truncated),
-    Mistake("256 levels over this range need no more", caught_by="", quantize=_rounded_scale),
+    Mistake("256 levels over this range need one above 0", caught_by="", quantize=_rounded_scale),
+    Mistake("256 levels over this range need one above 0", caught_by="", quantize=_floor_under_the_scale),
     Mistake("quantize changed its argument", caught_by="", quantize=_overwrites),
     Mistake("int8 wraps", caught_by="", quantize_with=_cast_only),
     Mistake("int8 wraps", caught_by="", quantize_with=lambda x, s, z: (x / s + z).round().int().char()),
