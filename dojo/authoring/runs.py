@@ -19,6 +19,7 @@ from unittest import mock
 
 import pytest
 
+from dojo import torch_internals
 from dojo.isolation.timeout import TIMEOUTS
 from dojo.kata import seam
 from dojo.kata.files import Kata
@@ -171,9 +172,11 @@ def _warm_up_the_compiler() -> None:
     import torch
     import torch.export
 
+    checks = torch_internals.distributions_check()
     torch.compile(lambda x: x.sum(1) + 1, backend="eager", dynamic=True)(torch.ones(2, 3))
     torch.export.export(torch.nn.Linear(2, 1), (torch.ones(2, 2),))
     torch.compiler.reset()
+    torch_internals.set_distributions_check(checks)  # a compile turns them off
 
 
 # Plugins that katas have no use for; they took more than half of the time.
