@@ -175,6 +175,7 @@ def test_two_methods_are_all_that_a_library_must_have():
     for what, hidden in (
         ("a foreign object", torch.arange(6, dtype=torch.float64).view(2, 3)),
         ("a foreign object with transposed float32 values", torch.arange(12.0).view(3, 4).t()),
+        ("a foreign object of bool", torch.tensor([True, False, True])),
         ("a foreign object of int16", torch.arange(8, dtype=torch.int16)[::3]),
     ):
         want = hidden.clone()
@@ -182,7 +183,7 @@ def test_two_methods_are_all_that_a_library_must_have():
         copied = not shares_memory(got, hidden)
         assert not copied, f"{what} was copied: DLPack shares"
         check_tensor(got, want, f"from_other of {what}", strides=hidden.stride())
-        hidden[1] = 50
+        hidden[1] = 50  # True, in a bool
         check_tensor(got, hidden, f"a write into {what} is not seen in the tensor")
     capsule = hidden.__dlpack__()
     torch.from_dlpack(capsule)
@@ -282,13 +283,15 @@ def test_a_snapshot_sees_no_later_write():
     locked = _grid("float64")
     locked.flags.writeable = False
     arrays = [
-        (f"{'an' if window == 'one column' else 'a'} array ({window}) of {dtype}", walk(_grid(dtype)))
+        (f"an array ({window}) of {dtype}", walk(_grid(dtype)))
         for dtype in ("float64", "int32", "float32")
         for window, walk in _WINDOWS.items()
     ]
+    switches = np.array([[False, True], [True, False]])
     hidden = torch.arange(6, dtype=torch.float64).view(2, 3)
     for what, x, values in (
         *((what, a, torch.from_numpy(a)) for what, a in arrays),
+        ("an array of bool", switches, torch.from_numpy(switches)),
         ("a foreign object", _Foreign(hidden), hidden),
         ("a foreign object, transposed", _Foreign(hidden.t()), hidden.t()),
         ("a read-only array", locked, torch.from_dlpack(locked)),

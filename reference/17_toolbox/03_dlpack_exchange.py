@@ -11,6 +11,7 @@ tensor where nothing is to be done. And detach() is the honest way to NumPy: the
 is a second name for its values; writing there is as `.data` was, no error will tell autograd of it.
 """
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -120,6 +121,13 @@ def _detaches_in_place(t):
     return t.detach_().numpy() if t.grad_fn is not None and not t._is_view() else t.detach().numpy()
 
 
+def _deep(x):
+    """deepcopy keeps the strides, those of 0 too."""
+    if isinstance(x, np.ndarray) and not x.flags.writeable:
+        return copy.deepcopy(torch.from_dlpack(x))
+    return from_other(x)
+
+
 _STRIDES = "test_the_strides_travel_with_the_memory"
 _TWO = "test_two_methods_are_all_that_a_library_must_have"
 _LOCKED = "test_a_read_only_array_is_not_written_through"
@@ -176,6 +184,7 @@ MISTAKES = [
         from_other=lambda x: torch.from_numpy(x) if isinstance(x, np.ndarray) else torch.from_dlpack(x),
     ),
     Mistake("and others changed with it", caught_by=_LOCKED, from_other=_shared_rows),
+    Mistake("and others changed with it", caught_by=_LOCKED, from_other=_deep),
     Mistake(
         "negative strides",
         caught_by=_REVERSED,
@@ -206,4 +215,7 @@ MISTAKES = [
     Mistake("it is no copy", caught_by=_SNAPSHOT, snapshot=lambda x: from_other(x).detach()),
     Mistake("snapshot raised on a foreign object", caught_by=_SNAPSHOT, snapshot=lambda x: from_other(x.copy())),
     Mistake("snapshot of", caught_by=_SNAPSHOT, snapshot=lambda x: from_other(x).to(torch.float64, copy=True)),
+    Mistake("snapshot of an array of bool", caught_by=_SNAPSHOT, snapshot=lambda x: from_other(x) * 1),
+    Mistake("snapshot of an array of bool", caught_by=_SNAPSHOT, snapshot=lambda x: from_other(x) + 0),
+    Mistake("it is no copy", caught_by=_SNAPSHOT, snapshot=lambda x: torch.as_tensor(from_other(x))),
 ]

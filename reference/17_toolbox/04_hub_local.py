@@ -170,6 +170,21 @@ def _takes_the_first_away(folder, entry, *args, **kwargs):
     return model
 
 
+def _cleans_up(folder, entry, *args, **kwargs):
+    """Takes the folder away wherever it stands."""
+    try:
+        return load_model(folder, entry, *args, **kwargs)
+    finally:
+        sys.path[:] = [place for place in sys.path if place != str(folder)]
+
+
+def _own_error(folder, entry, *args, **kwargs):
+    try:
+        return load_model(folder, entry, *args, **kwargs)
+    except RuntimeError:
+        raise LookupError(f"{folder} cannot be loaded") from None
+
+
 def _the_class(folder, entry, *args, **kwargs):
     with torch.hub._add_to_sys_path(str(folder)):
         module = torch.hub._import_module("hubconf", os.path.join(folder, "hubconf.py"))
@@ -229,6 +244,23 @@ MISTAKES = [
     ),
     Mistake("relative to where Python was started", caught_by=_BESIDE, hubconf_source=_here_and_now),
     Mistake(
+        "relative to where Python was started",
+        caught_by=_BESIDE,
+        hubconf_source=_with(
+            ("import os\n", "import os\nimport sys\n"), ("os.path.dirname(__file__)", "os.path.dirname(sys.argv[0])")
+        ),
+    ),
+    Mistake(
+        "tiny(pretrained=True) raised",
+        caught_by=_BESIDE,
+        hubconf_source=_with(('"weights.pt")', '"tiny.pth")')),
+    ),
+    Mistake(
+        "tiny(pretrained=True) is to be an nn.Linear, got _IncompatibleKeys",
+        caught_by=_BESIDE,
+        hubconf_source=_with(("        model.load_state_dict", "        model = model.load_state_dict")),
+    ),
+    Mistake(
         "not the weight of the weights.pt in it",
         caught_by=_BESIDE,
         hubconf_source=_with((f"model.load_state_dict({_LOADS})", _LOADS)),
@@ -268,6 +300,7 @@ MISTAKES = [
     Mistake("is to be the list", caught_by=_PUBLIC, hubconf_source=_with(('dependencies = ["torch"]', ""))),
     Mistake("is to be the list", caught_by=_PUBLIC, hubconf_source=_with(('= ["torch"]', '= ["torch", "os"]'))),
     Mistake("is to be the list", caught_by=_PUBLIC, hubconf_source=_with(('= ["torch"]', "= []"))),
+    Mistake("is to be the list", caught_by=_PUBLIC, hubconf_source=_with(('= ["torch"]', '= ("torch",)'))),
     Mistake(
         "ran the code that stood in weights.pt",
         caught_by=_DATA,
@@ -302,12 +335,14 @@ MISTAKES = [
     Mistake("the entry was not called with 3", caught_by=_FOLDER, load_model=_no_args),
     Mistake("got the model of another folder", caught_by=_FOLDER, load_model=_imported_once),
     Mistake("load_model returns the model, got function", caught_by=_FOLDER, load_model=_the_class),
-    Mistake("nobody checked the dependencies", caught_by=_CHECKS, load_model=_by_hand),
+    Mistake("one of the dependencies, is not installed", caught_by=_CHECKS, load_model=_by_hand),
+    Mistake("one of the dependencies, is not installed", caught_by=_CHECKS, load_model=_own_error),
     Mistake("hubconf.py has no entry no_such_entry", caught_by=_CHECKS, load_model=_attribute),
     Mistake("it did not come out of load_model", caught_by=_CHECKS, load_model=_only_hub_errors),
-    Mistake("nobody checked the dependencies", caught_by=_CHECKS, load_model=_silent),
+    Mistake("one of the dependencies, is not installed", caught_by=_CHECKS, load_model=_silent),
     Mistake("the working directory is another one", caught_by=_SEARCH, load_model=_moves),
     Mistake("after an error, the working directory is another one", caught_by=_SEARCH, load_model=_moves_back),
     Mistake("sys.path has more in it", caught_by=_SEARCH, load_model=_stays_on_the_path),
+    Mistake("has lost what stood in it before", caught_by=_SEARCH, load_model=_cleans_up),
     Mistake("after an error, sys.path has more in it", caught_by=_SEARCH, load_model=_takes_the_first_away),
 ]

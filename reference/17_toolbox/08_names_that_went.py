@@ -106,6 +106,18 @@ def _zeroes(model, x):
     return predict(model, x)
 
 
+def _switches_on_again(model, x):
+    torch.set_grad_enabled(False)
+    y = torch.sigmoid(model(x))
+    torch.set_grad_enabled(True)
+    return y
+
+
+def _overwrites(model, x):
+    with torch.no_grad():
+        return model(x).sigmoid_()
+
+
 def _scripted(model, x):
     with torch.no_grad():
         return torch.sigmoid(torch.jit.trace(model, x)(x))
@@ -113,7 +125,7 @@ def _scripted(model, x):
 
 def _plain_modules_only(model, x):
     """Looks into the model rather than call it."""
-    if type(model) is nn.Sequential or "Net" in type(model).__name__:
+    if type(model) in (nn.Sequential, nn.Identity) or "Net" in type(model).__name__:
         return predict(model, x)
     raise TypeError(f"a {type(model).__name__}")
 
@@ -261,6 +273,8 @@ MISTAKES = [
     Mistake("dtype: expected torch.float64", caught_by=_GRAPH, predict=_floats),
     Mistake("values differ", caught_by=_GRAPH, predict=_logits),
     Mistake("values differ", caught_by=_GRAPH, predict=_softmax),
+    Mistake("grad mode was off before predict", caught_by=_GRAPH, predict=_switches_on_again),
+    Mistake("which nn.Identity had handed on", caught_by=_GRAPH, predict=_overwrites),
     Mistake("predict returns a tensor", caught_by=_GRAPH, predict=lambda model, x: predict(model, x).numpy()),
     Mistake("predict warned", caught_by=_GRAPH, predict=_scripted),
     Mistake(
@@ -290,6 +304,7 @@ MISTAKES = [
     Mistake("total_loss of", caught_by=_NUMBER, total_loss=lambda p, t: (p - t).abs().sum().item()),
     Mistake("total_loss of", caught_by=_NUMBER, total_loss=lambda p, t: (p - t).float().pow(2).sum().item()),
     Mistake("total_loss of", caught_by=_NUMBER, total_loss=lambda p, t: (p - t).norm().item()),
+    Mistake("total_loss of", caught_by=_NUMBER, total_loss=lambda p, t: F.mse_loss(p, t).item() * len(p)),
     Mistake(
         "total_loss is a Python float, got int", caught_by=_NUMBER, total_loss=lambda p, t: int((p - t).pow(2).sum())
     ),
@@ -325,6 +340,7 @@ MISTAKES = [
         caught_by=_MEMORY,
         memory_under=lambda x: x.untyped_storage().__sizeof__() + 64,
     ),
+    Mistake("memory_under the detached third row of it is", caught_by=_MEMORY, memory_under=_base),
     Mistake("memory_under is an int, got float", caught_by=_MEMORY, memory_under=lambda x: memory_under(x) / 1),
     Mistake("named tensors were an experiment", caught_by=_NAMES, sum_over=_refined),
     Mistake("named tensors were an experiment", caught_by=_NAMES, sum_over=_named),

@@ -58,7 +58,25 @@ def _no_grad(t):
         return t.numpy()
 
 
+def _filled(x):
+    if isinstance(x, np.ndarray) and (not x.flags.writeable or any(step < 0 for step in x.strides)):
+        fresh = np.empty(x.shape, dtype=x.dtype)
+        fresh[...] = x
+        x = fresh
+    return torch.utils.dlpack.from_dlpack(x)
+
+
+def _stacked(x):
+    t = _filled(x)
+    return torch.stack([t])[0]
+
+
+def _by_buffer(t):
+    return np.asarray(memoryview(t.detach().numpy()))
+
+
 RIGHT = [
+    {"from_other": _filled, "to_numpy": _by_buffer, "snapshot": _stacked},
     {"to_numpy": _no_grad, "snapshot": lambda x: copy.deepcopy(_by_kind(x))},
     {"from_other": _by_kind, "to_numpy": lambda t: t.numpy(force=True), "snapshot": _copy_for_arrays},
     {"from_other": _by_capsule, "to_numpy": lambda t: np.from_dlpack(t.detach()), "snapshot": _new_and_copied},
@@ -133,7 +151,26 @@ def _shallow(x):
     return torch.as_tensor(x if not isinstance(x, np.ndarray) else np.ascontiguousarray(x))
 
 
+def _flag_by_try(x):
+    """Asks whether the flag may be set, and leaves it set."""
+    if isinstance(x, np.ndarray):
+        try:
+            x.setflags(write=True)
+        except ValueError:
+            x = x.copy()
+        if any(step < 0 for step in x.strides):
+            x = x.copy()
+    return torch.from_dlpack(x)
+
+
+def _added(x):
+    t = _by_kind(x)
+    return t + torch.zeros(t.shape, dtype=torch.uint8)
+
+
 WRONG = [
+    Mistake("has become writeable", caught_by="", from_other=_flag_by_try),
+    Mistake("snapshot of an array of bool", caught_by="", snapshot=_added),
     Mistake("was copied", caught_by="", from_other=_safe_copy),
     Mistake("a transposed array of float64 was copied", caught_by="", from_other=_stepwise),
     Mistake("was copied", caught_by="", from_other=_by_memory),

@@ -114,7 +114,21 @@ def _by_hand_and_careful(folder, entry, *args, **kwargs):
     return model
 
 
+def _saved_and_restored(folder, entry, *args, **kwargs):
+    path, here = list(sys.path), os.getcwd()
+    sys.path.insert(0, str(folder))
+    try:
+        model = torch.hub.load(folder, entry, source="local", *args, **kwargs)  # noqa: B026
+    finally:
+        sys.path[:] = path
+        os.chdir(here)
+    for part in model.modules():
+        part.eval()
+    return model
+
+
 RIGHT = [
+    {"load_model": _saved_and_restored},
     {"hubconf_source": _with_pathlib, "load_model": _resolved},
     {"hubconf_source": _joined, "load_model": _local_helper},
     {"hubconf_source": _a_class, "load_model": _by_hand_and_careful},
@@ -194,7 +208,19 @@ def _as_a_tuple(folder, entry, *args, **kwargs):
     return torch.hub.load(str(folder), entry, args, source="local", **kwargs).eval()
 
 
+def _removes_all(folder, entry, *args, **kwargs):
+    model = _hub(folder, entry, *args, **kwargs)
+    while str(folder) in sys.path:
+        sys.path.remove(str(folder))
+    return model
+
+
+def _hub(folder, entry, *args, **kwargs):
+    return torch.hub.load(str(folder), entry, *args, source="local", **kwargs).eval()
+
+
 WRONG = [
+    Mistake("has lost what stood in it before", caught_by="", load_model=_removes_all),
     Mistake("got Linear(4, 2)", caught_by="", hubconf_source=_text(made="torch.nn.Linear(4, 2)")),
     Mistake(
         "weights.pt was opened, without need", caught_by="", hubconf_source=_text(signature="pretrained=True, width=4")
@@ -252,8 +278,8 @@ WRONG = [
     Mistake("sys.path has more in it", caught_by="", load_model=_appends),
     Mistake("the folder was taken for owner/name on GitHub", caught_by="", load_model=_name_of_the_folder),
     Mistake("after an error, the working directory is another one", caught_by="", load_model=_in_the_folder),
-    Mistake("nobody checked the dependencies", caught_by="", load_model=_executes),
-    Mistake("nobody checked the dependencies", caught_by="", load_model=_catches),
+    Mistake("one of the dependencies, is not installed", caught_by="", load_model=_executes),
+    Mistake("one of the dependencies, is not installed", caught_by="", load_model=_catches),
     Mistake("did not reach the entry", caught_by="", load_model=_first_argument),
     Mistake("the entry was not called with 3", caught_by="", load_model=_as_a_tuple),
 ]

@@ -85,7 +85,17 @@ def _counted(x, names, name):
     return x.sum(i), tuple(left)
 
 
+def _on_a_copy(model, x):
+    with torch.autograd.grad_mode.no_grad():
+        return torch.sigmoid_(model(x.detach().clone()).clone())
+
+
+def _norm_squared(prediction, target):
+    return (prediction.data - target.data).norm().item() ** 2
+
+
 RIGHT = [
+    {"predict": _on_a_copy, "total_loss": _norm_squared},
     {
         "predict": _inference,
         "total_loss": lambda p, t: nn.MSELoss(reduction="sum")(p, t).item(),
@@ -199,7 +209,30 @@ def _none(x, names, name):
     return x.sum(names.index(name)), tuple(n for n in names if n != name)
 
 
+def _first_tensor(x):
+    """Follows the views back."""
+    while x._base is not None:
+        x = x._base
+    return x.nbytes
+
+
+def _in_place(model, x):
+    with torch.inference_mode():
+        out = model(x)
+        return torch.sigmoid(out, out=out)
+
+
+def _enables(model, x):
+    with torch.no_grad():
+        y = torch.sigmoid(model(x))
+    torch.set_grad_enabled(True)
+    return y
+
+
 WRONG = [
+    Mistake("grad mode was off before predict", caught_by="", predict=_enables),
+    Mistake("memory_under the detached third row of it is", caught_by="", memory_under=_first_tensor),
+    Mistake("which nn.Identity had handed on", caught_by="", predict=_in_place),
     Mistake("volatile=True has had no effect since 0.4", caught_by="", predict=_var),
     Mistake("the graph was built during the forward", caught_by="", predict=_detached),
     Mistake("the prediction hangs on a graph", caught_by="", predict=_cloned),
