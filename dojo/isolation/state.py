@@ -85,7 +85,7 @@ def _cwd() -> str:
 
 
 def _setuptools_own() -> list[str]:
-    """What setuptools appends to sys.path when it is imported, and torch.utils.benchmark imports it: no one's change."""
+    """What setuptools appends to sys.path when it is imported, and torch.utils.benchmark imports it: nobody's."""
     return [entry for entry in sys.path if os.path.join("setuptools", "_vendor") in entry]
 
 
