@@ -326,7 +326,7 @@ def test_without_a_compiler_or_ninja_a_kata_is_not_run_here_and_says_what_to_ins
         needs_compiler()
     assert caught.value.missing == "package"
     (tmp_path / "c++").touch(mode=0o755)
-    with pytest.raises(NotRunHere, match=r"needs ninja \(pip install ninja\)"):
+    with pytest.raises(NotRunHere, match=r"needs ninja on the PATH \(pip install ninja"):
         needs_compiler()
     (tmp_path / "ninja").touch(mode=0o755)
     needs_compiler()

@@ -24,4 +24,4 @@ def needs_compiler() -> None:
     if shutil.which(os.environ.get("CXX", "c++")) is None:
         raise NotRunHere("package", "needs a C++ compiler (such as g++; on Debian and Ubuntu: apt install g++)")
     if shutil.which("ninja") is None:
-        raise NotRunHere("package", "needs ninja (pip install ninja)")
+        raise NotRunHere("package", "needs ninja on the PATH (pip install ninja, in an activated environment)")
