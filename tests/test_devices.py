@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dojo.kit.devices import OneDevicePerOp
+from dojo.kit import OneDevicePerOp, a_second_device
 
 META = torch.device("meta")
 
@@ -219,3 +219,57 @@ def test_work_on_the_cpu_goes_on_as_always() -> None:
         got = train()
     for a, b in zip(got, want, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+# ── a second device that has values ──
+
+
+def test_values_go_to_the_second_device_and_come_back() -> None:
+    x = torch.tensor([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]])
+    with a_second_device() as far:
+        there = x.to(far)
+        assert there.device == far
+        assert (there * 2).device == far
+        assert there.argmax(dim=1).cpu().tolist() == [1, 0, 1]
+        assert there.argmax(dim=1).tolist() == [1, 0, 1]
+        assert there.to(x.device).equal(x)
+        assert torch.zeros(2, device=far).device == far
+        assert torch.zeros_like(there).device == far
+        assert [int(row.argmax()) for row in there] == [1, 0, 1]
+        assert there[1, 0].item() == x[1, 0].item()
+
+
+@pytest.mark.parametrize("how", ["bincount", "index_put_", "one_hot", "in a loop"])
+def test_counting_on_the_second_device(how: str) -> None:
+    with a_second_device() as far:
+        rows, columns = torch.tensor([1, 0, 1]).to(far), torch.tensor([1, 0, 0]).to(far)
+        table = torch.zeros(2, 2, dtype=torch.int64, device=far)
+        if how == "bincount":
+            table = torch.bincount(rows * 2 + columns, minlength=4).reshape(2, 2)
+        elif how == "index_put_":
+            table.index_put_((rows, columns), torch.ones((), dtype=torch.int64, device=far), accumulate=True)
+        elif how == "one_hot":
+            table = F.one_hot(rows, 2).T @ F.one_hot(columns, 2)
+        else:
+            for row, column in zip(rows, columns, strict=True):
+                table[row, column] += 1
+        assert table.device == far
+        assert table.cpu().tolist() == [[1, 0], [1, 1]]
+
+
+def test_the_second_device_refuses_what_cuda_refuses() -> None:
+    near = torch.tensor([1, 0, 1])
+    with a_second_device() as far:
+        there = near.to(far)
+        for mix in (lambda: near + there, lambda: near == there, lambda: torch.cat([near, there])):
+            with pytest.raises(RuntimeError, match="Expected all tensors to be on the same device"):
+                mix()
+        with pytest.raises(RuntimeError, match="Expected all tensors to be on the same device"):
+            near[there]
+        with pytest.raises(RuntimeError):
+            there.numpy()
+        assert (there + torch.tensor(1)).tolist() == [2, 1, 2]  # a number
+        there.add_(1)
+        assert there.tolist() == [2, 1, 2]
+    assert near.tolist() == [1, 0, 1]
+    assert "lazy" in repr(there)

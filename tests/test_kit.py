@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from dojo.kit import check_tensor, explain, raises, shares_memory, unchanged, version_counter
+from dojo.kata.not_run_here import NotRunHere
+from dojo.kit import check_tensor, explain, needs_compiler, raises, shares_memory, unchanged, version_counter
 from dojo.kit.training import default_epochs, progress, stale_gradients_found
 
 
@@ -316,3 +317,16 @@ def test_a_training_that_blows_up_has_no_stale_gradients(lr, set_to_none):
     with stale_gradients_found():
         weight = _steps(lr, zero=True, set_to_none=set_to_none)
     assert lr < 1 or not weight.abs().max().item() < 1e9
+
+
+def test_without_a_compiler_or_ninja_a_kata_is_not_run_here_and_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(NotRunHere, match=r"needs a C\+\+ compiler") as caught:
+        needs_compiler()
+    assert caught.value.missing == "package"
+    (tmp_path / "c++").touch(mode=0o755)
+    with pytest.raises(NotRunHere, match=r"needs ninja \(pip install ninja\)"):
+        needs_compiler()
+    (tmp_path / "ninja").touch(mode=0o755)
+    needs_compiler()

@@ -196,6 +196,15 @@ def test_state_left_changed_is_put_back_and_named(project):
     assert text.count("your code left") == 1
 
 
+def test_an_entry_of_the_search_path_that_no_learner_made_is_not_named(project):
+    vendor = 'import os, sys\n    sys.path.append(os.path.join(os.sep, "x", "setuptools", "_vendor"))\n    '
+    project.body("alpha", f"{vendor}return x * 2")
+    project.body("beta", "import sys\n    sys.path.append('/somewhere')\n    return x * 2")
+    text = folded(project.run("katas/01_first"))
+    assert text.count("your code left") == text.count("your code left sys.path") == 1
+    assert "_vendor" not in text
+
+
 def test_figures_that_stay_open_are_closed_and_named(project):
     project.body("alpha", "import matplotlib.pyplot as plt\n    plt.figure()\n    return x * 2")
     project.body("beta", "import matplotlib.pyplot as plt\n    assert not plt.get_fignums()\n    return x * 2")

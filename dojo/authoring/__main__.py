@@ -17,7 +17,7 @@ def main() -> int:
     new = commands.add_parser("new", help="the files of a kata, with blanks to fill in")
     new.add_argument("key", metavar="NN_chapter/NN_name")
     new.set_defaults(do=lambda given: _new(given.key))
-    pages = commands.add_parser("pages", help="bring the made pages up to date: the chapters' tables, MYTHS.md")
+    pages = commands.add_parser("pages", help="bring the made pages up to date: the chapters' tables, MYTHS, MAP, EXAM")
     pages.set_defaults(do=lambda given: _pages())
     attack = commands.add_parser("attack", help="spoil the reference in general ways: what do the tests not see?")
     attack.add_argument("names", metavar="NAME", nargs="*", help="a kata (default: all)")

@@ -1,4 +1,4 @@
-"""The pages made from the katas: the table in each chapter's README, and katas/MYTHS.md.
+"""The pages made from the katas: the table in each chapter's README, katas/MYTHS.md, docs/MAP.md, docs/EXAM.md.
 
 `python -m dojo.authoring pages` writes them; the gate fails when they are out of step.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from dojo.authoring.maps import exam_page, map_page
 from dojo.kata.files import Kata, find_katas
 from dojo.kata.source import parse
 from dojo.text import folded
@@ -87,6 +88,9 @@ def pages(root: Path) -> dict[Path, str]:
         readme = chapter[0].path.parent / "README.md"
         before = readme.read_text(encoding="utf-8") if readme.is_file() else ""
         made[readme] = chapter_page(before, chapter)
+    docs = root.parent / "docs"
+    if docs.is_dir():
+        made |= {docs / "MAP.md": map_page(katas), docs / "EXAM.md": exam_page(katas)}
     return made
 
 

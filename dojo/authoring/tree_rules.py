@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from dojo.authoring.maps import unknown_names
 from dojo.authoring.pages import stale_pages
 from dojo.kata.files import find_katas
 
@@ -39,6 +40,8 @@ def complaints(project: Path, chapters_to_come: set[int]) -> list[str]:
         if home == reference:  # the answers are extra
             found += [f"reference/{key}.py is missing" for key in sorted(keys - have)]
         found += [f"{home.relative_to(project)}/{key} belongs to no kata" for key in sorted(have - keys)]
+    if (project / "docs").is_dir():
+        found += [f"dojo/authoring/maps.py names {name}: no kata is called so" for name in unknown_names(katas)]
     out_of_step = "is out of step with the katas: run `python -m dojo.authoring pages`"
     return found + [f"{path.relative_to(project)} {out_of_step}" for path in stale_pages(root)]
 

@@ -84,6 +84,15 @@ def _cwd() -> str:
         return ""
 
 
+def _setuptools_own() -> list[str]:
+    """What setuptools appends to sys.path when it is imported, and torch.utils.benchmark imports it: nobody's."""
+    return [entry for entry in sys.path if os.path.join("setuptools", "_vendor") in entry]
+
+
+def _search_path() -> list[str]:
+    return [entry for entry in sys.path if entry not in _setuptools_own()]
+
+
 SETTINGS = [
     # Inference mode first: leaving it also decides what grad mode can be.
     Setting("inference mode", torch.is_inference_mode_enabled, torch_internals.set_inference_mode),
@@ -115,7 +124,7 @@ SETTINGS = [
     Setting("NumPy's error handling (np.seterr)", np.geterr, lambda v: np.seterr(**v)),
     Setting("figures of matplotlib open", _open_figures, _close_figures_except),
     Setting("the working directory", _cwd, os.chdir),
-    Setting("sys.path", lambda: list(sys.path), lambda v: sys.path.__setitem__(slice(None), v)),
+    Setting("sys.path", _search_path, lambda v: sys.path.__setitem__(slice(None), [*v, *_setuptools_own()])),
     Setting("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
     Setting("garbage collection", gc.isenabled, lambda v: gc.enable() if v else gc.disable()),
     Setting("", lambda: list(warnings.filters), _put_warnings_filters),

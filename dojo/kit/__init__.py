@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from dojo.kit.note import tell  # noqa: F401
     from dojo.kit.packages import needs, needs_compiler  # noqa: F401
     from dojo.kit.ranks import group_of_one, run_as_torchrun, run_ranks  # noqa: F401
+    from dojo.kit.second_device import a_second_device  # noqa: F401
     from dojo.torch_internals import version_counter  # noqa: F401
 
 _HOMES = {
     **dict.fromkeys(("check_tensor", "explain", "raises", "shares_memory"), "dojo.kit.checks"),
     **dict.fromkeys(("HostilePickle", "TrainConfig", "forge_gpu_checkpoint"), "dojo.kit.checkpoints"),
     **dict.fromkeys(("OneDevicePerOp", "gpu_is_here", "pretend_machine"), "dojo.kit.devices"),
+    "a_second_device": "dojo.kit.second_device",
     **dict.fromkeys(("CountReads", "CountingBackend"), "dojo.kit.counting"),
     **dict.fromkeys(("needs", "needs_compiler"), "dojo.kit.packages"),
     **dict.fromkeys(("group_of_one", "run_as_torchrun", "run_ranks"), "dojo.kit.ranks"),

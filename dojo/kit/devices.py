@@ -46,14 +46,18 @@ class OneDevicePerOp(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kwargs = kwargs or {}
-        devices = _devices_that_must_agree(func, args, kwargs)
-        if len(devices) > 1:
-            first, second = sorted(map(str, devices), reverse=True)[:2]
-            raise RuntimeError(
-                f"Expected all tensors to be on the same device, but found at least two devices, {first} and {second}!"
-            )
-        return func(*args, **kwargs)
+        refuse_mixed_devices(func, args, kwargs or {})
+        return func(*args, **(kwargs or {}))
+
+
+def refuse_mixed_devices(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raise CUDA's sentence where an operation that is dispatched would mix devices."""
+    devices = _devices_that_must_agree(func, args, kwargs)
+    if len(devices) > 1:
+        first, second = sorted(map(str, devices), reverse=True)[:2]
+        raise RuntimeError(
+            f"Expected all tensors to be on the same device, but found at least two devices, {first} and {second}!"
+        )
 
 
 def _devices_that_must_agree(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> set[torch.device]:
