@@ -44,8 +44,9 @@ def signed_scale(x: torch.Tensor) -> torch.Tensor:
 def normalize(x: torch.Tensor) -> torch.Tensor:
     """(n,) -> (n,): `x` divided by its length, the root of the sum of squares; zeros stay zeros.
 
-    float32 or float64, and the result has the dtype of `x`, which stays as it is. Gradients reach `x`; at zeros they
-    are finite, whatever number you choose. Compiled, it is one graph for both cases.
+    float32 or float64, and the result has the dtype of `x`, which stays as it is. Short vectors, down to a length of
+    1e-5, get the length 1 too. Gradients reach `x`; at zeros they are finite, whatever number you choose. Compiled, it
+    is one graph for both cases.
     """
     raise NotImplementedError("divide by the length, and by something harmless where that is 0")
 
@@ -98,6 +99,7 @@ def test_where_takes_one_of_two_results():
         (rows, 2, "the sum of all values is 1, so all are times 2, whatever the sum of their row"),
         (-rows.T, 3, "the sum of all values is -1, so all are times 3"),
         (torch.tensor([0.1, 1 / 3], dtype=torch.float64), 2, "2 * x in float64"),
+        (torch.tensor([3e-6, -2e-6]), 2, "the sum is 0.000001, which is above 0: 2 * x"),
         (torch.tensor(-0.25), 3, "a tensor with a single value and no dimension"),
     ):
         check_tensor(_run("signed_scale", x), x * factor, said, rtol=1e-9 if x.dtype == torch.float64 else 1e-6)
@@ -118,7 +120,7 @@ def test_a_vector_of_length_zero_is_not_divided():
         ([3.0, -4.0, 0.0, 12.0], 13.0, 1e-6, torch.float32),
         ([1.0, 2.0, -2.0, -1.0], 10**0.5, 1e-6, torch.float32),  # its sum is 0, its length is not
         ([-7.5], 7.5, 1e-6, torch.float32),
-        ([3e-3, -4e-3], 5e-3, 1e-3, torch.float32),
+        ([3e-5, -4e-5], 5e-5, 1e-3, torch.float32),
         ([3000.3, -4000.4], 5000.5, 1e-9, torch.float64),
     ):
         x = torch.tensor(numbers, dtype=dtype)

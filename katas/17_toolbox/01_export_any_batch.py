@@ -37,9 +37,9 @@ from dojo.kit import check_tensor, explain, unchanged
 def export_any_batch(model: nn.Module, example: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
     """Export `model` with torch.export, and return what can be called: a batch of any size -> the model's output.
 
-    `example` is a batch (N, ...), N > 1. The program computes what the model computes in eval mode, whatever mode the
-    model and its layers are in now; `model.training`, the weights and the buffers are afterwards as before. It does not
-    need the Python code of the model any more.
+    `example` is a batch (N, ...), N > 1; the program takes 1 row as well as 100. It computes what the model computes in
+    eval mode, whatever mode the model and its layers are in now, and needs the Python code of the model no more.
+    `model.training`, the weights and the buffers are afterwards as before; layers in the model's mode are in it again.
     """
     raise NotImplementedError("export the model in eval mode, with a batch size that may change")
 
@@ -156,7 +156,7 @@ def test_a_program_takes_any_batch_if_told_so(make, example):
     model = make()
     with unchanged("the model is the caller's", model=model):
         program = _exported(model, example)
-    for batch in (2, 7, 1, 3):
+    for batch in (2, 7, 1, 100):
         x = torch.randn(batch, *example.shape[1:], dtype=example.dtype)
         want = model(x).detach()
         got = _call(program, x, "the exported program")
@@ -174,6 +174,8 @@ def test_the_mode_at_export_is_the_mode_for_ever():
         assert model.training is training, (
             f"model.training was {training}, and export_any_batch left it {model.training}: put it back"
         )
+        layers = [name for name, layer in model.named_modules() if training and not layer.training]
+        assert not layers, f"all layers were in training mode, and {', '.join(layers)} came back in eval mode"
         for name, value in model.state_dict().items():
             check_tensor(value, before[name], f"export_any_batch changed {name} of the model")
         first, second = (_call(program, x, "the exported program") for _ in range(2))
@@ -245,15 +247,16 @@ def test_both_branches_are_in_the_program():
     assert isinstance(gate, nn.Module), f"make_gate returns an nn.Module, got {type(gate).__name__}"
     above = torch.tensor([[5.0, -1.0, 0.25], [-2.0, -1.0, 0.0]])  # the sum is 1.25, that of the second row -3
     zero = torch.tensor([[1.0, 2.0, -3.0], [4.0, -4.5, 0.5]])
+    doubles = torch.tensor([0.1, 1 / 3], dtype=torch.float64)
     cases = [
         (above, 2 * above, "the sum is above 0: 2 * x, all of it"),
         (-above, -above - 1, "the sum is below 0: x - 1, all of it"),
         (zero, zero - 1, "the sum is 0, not above it: x - 1"),
     ]
-    for x, want, said in cases:
+    for x, want, said in [*cases, (doubles, 2 * doubles, "two values in float64, the sum is above 0: 2 * x")]:
         with explain("the gate raised"), unchanged("the gate changed its input", x=x):
             got = gate(x)
-        check_tensor(got, want, f"the gate in Python; {said}")
+        check_tensor(got, want, f"the gate in Python; {said}", rtol=1e-9)
     for example in (above, -above):
         with explain("torch.export.export(gate, (x,)) raised", _SIGNS):
             program = torch.export.export(gate, (example,)).module()

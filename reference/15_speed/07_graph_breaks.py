@@ -183,6 +183,11 @@ MISTAKES = [
     Mistake("the sum is 3, above 0", caught_by=_VALUES, signed_scale=lambda x: torch.where(x.sum() > 0, 3 * x, 2 * x)),
     Mistake("positive values too", caught_by=_VALUES, signed_scale=lambda x: torch.where(x.amax() > 0, 2 * x, 3 * x)),
     Mistake(
+        "which is above 0",
+        caught_by=_VALUES,
+        signed_scale=lambda x: torch.where(x.sum().round(decimals=3) > 0, 2 * x, 3 * x),
+    ),
+    Mistake(
         "no gradient reaches x",
         caught_by=_VALUES,
         signed_scale=lambda x: torch.where(x.sum() > 0, 2 * x, 3 * x).detach(),
@@ -201,7 +206,8 @@ MISTAKES = [
     Mistake("each value over the length", caught_by=_LENGTH, normalize=_in_float32),
     Mistake("normalize changed its argument", caught_by=_LENGTH, normalize=_divides_in_place),
     Mistake("each value over the length", caught_by=_LENGTH, normalize=lambda x: x / x.abs().sum().clamp_min(1e-12)),
-    Mistake("each value over the length", caught_by=_LENGTH, normalize=lambda x: x / (x.norm() + 1e-3)),
+    Mistake("each value over the length", caught_by=_LENGTH, normalize=lambda x: x / (x.norm() + 1e-6)),
+    Mistake("each value over the length", caught_by=_LENGTH, normalize=lambda x: x / x.norm().clamp_min(1e-3)),
     Mistake("each value over the length", caught_by=_LENGTH, normalize=lambda x: x / x.norm().clamp_min(1.0)),
     Mistake("each value over the length", caught_by=_LENGTH, normalize=lambda x: x / x.dot(x).clamp_min(1e-12)),
     Mistake(

@@ -67,6 +67,11 @@ def _by_size(x):
     return x.sum(1) * 2 if len(x) > 3 else x.sum(1) * 2.0
 
 
+def _padded(backend):
+    compiled = torch.compile(_sums, backend=backend)
+    return lambda x: compiled(torch.nn.functional.pad(x, (0, 0, 0, 16 - len(x))))[: len(x)]
+
+
 def _row_by_row(x):
     return torch.stack([2 * row.sum() for row in x])
 
@@ -115,6 +120,11 @@ def _tensor_outside(dtype):
         return lambda x, k: compiled(x, torch.tensor([k], dtype=dtype))
 
     return make
+
+
+def _tensor_outside_of_float32(backend):
+    compiled = torch.compile(_scaled, backend=backend)
+    return lambda x, k: compiled(x, torch.tensor(k))
 
 
 def _item_again(backend):
@@ -225,6 +235,11 @@ def _for_inference(module):
     return module
 
 
+def _without_gradients(module):
+    module.forward = torch.no_grad()(torch.compile(module.forward, backend="eager"))
+    return module
+
+
 def _frozen(module):
     module.requires_grad_(False).compile(backend="eager")
     return module
@@ -272,6 +287,7 @@ MISTAKES = [
         caught_by=_BATCH,
         compile_any_batch=_compiling(lambda x: x.sum(1), dynamic=True),
     ),
+    Mistake("called with a tensor of shape (100, 3)", caught_by=_BATCH, compile_any_batch=_padded),
     Mistake(
         "called with a tensor of shape (7, 3)",
         caught_by=_BATCH,
@@ -291,6 +307,7 @@ MISTAKES = [
     Mistake("compile_scaled: what was compiled", caught_by=_NUMBER, compile_scaled=_tensor_outside(torch.bfloat16)),
     Mistake("compile_scaled: what was compiled", caught_by=_NUMBER, compile_scaled=_tensor_outside(torch.float64)),
     Mistake("compile_scaled: what was compiled", caught_by=_NUMBER, compile_scaled=_first_number),
+    Mistake("compile_scaled: what was compiled", caught_by=_NUMBER, compile_scaled=_tensor_outside_of_float32),
     Mistake(
         "the compiled function changed its argument",
         caught_by=_NUMBER,
@@ -325,6 +342,7 @@ MISTAKES = [
     Mistake("compiles without backend=", caught_by=_NAMES, compile_module=_by_default),
     Mistake("the module's training was True", caught_by=_NAMES, compile_module=_for_inference),
     Mistake("cannot be trained any more", caught_by=_NAMES, compile_module=_frozen),
+    Mistake("no gradient reaches the weights", caught_by=_COMPILED, compile_module=_without_gradients),
     Mistake("what was returned is not compiled", caught_by=_COMPILED, compile_module=lambda module: module),
     Mistake("what was returned is not compiled", caught_by=_COMPILED, compile_module=_unwrapped),
     Mistake("what was returned is not compiled", caught_by=_COMPILED, compile_module=_compiled_and_dropped),

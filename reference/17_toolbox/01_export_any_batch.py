@@ -73,6 +73,17 @@ def _left_in_eval(model, example):
     return _export(model.eval(), example).module()
 
 
+def _the_outer_flag_back(model, example):
+    training = model.training
+    program = _export(model.eval(), example)
+    model.training = training
+    return program.module()
+
+
+def _up_to(most):
+    return _with(({0: torch.export.Dim("batch", max=most)},))
+
+
 def _always_train(model, example):
     program = _export(model.eval(), example)
     model.train()
@@ -272,6 +283,13 @@ MISTAKES = [
     Mistake(_ON, caught_by=_MODE, export_any_batch=_only_the_outer_flag),
     Mistake("training was True, and export_any_batch left it False", caught_by=_MODE, export_any_batch=_left_in_eval),
     Mistake("training was False, and export_any_batch left it True", caught_by=_MODE, export_any_batch=_always_train),
+    Mistake(
+        "0, 1, 2, 3 came back in eval mode",
+        caught_by=_MODE,
+        export_any_batch=_the_outer_flag_back,
+    ),
+    Mistake("the program does not take this batch size", caught_by=_ANY, export_any_batch=_up_to(64)),
+    Mistake("two values in float64", caught_by=_GATE, make_gate=_gate(lambda x: make_gate()(x.float()))),
     Mistake("export_any_batch changed 1.", caught_by=_MODE, export_any_batch=_moves_the_statistics),
     Mistake("the model is the caller's", caught_by=_ANY, export_any_batch=_detached_weights),
     Mistake("this is TorchScript (torch.jit)", caught_by=_CODE, export_any_batch=_traced),

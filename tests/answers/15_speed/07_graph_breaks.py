@@ -55,6 +55,11 @@ def _python_max(x):
     return x / max(x.norm(), 1e-12)
 
 
+def _over_one_element(x):
+    length = x.norm(dim=0, keepdim=True)
+    return torch.div(x, torch.maximum(length, torch.full_like(length, 1e-20)))
+
+
 def _largest_first(x):
     y = x / x.abs().max().clamp_min(1e-30)
     return y / y.norm().clamp_min(0.5)
@@ -77,6 +82,7 @@ RIGHT = [
     {"normalize": lambda x: x / (x.norm() + 1e-8)},
     {"normalize": lambda x: x * ((x * x).sum() + 1e-24).rsqrt()},
     {"normalize": _largest_first},
+    {"signed_scale": lambda x: torch.lerp(3 * x, 2 * x, (x.sum() > 0).to(x.dtype)), "normalize": _over_one_element},
 ]
 
 
@@ -176,5 +182,8 @@ WRONG = [
     Mistake("each value over the length", caught_by="", normalize=lambda x: F.softmax(x, dim=0) * (x != 0)),
     Mistake("each value over the length", caught_by="", normalize=lambda x: F.normalize(x, p=1.0, dim=0)),
     Mistake("each value over the length", caught_by="", normalize=lambda x: x / (1 + x.norm())),
+    Mistake("each value over the length", caught_by="", normalize=lambda x: x / (1e-5 + x.norm())),
+    Mistake("each value over the length", caught_by="", normalize=lambda x: x / ((x * x).sum() + 1e-8).sqrt()),
+    Mistake("which is above 0", caught_by="", signed_scale=lambda x: torch.where(x.sum() > 1e-3, 2 * x, 3 * x)),
     Mistake("zeros stay zeros", caught_by="", normalize=lambda x: F.normalize(x + 1e-6, dim=0)),
 ]

@@ -21,7 +21,12 @@ def _marked(backend):
 
 def _padded(backend):
     compiled = torch.compile(lambda x: 2 * x.sum(1), backend=backend)
-    return lambda x: compiled(F.pad(x, (0, 0, 0, 16 - len(x))))[: len(x)]
+
+    def call(x):
+        blocks = [F.pad(rows, (0, 0, 0, 16 - len(rows))) for rows in x.split(16)]
+        return torch.cat([compiled(rows) for rows in blocks])[: len(x)]
+
+    return call
 
 
 def _decorated(backend):
@@ -45,7 +50,7 @@ def _as_module(backend):
 
 def _outside(backend):
     compiled = torch.compile(torch.mul, backend=backend)
-    return lambda x, k: compiled(x, torch.tensor(k))
+    return lambda x, k: compiled(x, torch.tensor(k, dtype=torch.float64))
 
 
 def _like(backend):
@@ -203,6 +208,16 @@ def _saved_number(backend):
     return call
 
 
+def _for_prediction(module):
+    plain = torch.compile(module.forward, backend="eager")
+    module.forward = lambda x: plain(x.detach()).detach()
+    return module
+
+
+def _through_float32(backend):
+    return torch.compile(lambda x: 2 * x.float().sum(1).to(x.dtype), backend=backend, dynamic=True)
+
+
 def _list_of_modules(module):
     return nn.ModuleList([torch.compile(module, backend="eager")])
 
@@ -281,9 +296,18 @@ WRONG = [
         caught_by="",
         compile_scaled=lambda backend: torch.compile(lambda x, k: x * int(k), dynamic=True, backend=backend),
     ),
+    Mistake(
+        "compile_scaled: what was compiled",
+        caught_by="",
+        compile_scaled=lambda backend: torch.compile(
+            lambda x, k: (x.float() * k).to(x.dtype), backend=backend, dynamic=True
+        ),
+    ),
     Mistake(_NEVER, caught_by="", compile_scaled=lambda backend: lambda x, k: x * k),
     Mistake(_LEFT, caught_by="", compile_modes=_half_only),
     Mistake("compile_modes, or what it made, raised", caught_by="", compile_modes=_known),
+    Mistake("no gradient reaches the weights", caught_by="", compile_module=_for_prediction),
+    Mistake("called with a tensor of shape (7, 3)", caught_by="", compile_any_batch=_through_float32),
     Mistake("shape (2, 2), 'doubled'", caught_by="", compile_modes=_contains),
     Mistake("the second time is no new case", caught_by="", compile_modes=_again),
     Mistake(_NEVER, caught_by="", compile_modes=lambda backend: lambda x, m: x * 2 if m == "double" else x / 2),

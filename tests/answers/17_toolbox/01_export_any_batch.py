@@ -54,6 +54,14 @@ def _through_a_file(model, example):
     return torch.export.load(buffer).module()
 
 
+def _two_or_more(model, example):
+    """The program takes 1 row all the same."""
+    twin = copy.deepcopy(model)
+    for module in twin.modules():
+        module.training = False
+    return export(twin, (example,), None, dynamic_shapes=[{0: Dim("rows", min=2)}]).module()
+
+
 def _save(model, example, path):
     program = export(model, (example,), dynamic_shapes=({0: Dim.AUTO},))
     with open(path, "wb") as file:
@@ -118,6 +126,7 @@ RIGHT = [
     {"export_any_batch": _auto, "make_gate": _Methods},
     {"export_any_batch": _wrapped, "make_gate": _Masked},
     {"export_any_batch": _through_a_file},
+    {"export_any_batch": _two_or_more},
 ]
 
 
@@ -135,6 +144,20 @@ def _dim_of_two(model, example):
 
 def _program(model, example):
     return export(copy.deepcopy(model).eval(), (example,), dynamic_shapes=({0: Dim("batch")},))
+
+
+def _at_most_32(model, example):
+    return export(copy.deepcopy(model).eval(), (example,), dynamic_shapes=({0: Dim("batch", max=32)},)).module()
+
+
+def _flag_only(model, example):
+    was = model.training
+    try:
+        for module in model.modules():
+            module.training = False
+        return export(model, (example,), dynamic_shapes=({0: Dim.AUTO},)).module()
+    finally:
+        model.training = was
 
 
 def _train_mode(model, example):
@@ -238,6 +261,11 @@ class _NotBelow(nn.Module):
         return torch.where(x.sum() < 0, x - 1, 2 * x)
 
 
+class _Single(nn.Module):
+    def forward(self, x):
+        return torch.where(x.sum() > 0, 2 * x.to(torch.float32), x - torch.ones(1)).float()
+
+
 class _OneMinus(nn.Module):
     def forward(self, x):
         return torch.where(x.sum() > 0, x - 1, x * 2)
@@ -276,6 +304,9 @@ WRONG = [
         export_any_batch=lambda m, x: export(m.forward, (x,), dynamic_shapes=({0: Dim("batch")},)).module(),
     ),
     Mistake(_ON, caught_by="", export_any_batch=_train_mode),
+    Mistake("0, 1, 2, 3 came back in eval mode", caught_by="", export_any_batch=_flag_only),
+    Mistake("the program does not take this batch size", caught_by="", export_any_batch=_at_most_32),
+    Mistake("two values in float64", caught_by="", make_gate=_Single),
     Mistake(_ON, caught_by="", export_any_batch=_first_layer_eval),
     Mistake("training was True, and export_any_batch left it False", caught_by="", export_any_batch=_forgotten),
     Mistake("this is TorchScript (torch.jit)", caught_by="", export_any_batch=_scripted),
