@@ -74,8 +74,8 @@ under_test(globals())
 _SIGNS = {
     "is invalid for input of size": "the counts do not fill a table of C times C: bincount ends at the largest value "
     "that it has seen, unless minlength says more",
-    "must match the size|broadcast|out of bounds": "sizes do not fit: argmax(1) gives a prediction for each row, and bincount with "
-    "minlength counts for all pairs of classes",
+    "must match the size|broadcast|out of bounds": "sizes do not fit: argmax(1) gives a prediction for each row, and "
+    "bincount with minlength counts for all pairs of classes",
     "has no len|expected a non-empty list|not subscriptable|need at least one array": "batches may be a generator: it "
     "has no length and no index, and a second walk over it sees nothing",
     "same device|not on the expected device": "scores and labels were on two devices: bring both to one",
