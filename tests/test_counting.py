@@ -22,13 +22,18 @@ READS: dict[str, Callable[[torch.Tensor], Any]] = {
     "numpy": lambda x: x.numpy(),
     "asarray": np.asarray,
     "cpu": lambda x: x.cpu(),
+    "allclose": lambda x: torch.allclose(x, torch.ones(())),
     "equal": lambda x: torch.equal(x, torch.ones(())),
 }
 
 
 @pytest.mark.parametrize("how", READS)
-def test_each_way_to_read_a_value_counts_once(how: str) -> None:
-    with CountReads() as reads:
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_each_way_to_read_a_value_counts_once(how: str, mode: Callable[[], Any]) -> None:
+    with mode(), CountReads() as reads:
+        READS[how](torch.ones(()))
+    assert reads.count == 1
+    with CountReads() as reads, mode():
         READS[how](torch.ones(()))
     assert reads.count == 1
 

@@ -19,6 +19,7 @@ from unittest import mock
 
 import pytest
 
+from dojo import torch_internals
 from dojo.isolation.timeout import TIMEOUTS
 from dojo.kata import seam
 from dojo.kata.files import Kata
@@ -165,6 +166,19 @@ def _warm_up() -> None:
     torch.broadcast_shapes((2,), (1,))
 
 
+@functools.cache
+def _warm_up_the_compiler() -> None:
+    """The same for the first torch.compile and torch.export, which few katas use: 2 s of imports."""
+    import torch
+    import torch.export
+
+    checks = torch_internals.distributions_check()
+    torch.compile(lambda x: x.sum(1) + 1, backend="eager", dynamic=True)(torch.ones(2, 3))
+    torch.export.export(torch.nn.Linear(2, 1), (torch.ones(2, 2),))
+    torch.compiler.reset()
+    torch_internals.set_distributions_check(checks)  # a compile turns them off
+
+
 # Plugins that katas have no use for; they took more than half of the time.
 _WITHOUT = (
     *("terminal", "cacheprovider", "xdist", "faulthandler", "logging", "unraisableexception", "threadexception"),
@@ -175,6 +189,8 @@ _WITHOUT = (
 def run_variants(runs: Runs, variants: list[Variant]) -> None:
     """Run a kata in these variants, into `runs`."""
     _warm_up()
+    if any(word in runs.kata.path.read_text(encoding="utf-8") for word in ("torch.compile", "torch.export")):
+        _warm_up_the_compiler()
     forget_katas(runs.kata.root)
     arguments = [
         *("-c", os.devnull, "--rootdir", str(runs.kata.root.parent), "--noconftest", "--import-mode=importlib"),
