@@ -122,14 +122,15 @@ def test_a_row_is_a_label_and_a_column_is_a_prediction():
             got = _matrix(batches, 4)
         told = f"batches of 5, 3 and 1 rows, scores in {dtype}"
         assert got.shape == (4, 4), f"{told}: expected a table of shape (4, 4), all classes; got {tuple(got.shape)}"
+        assert got.any(), f"{told}: nothing was counted; batches is a generator here, which can be walked once only"
         exchanged = torch.equal(got, want.T)
         assert not exchanged, f"{told}: rows and columns are exchanged, a row is a label"
         last = torch.tensor([[0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
         assert not torch.equal(got, last), f"{told}: only the last batch is in the table"
         check_tensor(got, want, f"{told}: counts of all batches, as whole numbers")
-    got = _matrix([(torch.tensor([[0.9, 0.8], [0.1, 0.2]]), torch.tensor([0, 1]))], 2)
-    told = "scores of 0.9 and 0.8, then 0.1 and 0.2: the highest of a row decides, above 0.5 or not"
-    check_tensor(got, torch.tensor([[1, 0], [0, 1]]), told)
+    got = _matrix([(torch.tensor([[0.9, 0.8], [0.1, 0.2], [1000.0, 1001.0]]), torch.tensor([0, 1, 1]))], 2)
+    told = "scores of 0.9 and 0.8, of 0.1 and 0.2, of 1000 and 1001: the highest of a row decides, above 0.5 or not"
+    check_tensor(got, torch.tensor([[1, 0], [0, 2]]), told)
 
 
 @pytest.mark.myth(

@@ -240,7 +240,24 @@ _SCORES = "test_precision_is_a_matter_of_columns_and_recall_of_rows"
 _MACRO = "test_a_macro_mean_is_over_the_classes_that_have_a_label"
 _MICRO = "test_micro_f1_of_one_label_for_each_row_is_the_accuracy"
 
+
+def _counts_the_batches_first(batches, n_classes):
+    rows = sum(len(labels) for _, labels in batches)
+    matrix = confusion_matrix(batches, n_classes)
+    return matrix if rows else matrix * 0
+
+
 MISTAKES = [
+    Mistake(
+        "nothing was counted",
+        caught_by="test_a_row_is_a_label_and_a_column_is_a_prediction",
+        confusion_matrix=_counts_the_batches_first,
+    ),
+    Mistake(
+        "the highest of a row decides",
+        caught_by="test_a_row_is_a_label_and_a_column_is_a_prediction",
+        confusion_matrix=lambda batches, n: confusion_matrix(((s.sigmoid(), y) for s, y in batches), n),
+    ),
     Mistake("rows and columns are exchanged", caught_by=_TABLE, confusion_matrix=lambda b, n: confusion_matrix(b, n).T),
     Mistake("only the last batch is in the table", caught_by=_TABLE, confusion_matrix=_table(keep=False)),
     Mistake(_EXPECTED, caught_by=_TABLE, confusion_matrix=_mean_of_tables),

@@ -268,12 +268,17 @@ def _harmonic(matrix):
     return 2 * p * r / (p + r)
 
 
+def _exp(batches, n_classes):
+    return _bincount(((scores.exp() / scores.exp().sum(1, keepdim=True), y) for scores, y in batches), n_classes)
+
+
 _EXPECTED = "counts of all batches, as whole numbers"
 _ONCE = "each pair was counted once"
 _SIZES = "sizes do not fit: argmax(1) gives a prediction for each row"
 _MINLENGTH = "bincount ends at the largest value that it has seen"
 
 WRONG = [
+    Mistake("the highest of a row decides", caught_by="", confusion_matrix=_exp),
     Mistake(_ONCE, caught_by="", confusion_matrix=_fancy),
     Mistake(_ONCE, caught_by="", confusion_matrix=_numpy_fancy),
     Mistake("rows and columns are exchanged", caught_by="", confusion_matrix=_column_is_the_label),
