@@ -37,8 +37,9 @@ from dojo.kit import explain, raises
 def seconds_per_call(fn: Callable[[], Any], runs: int, clock: Callable[[], float]) -> float:
     """The mean seconds of `runs` calls of `fn()`, 1 or more, by `clock()`, which tells the time in seconds.
 
-    At least one call of fn comes before them that does not count, and never more than 20. The calls that count run on
-    one thread of torch. Afterwards torch has as many threads as before, also when fn raises: its error comes through.
+    At least one call of fn comes before them that does not count (for 20 runs 20 such calls at most). All calls run on
+    one thread of torch, those too. Afterwards torch has as many threads as before, also when fn raises: its error comes
+    through.
     """
     raise NotImplementedError("warm up, then take the mean of the runs on one thread")
 
@@ -46,8 +47,8 @@ def seconds_per_call(fn: Callable[[], Any], runs: int, clock: Callable[[], float
 def op_counts(fn: Callable[[], Any]) -> dict[str, int]:
     """How often each operation `aten::...` runs during one call of `fn()`: its full name, and the count.
 
-    Those that are made of others count, and so do those inside them. Other rows of a profile are left out. fn is called
-    once in all: no call to warm up.
+    Those that are made of others count, and so do those inside them. `aten::add_`, in place, is another name than
+    `aten::add`. Other rows of a profile are left out. fn is called once in all: no call to warm up.
     """
     raise NotImplementedError("profile one call of fn and return the counts")
 
@@ -132,6 +133,9 @@ def test_a_measurement_on_one_thread_gives_the_other_threads_back():
                 work.measure(20)
                 seen = sorted(set(work.threads[-20:]))
                 assert seen == [1], f"torch had {threads} threads; the 20 runs saw {seen}, and are to be on one thread"
+                seen = sorted(set(work.threads[:-20]))
+                told = f"torch had {threads} threads; the calls before the 20 runs saw {seen}"
+                assert seen == [1], f"{told}: they warm up what is measured, so one thread for them too"
             after = torch.get_num_threads()
             how = "in a finally (or in a `with`), where an error of fn cannot pass by" if raises_at else "afterwards"
             told = f"torch had {threads} threads, and now has {after}"
@@ -181,6 +185,9 @@ def test_a_name_is_one_count_whatever_the_shapes():
     assert counts == [4, 4], told
     got = _count(lambda: pairs[0][0] @ pairs[0][1])
     assert got.get("aten::mm") == 1, f"then one product alone: 1 aten::mm, and you counted {got.get('aten::mm')}"
+    got = _count(lambda: (pairs[0][0] + 1).add_(2).add_(3))
+    counts = [got.get(name, 0) for name in ("aten::add", "aten::add_")]
+    assert counts == [1, 2], f"a sum and two in place are 1 aten::add and 2 aten::add_; you have {counts}"
 
 
 def test_a_profile_holds_one_call_and_nothing_else():

@@ -36,8 +36,9 @@ from dojo.kit import check_tensor, explain, raises, unchanged
 def predict(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """The probabilities (N, C) for the rows of `x` (N, F): softmax along the classes of what `model(x)` says in eval.
 
-    `model(x)` are logits (N, C) of any size. The result is an inference tensor, in their dtype. Afterwards
-    `model.training` is what it was, and so are x and the model's parameters, their gradients, and its buffers.
+    `model(x)` are logits (N, C) of any size. The result is an inference tensor, in their dtype. The model comes wholly
+    in train mode or wholly in eval mode, and is so afterwards. x is as it was, and so are the model's parameters, which
+    of them require a gradient, their gradients, and its buffers.
     """
     raise NotImplementedError("softmax of the model in eval mode, under inference_mode")
 
@@ -119,7 +120,7 @@ def _predict(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
 def test_a_prediction_is_made_in_eval_mode(n):
     model, x = _Net(), _rows(n)
     want = _in_eval(model, x)
-    for mode in (True, False):
+    for mode in (False, True):
         got = _predict(model.train(mode), x)
         told = f"a model with dropout, in {'train' if mode else 'eval'} mode before the call"
         assert got.shape == want.shape, f"{told}: expected shape {tuple(want.shape)}, got {tuple(got.shape)}"
@@ -127,10 +128,14 @@ def test_a_prediction_is_made_in_eval_mode(n):
         ones = torch.allclose(sums.double(), torch.ones(n, dtype=torch.float64), atol=1e-5)
         assert ones, f"{told}: each row adds up to 1, softmax goes along the classes; the sums are {sums.tolist()}"
         known = torch.allclose(got.detach().double(), want, atol=1e-5)
-        assert known or not mode, f"{told}: not the probabilities of eval mode; dropout and batch norm were in train"
+        late = f"{told}: right for a model that is in eval mode already, and not for this one: dropout or batch norm"
+        assert known or not mode, f"{late} was still in train mode"
         check_tensor(got, want, f"{told}: softmax of what it says in eval mode", rtol=1e-9, requires_grad=False)
     got = _predict(_Net(scale=2000.0), x)
-    check_tensor(got, _in_eval(_Net(scale=2000.0), x), "logits of a thousand and more: exp overflows", atol=1e-12)
+    told = f"logits of a thousand and more{': exp overflows' * bool(got.isnan().any())}"
+    check_tensor(got, _in_eval(_Net(scale=2000.0), x), told, atol=1e-12)
+    got = _predict(_Net().float(), x.float())
+    check_tensor(got, want.float(), "a float32 model: probabilities in its dtype", rtol=1e-4, atol=1e-6)
 
 
 def test_an_inference_tensor_is_one_outside_of_the_block_too():
@@ -144,11 +149,23 @@ def test_an_inference_tensor_is_one_outside_of_the_block_too():
     assert not got.clone().is_inference(), "clone() of an inference tensor, outside of the block, is an ordinary one"
 
 
+def _copy(gradient: torch.Tensor | None) -> torch.Tensor | None:
+    return None if gradient is None else gradient.clone()
+
+
+def _alike(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
+    return a is b if a is None or b is None else torch.equal(a, b)
+
+
 def test_predict_leaves_the_model_as_it_was():
     for mode in (True, False):
         model, x = _Net().train(mode), _rows(5)
-        model(x).sum().backward()
-        before = copy.deepcopy(model.state_dict())
+        model.out.bias.requires_grad_(False)
+        model(x)[:, 0].sum().backward()
+        before, gradients = (
+            copy.deepcopy(model.state_dict()),
+            {name: _copy(p.grad) for name, p in model.named_parameters()},
+        )
         with unchanged("predict changed x", x=x):
             _predict(model, x)
         told = f"model.training was {mode} before predict, and is {model.training} after it"
@@ -156,8 +173,10 @@ def test_predict_leaves_the_model_as_it_was():
         assert model.drop.training == mode, f"{told}, but its dropout was not put back"
         moved = [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]
         assert not moved, f"predict moved {', '.join(moved)}"
-        frozen = [name for name, p in model.named_parameters() if not p.requires_grad or p.grad is None]
-        assert not frozen, f"the parameters stay as they are, also their gradients; changed: {', '.join(frozen)}"
+        other = [name for name, p in model.named_parameters() if p.requires_grad != (name != "out.bias")]
+        assert not other, f"requires_grad of the parameters stays as it is; changed: {', '.join(other)}"
+        other = [name for name, p in model.named_parameters() if not _alike(p.grad, gradients[name])]
+        assert not other, f"gradients that were there stay as they are; changed: {', '.join(other)}"
 
 
 def _loss(student: nn.Module, probs: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -225,12 +244,18 @@ def _normalize(probs: torch.Tensor) -> torch.Tensor:
 def test_outside_of_the_block_an_inference_tensor_is_not_written_to(made):
     values = [[0.5, 0.25, 0.25], [0.125, 0.75, 0.125], [0.25, 0.5, 0.25], [0.2, 0.3, 0.5]]
     rows = [[v / max(row) for v in row] for row in values]
-    for dtype, n, rtol in ((torch.float32, 4, 1e-6), (torch.float64, 3, 1e-12), (torch.float64, 1, 1e-12)):
+    for dtype, which, rtol in (
+        (torch.float32, slice(4), 1e-6),
+        (torch.float64, slice(3), 1e-12),
+        (torch.float64, slice(1, 4), 1e-12),
+        (torch.float64, slice(1), 1e-12),
+    ):
+        n = len(values[which])
         with torch.inference_mode(made == "inference"):
-            probs = torch.tensor(values[:n], dtype=dtype)
-        want = torch.tensor(rows[:n], dtype=dtype)
+            probs = torch.tensor(values[which], dtype=dtype)
+        want = torch.tensor(rows[which], dtype=dtype)
         got = _normalize(probs)
-        told = f"{values[:n]} as an {made} tensor"
+        told = f"{values[which]} as an {made} tensor"
         if isinstance(got, torch.Tensor) and got.shape == want.shape:
             highest = [round(v, 6) for v in got.detach().amax(1).tolist()]
             assert highest == [1.0] * n, f"{told}: the maximum of each row becomes 1, yours are {highest}"

@@ -43,7 +43,7 @@ def running_totals(model: nn.Module, batches: Sequence[tuple[torch.Tensor, torch
     is at least one batch. `model(x)` are logits (B, C). A row is right if its highest logit is that of its label.
 
     The totals are on the device of the model and have no graph; nothing is kept for a backward. No value is read. The
-    batches and the model stay as they are, and its mode too, train or eval.
+    batches and the model stay as they are, and its mode too, train or eval; so does torch.is_grad_enabled().
     """
     raise NotImplementedError("add up losses, hits and rows on the device")
 
@@ -149,7 +149,10 @@ def test_totals_are_sums_over_rows_and_are_divided_once(sizes):
         assert close, f"{told}: the mean loss of a row is {loss / n:.5f}, not {mean:.5f}"
         close = accuracy == pytest.approx(right / n, abs=1e-6)
         assert close, f"{told}: {right} of {n} are right, not a share of {accuracy:.5f}"
-    assert torch.is_grad_enabled(), "gradients are switched off afterwards"
+        assert torch.is_grad_enabled(), "gradients are switched off afterwards"
+        with torch.no_grad():
+            metrics(model, batches), running_totals(model, batches)
+            assert not torch.is_grad_enabled(), "the caller has switched gradients off, and they are on afterwards"
 
 
 class _Lists(TorchFunctionMode):
@@ -168,6 +171,9 @@ class _Lists(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+_SELECTIONS = {"nonzero", "nonzero_numpy", "argwhere", "masked_select", "_unique2", "unique_dim", "unique_consecutive"}
+
+
 class _Selections(TorchDispatchMode):
     """Counts operations whose result has a shape that depends on values."""
 
@@ -176,16 +182,18 @@ class _Selections(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
         masks = [x for x in args[1] if x is not None and x.dtype == torch.bool] if name == "index" else []
-        self.count += bool(masks) or name in ("nonzero", "masked_select", "_unique2", "unique_dim")
+        self.count += bool(masks) or name in _SELECTIONS or (name == "where" and len(args) == 1)
         return func(*args, **(kwargs or {}))
 
 
-def _waits(call: Callable[[], Any]) -> tuple[int, int, Any]:
-    """How often the call would wait for a GPU, how often it makes a copy for the CPU, and what it returns."""
+def _waits(call: Callable[[], Any]) -> tuple[int, str, int, Any]:
+    """How often the call would wait for a GPU (and in words), how often it copies to the CPU, and what it returns."""
     __tracebackhide__ = True
     with CountReads() as reads, _Lists() as lists, _Selections() as selections, explain("the call raised", _SIGNS):
         got = call()
-    return reads.count + lists.count + selections.count, lists.copies, got
+    waits = reads.count + lists.count + selections.count
+    shapes = f" (of these {selections.count} for a shape that depends on values)" if selections.count else ""
+    return waits, f"{waits} reads for 5 batches{shapes}", lists.copies, got
 
 
 @pytest.mark.myth(
@@ -194,13 +202,13 @@ def _waits(call: Callable[[], Any]) -> tuple[int, int, Any]:
 )
 def test_the_numbers_are_read_after_the_loop():
     model, batches = _Net().eval(), _batches((3, 3, 3, 2, 1))
-    waits, _, got = _waits(lambda: running_totals(model, batches))
+    waits, told, _, got = _waits(lambda: running_totals(model, batches))
     _checked_totals(got)
-    assert waits == 0, f"running_totals: {waits} reads for 5 batches. Add up on the device; it reads no value at all"
-    waits, copies, got = _waits(lambda: metrics(model, batches))
+    assert waits == 0, f"running_totals: {told}. Add up on the device; it reads no value at all"
+    waits, told, copies, got = _waits(lambda: metrics(model, batches))
     _checked_metrics(got)
     limit = 4 if 1 <= copies <= 2 else 2  # what was copied to the CPU once can be read without another wait
-    assert waits <= limit, f"metrics: {waits} reads for 5 batches. Add up on the device, and read once after the loop"
+    assert waits <= limit, f"metrics: {told}. Add up on the device, and read once after the loop"
 
 
 @pytest.mark.parametrize("function", ["running_totals", "metrics"], ids=["the totals", "the metrics"])

@@ -99,6 +99,11 @@ def _to_the_default(fn, runs, clock):
         torch.set_num_threads(2)
 
 
+def _warm_up_on_all_threads(fn, runs, clock):
+    fn()
+    return _timed(fn, runs, clock, warm=0)
+
+
 def _timer(**options):
     def seconds_per_call(fn, runs, clock):
         from torch.utils import benchmark
@@ -237,6 +242,14 @@ def _adds_up(fn):
     return dict(_seen)
 
 
+def _in_place_too(fn):
+    counts = {}
+    for name, count in op_counts(fn).items():
+        name = name.rstrip("_")
+        counts[name] = counts.get(name, 0) + count
+    return counts
+
+
 def _times(fn):
     return {row.key: row.self_cpu_time_total for row in _aten(_rows(fn))}
 
@@ -273,6 +286,7 @@ MISTAKES = [
         "are to be on one thread", caught_by=_THREADS, seconds_per_call=lambda f, r, c: _timed(f, r, c, threads=None)
     ),
     Mistake("are to be on one thread", caught_by=_THREADS, seconds_per_call=_timer(num_threads=2)),
+    Mistake("one thread for them too", caught_by=_THREADS, seconds_per_call=_warm_up_on_all_threads),
     Mistake("set them back afterwards", caught_by=_THREADS, seconds_per_call=_no_threads_back),
     Mistake("set them back afterwards", caught_by=_THREADS, seconds_per_call=_to_the_default),
     Mistake("in a finally", caught_by=_THREADS, seconds_per_call=lambda f, r, c: _timed(f, r, c, careful=False)),
@@ -293,6 +307,7 @@ MISTAKES = [
         op_counts=lambda fn: {row.key: row.count for row in _aten(_rows(fn, record_shapes=True, grouped=True))},
     ),
     Mistake("then one product alone", caught_by=_SHAPES, op_counts=_adds_up),
+    Mistake("a sum and two in place are", caught_by=_SHAPES, op_counts=_in_place_too),
     Mistake(
         "the names of operations begin with aten::",
         caught_by=_ONE,

@@ -101,6 +101,18 @@ def _freezes(model, x):
     return predict(model, x)
 
 
+def _freezes_and_thaws(model, x):
+    model.requires_grad_(False)
+    probs = predict(model, x)
+    model.requires_grad_(True)
+    return probs
+
+
+def _zeros(model, x):
+    model.zero_grad(set_to_none=False)
+    return predict(model, x)
+
+
 def _clears(model, x):
     model.zero_grad()
     return predict(model, x)
@@ -234,8 +246,14 @@ _MODE = "test_the_mode_of_the_student_is_the_callers"
 _OUTSIDE = "test_outside_of_the_block_an_inference_tensor_is_not_written_to"
 
 MISTAKES = [
-    Mistake("dropout and batch norm were in train", caught_by=_EVAL, predict=_predicts(mode=None)),
-    Mistake("dropout and batch norm were in train", caught_by=_EVAL, predict=_predicts(mode=True)),
+    Mistake("dropout or batch norm was still in train mode", caught_by=_EVAL, predict=_predicts(mode=None)),
+    Mistake("softmax of what it says in eval mode", caught_by=_EVAL, predict=_predicts(mode=True)),
+    Mistake(
+        "softmax of what it says in eval mode",
+        caught_by=_EVAL,
+        predict=_predicts(softmax=lambda y: (y / 2).softmax(1)),
+    ),
+    Mistake("a float32 model", caught_by=_EVAL, predict=_predicts(softmax=lambda y: y.double().softmax(1))),
     Mistake("softmax goes along the classes", caught_by=_EVAL, predict=_predicts(softmax=lambda y: y.softmax(0))),
     Mistake("softmax goes along the classes", caught_by=_EVAL, predict=_predicts(softmax=lambda y: y)),
     Mistake("softmax goes along the classes", caught_by=_EVAL, predict=_predicts(softmax=lambda y: y.log_softmax(1))),
@@ -258,8 +276,10 @@ MISTAKES = [
     Mistake("put the mode back", caught_by=_MODEL, predict=_predicts(back=True)),
     Mistake("its dropout was not put back", caught_by=_MODEL, predict=_only_the_root),
     Mistake("predict moved norm.running_mean", caught_by=_MODEL, predict=_train_first),
-    Mistake("the parameters stay as they are", caught_by=_MODEL, predict=_freezes),
-    Mistake("the parameters stay as they are", caught_by=_MODEL, predict=_clears),
+    Mistake("requires_grad of the parameters stays as it is", caught_by=_MODEL, predict=_freezes),
+    Mistake("requires_grad of the parameters stays as it is", caught_by=_MODEL, predict=_freezes_and_thaws),
+    Mistake("gradients that were there stay as they are", caught_by=_MODEL, predict=_clears),
+    Mistake("gradients that were there stay as they are", caught_by=_MODEL, predict=_zeros),
     Mistake("gradients are switched off", caught_by=_MODEL, predict=_grad_off),
     Mistake(_KEEPS, caught_by=_STUDENT, distill_loss=_raw),
     Mistake(_KEEPS, caught_by=_STUDENT, distill_loss=_product),

@@ -139,6 +139,28 @@ def _selected(model, batches):
     return loss / rows, right / rows
 
 
+@torch.inference_mode()
+def _item_under_inference_mode(model, batches):
+    return _item_per_batch.__wrapped__(model, batches)
+
+
+@torch.inference_mode()
+def _if_under_inference_mode(model, batches):
+    best = torch.tensor(float("inf"))
+    for batch in batches:
+        loss = running_totals(model, [batch])[0]
+        if loss < best:
+            best = loss
+    return metrics(model, batches)
+
+
+@torch.inference_mode()
+def _where_under_inference_mode(model, batches):
+    right = sum(len(torch.where(model(x).argmax(1) == y)[0]) for x, y in batches)
+    loss, _, rows = running_totals(model, batches).tolist()
+    return loss / rows, right / rows
+
+
 def _six_items(model, batches):
     totals = running_totals(model, batches)
     n = totals[2]
@@ -180,6 +202,13 @@ def _graph_in_metrics(model, batches):
 def _grad_off(model, batches):
     torch.set_grad_enabled(False)
     return running_totals(model, batches)
+
+
+def _off_and_on(model, batches):
+    torch.set_grad_enabled(False)
+    totals = running_totals(model, batches)
+    torch.set_grad_enabled(True)
+    return totals
 
 
 def _eval_and_back(model, batches):
@@ -251,6 +280,7 @@ MISTAKES = [
     Mistake("batches[0][0] is not as it was", caught_by=_TOTALS, metrics=_writes_into_x),
     Mistake("the totals are floats", caught_by=_TOTALS, running_totals=_as_ints),
     Mistake("gradients are switched off afterwards", caught_by=_TOTALS, running_totals=_grad_off),
+    Mistake("and they are on afterwards", caught_by=_TOTALS, running_totals=_off_and_on),
     Mistake("three totals, (3,)", caught_by=_TOTALS, running_totals=lambda m, b: running_totals(m, b)[:2]),
     Mistake(
         "running_totals returns a tensor", caught_by=_READ, running_totals=lambda m, b: running_totals(m, b).tolist()
@@ -293,6 +323,9 @@ MISTAKES = [
     Mistake(_ONCE, caught_by=_READ, metrics=_nan_check),
     Mistake(_ONCE, caught_by=_READ, metrics=_selected),
     Mistake(_ONCE, caught_by=_READ, metrics=_six_items),
+    Mistake(_ONCE, caught_by=_READ, metrics=_item_under_inference_mode),
+    Mistake(_ONCE, caught_by=_READ, metrics=_if_under_inference_mode),
+    Mistake("for a shape that depends on values", caught_by=_READ, metrics=_where_under_inference_mode),
     Mistake("it reads no value at all", caught_by=_READ, running_totals=_tensor_of_tensors),
     Mistake(
         "it reads no value at all",

@@ -29,10 +29,10 @@ def _loop(fn, runs, clock):
 
 
 def _each_run(fn, runs, clock):
-    fn()
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
+        fn()
         total = 0.0
         for _ in range(runs):
             start = clock()
@@ -198,6 +198,15 @@ def _warm_up_not_guarded(fn, runs, clock):
         torch.set_num_threads(before)
 
 
+def _called_before_the_threads(fn, runs, clock):
+    fn()
+    with _threads(1):
+        start = clock()
+        for _ in range(runs):
+            fn()
+        return (clock() - start) / runs
+
+
 def _stays_one(fn, runs, clock):
     torch.set_num_threads(1)
     fn()
@@ -301,6 +310,13 @@ def _half(fn):
     return {name: n for name, n in _profiled(fn).items() if n > 1}
 
 
+def _one_name_in_place_or_not(fn):
+    counts = Counter()
+    for name, n in _profiled(fn).items():
+        counts[name.removesuffix("_")] += n
+    return dict(counts)
+
+
 def _text(fn):
     return {name: str(n) for name, n in _profiled(fn).items()}
 
@@ -319,6 +335,8 @@ WRONG = [
     Mistake("clock() was never called", caught_by="", seconds_per_call=_perf_counter),
     Mistake("in a finally", caught_by="", seconds_per_call=_no_finally),
     Mistake("in a finally", caught_by="", seconds_per_call=_warm_up_not_guarded),
+    Mistake("one thread for them too", caught_by="", seconds_per_call=_called_before_the_threads),
+    Mistake("a sum and two in place are", caught_by="", op_counts=_one_name_in_place_or_not),
     Mistake("set them back afterwards", caught_by="", seconds_per_call=_stays_one),
     Mistake("are to be on one thread", caught_by="", seconds_per_call=_all_threads),
     Mistake("seconds_per_call raised", caught_by="", seconds_per_call=_one_after_the_other),

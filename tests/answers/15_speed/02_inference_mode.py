@@ -40,6 +40,26 @@ def _each_module(model, x):
             m.training = mode
 
 
+class _Eval:
+    """A context manager of one's own: eval inside, the old mode after it."""
+
+    def __init__(self, model):
+        self.model, self.was = model, model.training
+
+    def __enter__(self):
+        return self.model.eval()
+
+    def __exit__(self, *_):
+        self.model.train(self.was)
+
+
+def _context(model, x):
+    with _Eval(model) as m, torch.inference_mode():
+        z = m(x)
+        e = torch.exp(z - z.max(dim=1, keepdim=True)[0])
+        return e / e.sum(dim=1, keepdim=True)
+
+
 def _log(model, x):
     was = model.training
     model.eval()
@@ -99,6 +119,7 @@ RIGHT = [
     {"predict": _each_module, "distill_loss": _plain_copy, "normalize_": _sup_norm},
     {"predict": _log, "distill_loss": _grad_on, "normalize_": _rows},
     {"predict": _copied},
+    {"predict": _context},
     {"normalize_": lambda probs: probs.clone().div_(probs.max(1)[0].unsqueeze(1))},
     {"normalize_": lambda probs: torch.div(probs.T, probs.max(dim=-1).values).T},
 ]
@@ -164,6 +185,20 @@ def _frozen(model, x):
     for p in model.parameters():
         p.requires_grad = False
     return _decorated(model, x)
+
+
+def _optimizer_zero_grad(model, x):
+    torch.optim.SGD(model.parameters(), lr=0.1).zero_grad()
+    return _decorated(model, x)
+
+
+@torch.inference_mode()
+def _double(model, x):
+    was = model.training
+    model.eval()
+    probs = model(x).double().softmax(1)
+    model.train(was)
+    return probs
 
 
 def _mse(student, teacher_probs, x):
@@ -236,13 +271,15 @@ _MAXIMUM = "the maximum of each row becomes 1"
 WRONG = [
     Mistake(_ORDINARY, caught_by="", predict=_no_grad),
     Mistake(_ORDINARY, caught_by="", predict=_no_grad_after),
-    Mistake("dropout and batch norm were in train", caught_by="", predict=_no_eval),
+    Mistake("dropout or batch norm was still in train mode", caught_by="", predict=_no_eval),
     Mistake("put the mode back", caught_by="", predict=_stays_in_eval),
     Mistake("put the mode back", caught_by="", predict=_always_train),
     Mistake("softmax goes along the classes", caught_by="", predict=_along_the_batch),
     Mistake("softmax goes along the classes", caught_by="", predict=_logits),
     Mistake("exp overflows", caught_by="", predict=_normalised_by_sum),
-    Mistake("the parameters stay as they are", caught_by="", predict=_frozen),
+    Mistake("requires_grad of the parameters stays as it is", caught_by="", predict=_frozen),
+    Mistake("gradients that were there stay as they are", caught_by="", predict=_optimizer_zero_grad),
+    Mistake("a float32 model", caught_by="", predict=_double),
     Mistake(_KEEPS, caught_by="", distill_loss=_mse),
     Mistake(_KEEPS, caught_by="", distill_loss=_data),
     Mistake(_KEEPS, caught_by="", distill_loss=_soft_cross_entropy),

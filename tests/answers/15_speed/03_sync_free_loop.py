@@ -81,12 +81,31 @@ def _divided_on_the_device(model, batches):
     return tuple((totals[:2] / totals[2]).tolist())
 
 
+@torch.inference_mode()
+def _lists_of_tensors(model, batches):
+    losses, hits, rows = [], [], 0
+    for x, y in batches:
+        logits = model(x)
+        losses.append(-logits.log_softmax(1).gather(1, y[:, None]).sum())
+        hits.append((logits.argmax(1) - y == 0).sum())
+        rows += x.size(0)
+    loss = sum(losses)
+    return torch.stack([loss, sum(hits).type_as(loss), torch.as_tensor(rows).type_as(loss).to(loss.device)])
+
+
+def _item_twice_under_inference_mode(model, batches):
+    with torch.inference_mode():
+        totals = _lists_of_tensors(model, batches)
+        return (totals[0] / totals[2]).item(), (totals[1] / totals[2]).item()
+
+
 RIGHT = [
     {"running_totals": _stacked, "metrics": _two_floats},
     {"running_totals": _three_tensors, "metrics": _copied},
     {"running_totals": _all_at_once, "metrics": _numpy},
     {"running_totals": _double, "metrics": _python_rows},
     {"metrics": _divided_on_the_device},
+    {"running_totals": _lists_of_tensors, "metrics": _item_twice_under_inference_mode},
 ]
 
 
@@ -220,10 +239,47 @@ def _hits_by_mask(model, batches):
     return loss / n, sum(torch.masked_select(y, model(x).argmax(1) == y).numel() for x, y in batches) / n
 
 
+@torch.inference_mode()
+def _floats_under_inference_mode(model, batches):
+    total, right, n = 0.0, 0, 0
+    for x, y in batches:
+        out = model(x)
+        total += float(F.cross_entropy(out, y, reduction="sum"))
+        right += int((out.argmax(1) == y).sum())
+        n += len(y)
+    return torch.tensor([total, right, n], device=next(model.parameters()).device)
+
+
+@torch.inference_mode()
+def _nan_check(model, batches):
+    for x, y in batches:
+        if torch.isnan(F.cross_entropy(model(x), y)):
+            raise ValueError("the loss is NaN")
+    return _two_floats(model, batches)
+
+
+def _argwhere(model, batches):
+    with torch.inference_mode():
+        right = sum(torch.argwhere(model(x).argmax(1) == y).size(0) for x, y in batches)
+    loss, _, n = _stacked(model, batches).tolist()
+    return loss / n, right / n
+
+
+def _always_on(model, batches):
+    torch.autograd.grad_mode.set_grad_enabled(False)
+    loss, right, n = _stacked(model, batches).tolist()
+    torch.autograd.grad_mode.set_grad_enabled(True)
+    return loss / n, right / n
+
+
 _ONCE = "Add up on the device, and read once after the loop"
 
 WRONG = [
     Mistake("it reads no value at all", caught_by="", running_totals=_items),
+    Mistake("it reads no value at all", caught_by="", running_totals=_floats_under_inference_mode),
+    Mistake(_ONCE, caught_by="", metrics=_nan_check),
+    Mistake("for a shape that depends on values", caught_by="", metrics=_argwhere),
+    Mistake("and they are on afterwards", caught_by="", metrics=_always_on),
     Mistake(_ONCE, caught_by="", metrics=_items_and_floats),
     Mistake(_ONCE, caught_by="", metrics=_loss_per_batch),
     Mistake(_ONCE, caught_by="", metrics=_tqdm),
