@@ -262,6 +262,9 @@ def test_a_new_head_is_trained_and_the_body_is_frozen():
             rows = {tuple(row) for row in old_values["weight"].tolist()}
             kept = sum(tuple(row) in rows for row in head.weight.tolist())
             assert not kept, f"{case}: {kept} rows of the new head are rows of the old one, which knew other classes"
+            k = min(n, 5)
+            old_bias = dtype != torch.bfloat16 and torch.equal(head.bias[:k].detach(), old_values["bias"][:k])
+            assert not old_bias, f"{case}: the bias of the new head is that of the old one, which knew other classes"
             now = dict(model.body.named_parameters())
             same = list(now) == list(body) and all(now[name] is p for name, p in body.items())
             assert same, f"{case}: the parameters of the body are other objects now"

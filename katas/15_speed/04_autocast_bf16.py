@@ -32,11 +32,12 @@ from dojo.kit import explain, unchanged
 
 
 def amp_step(model: nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """One training step on the CPU, its forward in bfloat16 autocast; the loss is the mean cross-entropy, in float32.
+    """One training step on the CPU, its forward in bfloat16 autocast.
 
-    `model` has float32 weights, which stay float32, and so do their gradients. It comes in train mode and stays in it.
-    `x` is a float32 batch, `y` its classes, int64 (B,); both stay as they are. backward runs outside autocast, which is
-    off again after the step. Gradients that are there from before have no influence.
+    The loss is the mean cross-entropy of the bfloat16 logits, computed in float32. `model` has float32 weights, which
+    stay float32, and so do their gradients. It comes in train mode and stays in it. `x` is a float32 batch, `y` its
+    classes, int64 (B,); both stay as they are. backward runs outside autocast, which is off again after the step.
+    Gradients that are there from before have no influence.
 
     Returns the loss before the update: a float32 tensor of shape (), with no graph.
     """
@@ -57,16 +58,18 @@ _SIGNS = {
 
 
 _USUAL = "the model, called as usual after a step, raised on its float32 batch"
+_NO_LONGER = {"same dtype|scalar type|should be the same": "after a step the model takes no float32 batch: it was cast"}
 
 
 class _Watched(nn.Module):
-    """Notes each forward: the dtype of its first layer's output, the modes, and if its backward runs in autocast."""
+    """Notes each forward: its first layer's dtype, the modes, the logits, and if its backward runs in autocast."""
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
         self.layers = nn.Sequential(*layers)
         self.dtypes: list[torch.dtype] = []
         self.modes: list[bool] = []
+        self.logits = torch.empty(0)
         self.backward_in_autocast: list[bool] = []
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -75,7 +78,9 @@ class _Watched(nn.Module):
         self.modes.append(all(module.training for module in self.modules()))
         if out.requires_grad:
             out.register_hook(lambda _: self.backward_in_autocast.append(torch.is_autocast_enabled("cpu")))
-        return self.layers[1:](out)
+        out = self.layers[1:](out)
+        self.logits = out.detach().float()
+        return out
 
 
 def _net(seed: int = 0) -> _Watched:
@@ -104,7 +109,7 @@ def _step(model: nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, y
 
 def _true_loss(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
     __tracebackhide__ = True
-    with torch.no_grad(), explain(_USUAL):
+    with torch.no_grad(), explain(_USUAL, _NO_LONGER):
         return nn.functional.cross_entropy(model(x), y).item()
 
 
@@ -114,7 +119,7 @@ def _weights(model: nn.Module) -> torch.Tensor:
 
 def _true_gradient(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     __tracebackhide__ = True
-    with explain(_USUAL):
+    with explain(_USUAL, _NO_LONGER):
         grads = torch.autograd.grad(nn.functional.cross_entropy(model(x), y), list(model.parameters()))
     return torch.cat([g.flatten() for g in grads])
 
@@ -140,7 +145,7 @@ def test_autocast_on_the_cpu_runs_linear_and_conv_layers_in_bfloat16():
         assert short, f"the first layer, a {what}, gave {model.dtypes[0]}; bfloat16 was expected"
         assert all(model.modes), "the model came in train mode, and ran in eval mode, without its dropout"
         assert all(m.training for m in model.modules()), "the model came in train mode, and it was left in eval mode"
-        with explain(_USUAL):
+        with explain(_USUAL, _NO_LONGER):
             out = model(x)
         assert out.dtype == torch.float32, "after the step the model, called as usual, gives float32 no more"
 
@@ -196,12 +201,13 @@ def test_cross_entropy_is_computed_in_float32():
         optimizer = torch.optim.SGD(model.parameters(), lr=2.0)
         want = _true_loss(model, x, y)
         loss = _step(model, optimizer, x, y)
+        exact = nn.functional.cross_entropy(model.logits, y).item()
         after = _true_loss(model, x, y)
         tensor = isinstance(loss, torch.Tensor)
         assert tensor, f"the loss should come back as a tensor, and not read for it; got {type(loss).__name__}"
         assert loss.shape == (), f"the loss is a tensor of shape (), got {tuple(loss.shape)}"
         assert not loss.requires_grad, "the loss still hangs on its graph, and keeps it alive: detach it"
-        said = "computed on the logits outside of autocast, cross_entropy follows their dtype"
+        said = "inside of autocast cross_entropy gives float32, outside it keeps the dtype of the logits"
         assert loss.dtype != torch.bfloat16, f"the loss is bfloat16: {said}"
         assert loss.dtype == torch.float32, f"the loss is {loss.dtype}, expected float32"
         case = f"batch of {rows}: the loss in float32 is {want:.4f}, got {loss.item():.4f}"
@@ -210,9 +216,12 @@ def test_cross_entropy_is_computed_in_float32():
         assert abs(loss.item() - want) < 0.02, f"{case}; bfloat16 logits explain 0.02 at most"
         same = abs(loss.item() - want) < 2e-6
         assert not same, f"{case}: exactly that of a model in float32, so the loss was not that of the bfloat16 logits"
-        losses.append(loss)
-    rounded = all(loss == loss.bfloat16() for loss in losses)
-    assert not rounded, f"each loss is a bfloat16 number: {[x.item() for x in losses]}; it was rounded, and cast after"
+        losses.append((loss.item(), exact))
+    rounded = all(loss == torch.tensor(loss).bfloat16().item() for loss, _ in losses)
+    assert not rounded, f"each loss is a bfloat16 number, {losses[0][0]} for one: it was rounded, and cast after"
+    for loss, exact in losses:
+        said = f"the bfloat16 logits have the mean cross-entropy {exact:.6f}, computed in float32; got {loss:.6f}"
+        assert abs(loss / exact - 1) < 1e-4, said
 
 
 def test_backward_runs_outside_autocast():

@@ -62,7 +62,10 @@ def flatten_batch(x: torch.Tensor) -> torch.Tensor:
 
 
 def is_nhwc(x: torch.Tensor) -> bool:
-    """Is `x` (N, C, H, W), that fills its memory without gaps, in channels_last? True or False, Python's own."""
+    """Is `x` (N, C, H, W), a batch of whole images and no crop of larger ones, in channels_last?
+
+    True or False, Python's own.
+    """
     raise NotImplementedError("ask for the memory format")
 
 

@@ -161,6 +161,14 @@ def _swap_slices(model, n_classes):
         model.head.weight = nn.Parameter(old.weight.detach()[:n_classes].clone())
 
 
+def _swap_keeps_the_bias(model, n_classes):
+    old = model.head
+    swap_head(model, n_classes)
+    k = min(n_classes, old.out_features)
+    with torch.no_grad():
+        model.head.bias[:k] = old.bias[:k]
+
+
 def _swap_by_attribute(model, n_classes):
     model.body.requires_grad_(False)
     model.head.out_features = n_classes
@@ -453,6 +461,7 @@ MISTAKES = [
     Mistake("code that stood in the file ran", caught_by=_REFUSE, load_pretrained=_loading(weights_only=False)),
     Mistake("are rows of the old one", caught_by=_SWAP, swap_head=_swap_keeps_rows),
     Mistake("are rows of the old one", caught_by=_SWAP, swap_head=_swap_slices),
+    Mistake("the bias of the new head is that of the old one", caught_by=_SWAP, swap_head=_swap_keeps_the_bias),
     Mistake("model.head is still the old layer", caught_by=_SWAP, swap_head=_swap_by_attribute),
     Mistake("model.head is still the old layer", caught_by=_SWAP, swap_head=_swap_elsewhere),
     Mistake("model.head is to be an nn.Linear", caught_by=_SWAP, swap_head=_swap_behind_it),

@@ -98,6 +98,21 @@ def _loss_outside_and_cast(model, optimizer, x, y):
     return _loss_outside(model, optimizer, x, y).float()
 
 
+def _nll_of_log_softmax(model, optimizer, x, y):
+    """Autocast leaves log_softmax in bfloat16; only the mean is taken in float32."""
+    optimizer.zero_grad()
+    with torch.autocast("cpu"):
+        loss = nn.functional.nll_loss(model(x).log_softmax(1), y)
+    return _finish(optimizer, loss)
+
+
+def _smoothed(model, optimizer, x, y):
+    optimizer.zero_grad()
+    with torch.autocast("cpu"):
+        loss = nn.functional.cross_entropy(model(x), y, label_smoothing=0.005)
+    return _finish(optimizer, loss)
+
+
 def _keeps_the_graph(model, optimizer, x, y):
     optimizer.zero_grad()
     with torch.autocast("cpu"):
@@ -293,8 +308,10 @@ MISTAKES = [
     Mistake("of SGD is bfloat16", caught_by=_FLOAT32, amp_step=_memory_of_the_optimizer_cast),
     Mistake("no weight moved", caught_by=_SMALL, amp_step=_clears_after_backward),
     Mistake("no weight moved", caught_by=_SMALL, amp_step=_no_step),
-    Mistake("cross_entropy follows their dtype", caught_by=_LOSS, amp_step=_loss_outside),
+    Mistake("outside it keeps the dtype of the logits", caught_by=_LOSS, amp_step=_loss_outside),
     Mistake("it was rounded, and cast after", caught_by=_LOSS, amp_step=_loss_outside_and_cast),
+    Mistake("the bfloat16 logits have the mean cross-entropy", caught_by=_LOSS, amp_step=_nll_of_log_softmax),
+    Mistake("the bfloat16 logits have the mean cross-entropy", caught_by=_LOSS, amp_step=_smoothed),
     Mistake("the loss still hangs on its graph", caught_by=_LOSS, amp_step=_keeps_the_graph),
     Mistake("the loss should come back as a tensor", caught_by=_LOSS, amp_step=_a_number),
     Mistake("the loss is a tensor of shape ()", caught_by=_LOSS, amp_step=_one_per_row),

@@ -188,6 +188,42 @@ def _a_scaler_of_its_own(model, optimizer, scaler, x, y, max_norm):
     return amp_step(model, optimizer, torch.amp.GradScaler("cpu"), x, y, max_norm)
 
 
+def _clips_the_first_group(model, optimizer, scaler, x, y, max_norm):
+    _backward(model, optimizer, scaler, x, y)
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], max_norm)
+    return _finish(optimizer, scaler)
+
+
+def _multiplies_by_hand(model, optimizer, scaler, x, y, max_norm):
+    optimizer.zero_grad()
+    (nn.functional.mse_loss(model(x), y) * scaler.get_scale()).backward()
+    scaler.unscale_(optimizer)
+    _clip(model, max_norm)
+    return _finish(optimizer, scaler)
+
+
+def _in_bfloat16(model, optimizer, scaler, x, y, max_norm):
+    optimizer.zero_grad()
+    with torch.autocast("cpu"):
+        loss = nn.functional.mse_loss(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    _clip(model, max_norm)
+    return _finish(optimizer, scaler)
+
+
+def _left_in_eval(model, optimizer, scaler, x, y, max_norm):
+    model.eval()
+    return amp_step(model, optimizer, scaler, x, y, max_norm)
+
+
+def _not_halved(model, optimizer, scaler, x, y, max_norm):
+    scale = scaler.get_scale()
+    amp_step(model, optimizer, scaler, x, y, max_norm)
+    return scaler.get_scale() != scale / 2
+
+
 def _no_scaler(model, optimizer, scaler, x, y, max_norm):
     optimizer.zero_grad()
     nn.functional.mse_loss(model(x), y).backward()
@@ -300,20 +336,24 @@ _ANSWER = "test_the_answer_is_python_s_true_or_false"
 _WRONG_LENGTH = "max_norm=1000000000.0 is far above the gradient"
 
 MISTAKES = [
-    Mistake("as if clipped while multiplied by 65536", caught_by=_CLIP, amp_step=_clips_scaled_gradients),
-    Mistake("as if clipped while multiplied by 65536", caught_by=_CLIP, amp_step=_clips_then_unscales),
-    Mistake("it was not clipped, or after the step", caught_by=_CLIP, amp_step=_never_clips),
-    Mistake("it was not clipped, or after the step", caught_by=_CLIP, amp_step=_clips_after_the_step),
+    Mistake("65536 times too short", caught_by=_CLIP, amp_step=_clips_scaled_gradients),
+    Mistake("65536 times too short", caught_by=_CLIP, amp_step=_clips_then_unscales),
+    Mistake("it was not clipped before the step", caught_by=_CLIP, amp_step=_never_clips),
+    Mistake("it was not clipped before the step", caught_by=_CLIP, amp_step=_clips_after_the_step),
     Mistake("the gradients are still multiplied by 65536", caught_by=_CLIP, amp_step=_no_division),
     Mistake("the step has length", caught_by=_CLIP, amp_step=_clips_by_value),
     Mistake("the step has length", caught_by=_CLIP, amp_step=_clips_one_by_one),
     Mistake("the step has length", caught_by=_CLIP, amp_step=_divides_by_the_default),
+    Mistake("the step has length", caught_by=_CLIP, amp_step=_clips_the_first_group),
+    Mistake("it was left in eval mode", caught_by=_CLIP, amp_step=_left_in_eval),
+    Mistake("did not use scaler.scale", caught_by=_CLIP, amp_step=_multiplies_by_hand),
     Mistake("unscale_ was called twice", caught_by=_CLIP, amp_step=_unscales_twice),
-    Mistake("the scaler was not updated after the step before", caught_by=_CLIP, amp_step=_no_update),
+    Mistake("without an update of the scaler between them", caught_by=_CLIP, amp_step=_no_update),
     Mistake(_WRONG_LENGTH, caught_by=_PLAIN, amp_step=_always_to_the_norm),
     Mistake("gradients of the call before, true ones, were added", caught_by=_PLAIN, amp_step=_never_clears),
     Mistake("times what SGD with momentum makes of it", caught_by=_PLAIN, amp_step=_sum_of_squares),
     Mistake("times what SGD with momentum makes of it", caught_by=_PLAIN, amp_step=_backward_on_the_loss),
+    Mistake("times what SGD with momentum makes of it", caught_by=_PLAIN, amp_step=_in_bfloat16),
     Mistake("inf or nan is in the weights now", caught_by=_BAD, amp_step=_clips_scaled_ones_and_steps),
     Mistake("the weights moved in a step that was to be left out", caught_by=_BAD, amp_step=_steps_with_zeros),
     Mistake("clipping raised on gradients of inf", caught_by=_BAD, amp_step=_raises_on_inf),
@@ -329,6 +369,7 @@ MISTAKES = [
     Mistake("as it does after some good steps", caught_by=_ANSWER, amp_step=_same_scale),
     Mistake("True is expected where the weights were stepped", caught_by=_ANSWER, amp_step=_a_tensor),
     Mistake("True is expected where the weights were stepped", caught_by=_ANSWER, amp_step=_a_number),
+    Mistake("False is expected where the step was left out", caught_by=_ANSWER, amp_step=_not_halved),
     Mistake("amp_step returned None", caught_by=_ANSWER, amp_step=_nothing),
     Mistake("the weights were stepped; amp_step returned False", caught_by=_ANSWER, amp_step=_what_step_returned),
     Mistake("update() once a step", caught_by=_ANSWER, amp_step=_fixed_scale),

@@ -77,9 +77,40 @@ def _by_logsumexp(model, optimizer, x, y):
         return loss + 0
 
 
+def _nll_of_float_logits(model, optimizer, x, y):
+    for p in model.parameters():
+        p.grad = None
+    with torch.autocast(device_type="cpu"):
+        loss = F.nll_loss(F.log_softmax(model(x).float(), dim=-1), y)
+    loss.backward()
+    optimizer.step()
+    return loss.detach().requires_grad_(False)
+
+
+def _switched_on_and_off(model, optimizer, x, y):
+    optimizer.zero_grad()
+    autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=True)
+    autocast.__enter__()
+    loss = torch.nn.CrossEntropyLoss(reduction="sum")(model(x), y) / len(y)
+    autocast.__exit__(None, None, None)
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
 RIGHT = [
     {"amp_step": f} for f in (_logits_cast_by_hand, _decorated, _with_a_scaler, _autograd_grad, _closure, _by_logsumexp)
-]
+] + [{"amp_step": f} for f in (_nll_of_float_logits, _switched_on_and_off)]
+
+
+def _logsumexp_in_autocast(model, optimizer, x, y):
+    optimizer.zero_grad()
+    with torch.autocast("cpu"):
+        logits = model(x)
+        loss = (logits.logsumexp(1) - logits.gather(1, y[:, None])[:, 0]).float().mean()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
 
 
 def _step_with(context, inside=True, finish=lambda loss: loss.detach(), prepare=lambda x: x, loss_fn=F.cross_entropy):
@@ -190,12 +221,13 @@ WRONG = [
     ),
     Mistake("the weights were cast, and in bfloat16", caught_by="", amp_step=_bf16_parameters),
     Mistake("a step of 0.0001 was due for each weight", caught_by="", amp_step=_half_and_back),
-    Mistake("cross_entropy follows their dtype", caught_by="", amp_step=_step_with(_cpu, inside=False)),
+    Mistake("outside it keeps the dtype of the logits", caught_by="", amp_step=_step_with(_cpu, inside=False)),
     Mistake(
         "it was rounded, and cast after",
         caught_by="",
         amp_step=_step_with(_cpu, inside=False, finish=lambda loss: loss.detach().float()),
     ),
+    Mistake("the bfloat16 logits have the mean cross-entropy", caught_by="", amp_step=_logsumexp_in_autocast),
     Mistake("the loss still hangs on its graph", caught_by="", amp_step=_step_with(_cpu, finish=lambda loss: loss)),
     Mistake("the loss should come back as a tensor", caught_by="", amp_step=_step_with(_cpu, finish=float)),
     Mistake("the loss should come back as a tensor", caught_by="", amp_step=_step_with(_cpu, finish=lambda loss: None)),

@@ -71,7 +71,34 @@ def _clips_by_hand(model, optimizer, scaler, x, y, max_norm):
     return any(not torch.equal(a, b) for a, b in zip(old, model.parameters(), strict=True))
 
 
-RIGHT = [{"amp_step": f} for f in (_norm_tells, _limit_scaled, _steps_by_itself, _hook, _clips_by_hand)]
+def _groups_in_one_list(model, optimizer, scaler, x, y, max_norm):
+    params = [p for group in optimizer.param_groups for p in group["params"]]
+    for p in params:
+        p.grad = None
+    scaler.scale(F.mse_loss(model.train()(x), y)).backward()
+    scaler.unscale_(optimizer)
+    total = clip_grad_norm_(params, float(max_norm))
+    scaler.step(optimizer)
+    scaler.update()
+    return not (total.isnan() or total.isinf())
+
+
+def _factors_divided(model, optimizer, scaler, x, y, max_norm):
+    """The scaler's own note is left to step; clipping is done by one factor for all."""
+    optimizer.zero_grad(set_to_none=False)
+    scaler.scale((model(x) - y).square().mean()).backward()
+    grads = [p.grad for p in model.parameters()]
+    norm = torch.cat([g.flatten() for g in grads]).norm() / scaler.get_scale()
+    if norm > max_norm:
+        torch._foreach_mul_(grads, (max_norm / norm).item())
+    before = scaler.get_scale()
+    scaler.step(optimizer)
+    scaler.update()
+    return bool(before <= scaler.get_scale())
+
+
+RIGHT = [{"amp_step": f} for f in (_groups_in_one_list, _factors_divided)]
+RIGHT += [{"amp_step": f} for f in (_norm_tells, _limit_scaled, _steps_by_itself, _hook, _clips_by_hand)]
 
 
 def _run(order, answer=None, clear=True):
@@ -144,21 +171,36 @@ def _divides_again(model, optimizer, scaler, x, y, max_norm):
     return scaler.get_scale() >= before
 
 
+def _each_group(model, optimizer, scaler, x, y, max_norm):
+    optimizer.zero_grad()
+    scaler.scale(F.mse_loss(model(x), y)).backward()
+    scaler.unscale_(optimizer)
+    for group in optimizer.param_groups:
+        clip_grad_norm_(group["params"], max_norm)
+    before = scaler.get_scale()
+    scaler.step(optimizer)
+    scaler.update()
+    return scaler.get_scale() >= before
+
+
 _TIMES = "times what SGD with momentum makes of it"
 
 WRONG = [
-    Mistake("as if clipped while multiplied by 65536", caught_by="", amp_step=_run("bcsU")),
-    Mistake("as if clipped while multiplied by 65536", caught_by="", amp_step=_run("bcusU")),
-    Mistake("it was not clipped, or after the step", caught_by="", amp_step=_run("bscU")),
-    Mistake("it was not clipped, or after the step", caught_by="", amp_step=_run("busUc")),
+    Mistake("65536 times too short", caught_by="", amp_step=_run("bcsU")),
+    Mistake("65536 times too short", caught_by="", amp_step=_run("bcusU")),
+    Mistake("it was not clipped before the step", caught_by="", amp_step=_run("bscU")),
+    Mistake("it was not clipped before the step", caught_by="", amp_step=_run("busUc")),
     Mistake("the step has length", caught_by="", amp_step=_first_layer_only),
-    Mistake("the step has length", caught_by="", amp_step=_divides_again),
+    Mistake("the step has length", caught_by="", amp_step=_each_group),
+    Mistake("65536 times too short", caught_by="", amp_step=_divides_again),
+    Mistake("65536 times too short", caught_by="", amp_step=_run("bucUs")),
+    Mistake("without an update of the scaler between them", caught_by="", amp_step=_run("bsucU")),
     Mistake("the gradients are still multiplied by 65536", caught_by="", amp_step=_run("bouU")),
     Mistake("inf or nan is in the weights now", caught_by="", amp_step=_run("bucoU")),
     Mistake("half of what it was", caught_by="", amp_step=_disabled),
     Mistake("half of what it was", caught_by="", amp_step=_skips_by_hand),
     Mistake("update() comes after each step, also one that is left out", caught_by="", amp_step=_update_if_stepped),
-    Mistake("the scaler was not updated after the step before", caught_by="", amp_step=_run("bucs")),
+    Mistake("without an update of the scaler between them", caught_by="", amp_step=_run("bucs")),
     Mistake("update() once a step", caught_by="", amp_step=_run("bucsUU")),
     Mistake(_TIMES, caught_by="", amp_step=_run("BucsU")),
     Mistake("gradients of the call before, true ones, were added", caught_by="", amp_step=_run("bucsU", clear=False)),
