@@ -231,5 +231,8 @@ def test_is_contiguous_asks_for_one_layout_at_a_time():
                 said = f"images {shape}, {case}, with strides {x.stride()}: expected {want}, got {out!r}"
                 assert out == want, said
                 assert out is want, f"{said}; Python's own True and False are asked"
+    columns = _images(2, 3, 4, 5).permute(0, 3, 2, 1).contiguous().permute(0, 3, 2, 1)
+    said = f"with strides {columns.stride()} the channels lie together, but columns come before rows: not channels_last"
+    assert is_nhwc(columns) is False, said
     part = _images(4, 3, 2, 5).contiguous(memory_format=_LAST)[1:3]
     assert is_nhwc(part) is True, "two images out of a batch in channels_last are in channels_last too"

@@ -274,6 +274,10 @@ def _is_permuted_view(x):
     return x.permute(0, 3, 1, 2).is_contiguous()
 
 
+def _is_channel_stride(x):
+    return x.stride(1) == 1
+
+
 def _is_nothing(x):
     x.is_contiguous(memory_format=_LAST)
 
@@ -336,5 +340,6 @@ MISTAKES = [
     Mistake("in channels_last, with strides", caught_by=_ASK, is_nhwc=_is_permuted_view),
     Mistake("Python's own True and False are asked", caught_by=_ASK, is_nhwc=_is_int),
     Mistake("Python's own True and False are asked", caught_by=_ASK, is_nhwc=_is_tensor),
+    Mistake("columns come before rows", caught_by=_ASK, is_nhwc=_is_channel_stride),
     Mistake("is_nhwc returned None", caught_by=_ASK, is_nhwc=_is_nothing),
 ]

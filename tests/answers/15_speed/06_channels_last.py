@@ -71,7 +71,7 @@ RIGHT = [
     {"to_nhwc": _empty_and_copy, "prepare": _prepare_by_hand, "is_nhwc": _by_strides},
     {"to_nhwc": _by_clone, "prepare": _prepare_a_copy, "flatten_batch": _stacked},
     {"to_nhwc": _by_to, "prepare": _prepare_by_apply, "flatten_batch": lambda x: x.reshape(len(x), -1)},
-    {"flatten_batch": nn.Flatten(), "is_nhwc": lambda x: bool(x.stride(1) == 1)},
+    {"flatten_batch": nn.Flatten(), "is_nhwc": lambda x: bool(x.stride(1) == 1 and x.stride(3) == x.shape[1])},
     {"flatten_batch": lambda x: torch.einsum("nchw->nchw", x).reshape(x.shape[0], x.shape[1:].numel())},
 ]
 
@@ -178,6 +178,7 @@ WRONG = [
     ),
     Mistake("stored by columns, with strides", caught_by="", is_nhwc=lambda x: x.is_contiguous() is False),
     Mistake("stored by columns, with strides", caught_by="", is_nhwc=lambda x: x.stride(3) > 1),
+    Mistake("columns come before rows", caught_by="", is_nhwc=lambda x: min(x.stride()) == x.stride(1)),
     Mistake("contiguous, with strides", caught_by="", is_nhwc=lambda x: x.dim() == 4),
     Mistake("in channels_last, with strides", caught_by="", is_nhwc=lambda x: x.shape[-1] == 3),
     Mistake("Python's own True and False are asked", caught_by="", is_nhwc=lambda x: torch.tensor(x.stride(1)) == 1),
