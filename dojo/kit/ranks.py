@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import gc
 import multiprocessing
 import os
 import pickle
@@ -45,20 +46,55 @@ def run_as_torchrun(fn: Callable[[], Any], machines: Sequence[int] = (2,), secon
     in run_ranks. `fn` must put a barrier between joining the group and leaving it: who leaves at once breaks the
     others' handshake.
     """
-    store = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    with _agent() as port:
+        return _run([partial(_in_an_environment, fn, told) for told in _environments(machines, port)], seconds)
+
+
+def _environments(machines: Sequence[int], port: int) -> list[dict[str, str]]:
+    """What torchrun tells each process, by rank."""
+    environments = []
     places = [(machine, local) for machine, processes in enumerate(machines) for local in range(processes)]
-    jobs = []
     for rank, (machine, local) in enumerate(places):
         environment = {
             **{"RANK": rank, "LOCAL_RANK": local, "GROUP_RANK": machine},
             **{"WORLD_SIZE": len(places), "LOCAL_WORLD_SIZE": machines[machine]},
-            **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port},
+            **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
             **{"TORCHELASTIC_RUN_ID": "kata", "TORCHELASTIC_RESTART_COUNT": 0, "TORCHELASTIC_MAX_RESTARTS": 0},
             # env:// then connects to the store, rather than open one of its own.
             **{"TORCHELASTIC_USE_AGENT_STORE": True, "OMP_NUM_THREADS": 1},
         }
-        jobs.append(partial(_in_an_environment, fn, {name: str(value) for name, value in environment.items()}))
-    return _run(jobs, seconds)
+        environments.append({name: str(value) for name, value in environment.items()})
+    return environments
+
+
+@contextlib.contextmanager
+def _agent() -> Iterator[int]:
+    """The port of a store, in a process of its own: its thread would not survive the forking of the ranks."""
+    context = _context()
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_keep_a_store, args=(ours, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        yield ours.recv()
+    finally:
+        ours.close()
+        process.kill()
+        process.join()
+
+
+def _keep_a_store(parents: Connection, ours: Connection) -> None:
+    parents.close()
+    store = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    ours.send(store.port)
+    with contextlib.suppress(EOFError):
+        ours.recv()  # until the parent closes its end, or dies
+    os._exit(0)
+
+
+def _context() -> Any:
+    forks = "fork" in multiprocessing.get_all_start_methods()
+    return multiprocessing.get_context("fork" if forks else "spawn")
 
 
 @contextlib.contextmanager
@@ -91,8 +127,8 @@ def _run(jobs: Sequence[Callable[[], Any]], seconds: float) -> list[Any]:
     """What each job returns, each run as one rank in a process of its own."""
     # An optimizer's or DDP's first use imports 900 modules: here, once, rather than in each rank.
     torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
-    forks = "fork" in multiprocessing.get_all_start_methods()
-    context: Any = multiprocessing.get_context("fork" if forks else "spawn")
+    context = _context()
+    forks = context.get_start_method() == "fork"
     all_reported = context.Event()
     ranks = []
     for job in jobs:
@@ -114,6 +150,8 @@ def _run(jobs: Sequence[Callable[[], Any]], seconds: float) -> list[Any]:
 
 
 def _be_a_rank(job: Callable[[], Any], theirs: Connection, hold: Any) -> None:
+    # What the parent left behind, such as a store with a thread, must not be collected here: that crashes.
+    gc.freeze()
     torch.set_num_threads(1)
     try:
         report = pickle.dumps((True, job()))
