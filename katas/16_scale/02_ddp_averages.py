@@ -37,15 +37,14 @@ from dojo.kit import explain, group_of_one, run_ranks, unchanged
 def train(model: nn.Module, x: torch.Tensor, y: torch.Tensor, lr: float, steps: int) -> nn.Module:
     """Train on all ranks of the group together: `steps` steps (1 or more) of plain SGD on the mean squared error.
 
-    Every rank is given all the data, x (n, ...) and y, of any floating dtype, with n a multiple of the world size. In
-    each step it runs the model on its own share of n / world rows only, and each row is in the share of one rank. All
-    begin with the weights that rank 0 has; gradients that `model` brings along don't count. So weights and gradients
-    are those of one process that steps on all the rows.
+    x (n, ...) and y are the share of the data that this rank has, of any floating dtype; the other ranks have others of
+    the same size. Each step is on the whole share. All begin with the weights that rank 0 has; gradients that `model`
+    brings along don't count. So weights and gradients are those of one process that steps on the rows of all ranks.
 
     Returns the plain model, of the class of `model` (that one or another), with equal weights on all ranks; each
     `.grad` is the mean over the ranks of the last step's gradients, and no weight is frozen. x, y stay as they are.
     """
-    raise NotImplementedError("share out the rows, start equal, average the gradients, step")
+    raise NotImplementedError("start equal, average the gradients, step")
 
 
 # ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
@@ -110,12 +109,13 @@ def _train(model, x, y, lr, steps):
 def _on_ranks(n, lr, steps, seeds, dtype=torch.float32, stale=None):
     """Rank i trains a model of seeds[i]; from each rank its weights before and after, gradients, and rows it saw.
 
-    stale: what is in each `.grad` before.
+    n: the rows of all ranks together. stale: what is in each `.grad` before.
     """
     __tracebackhide__ = True
-    x, y = _data(n, dtype)
+    all_x, all_y = _data(n, dtype)
 
     def rank_main(rank, world):
+        x, y = all_x[rank::world].clone(), all_y[rank::world].clone()
         model, rows = _net(seeds[rank], dtype), []
         for p in model.parameters():
             p.grad = None if stale is None else torch.full_like(p, stale)
@@ -123,14 +123,15 @@ def _on_ranks(n, lr, steps, seeds, dtype=torch.float32, stale=None):
         model.register_forward_pre_hook(lambda _, args: rows.extend(round(v * 16) for v in args[0][:, 0].tolist()))
         out = _train(model, x, y, lr, steps)
         end = parameters_to_vector(out.parameters()).detach().clone()
-        return {"start": start, "weights": end, "grads": _grads(out), "rows": rows}
+        assert rows, "the model itself was never called"
+        given = list(range(n))[rank::world]
+        assert set(rows) == set(given), (
+            f"rank {rank} has rows {given} of all {n}, and ran the model on {sorted(set(rows))}: x and y are its share "
+            "already, and each step is on the whole of it"
+        )
+        return {"start": start, "weights": end, "grads": _grads(out)}
 
     return [SimpleNamespace(**found) for found in run_ranks(rank_main, len(seeds))]
-
-
-def _shares(n, world, rank):
-    """The two usual cuts: every world-th row, and a block."""
-    return torch.arange(n)[rank::world], torch.arange(n).chunk(world)[rank]
 
 
 def _same(got, want, tolerance=1e-5):
@@ -151,8 +152,8 @@ def _check_weights(ranks, seed, n, lr, steps):
         assert not _same(its.weights, its.start, 1e-7), f"{says}: they never moved"
         assert not _same(its.weights, added), f"{says}: its steps were {world} times as long. Average, do not add"
         assert not _same(its.weights, cut), f"{says}: its steps were 1/{world} as long, divided once more than needed"
-        own = [_alone(seed, x[rows], y[rows], lr, steps)[0] for rows in _shares(n, world, rank)]
-        assert not any(_same(its.weights, weights) for weights in own), (
+        own = _alone(seed, x[rank::world], y[rank::world], lr, steps)[0]
+        assert not _same(its.weights, own), (
             f"{says}: it trained on its own share alone, and the replicas drifted apart. DDP averages the gradients of "
             "what goes through its own forward, ddp(x)"
         )
@@ -191,19 +192,6 @@ def test_each_gradient_is_the_mean_over_the_ranks():
         assert not right or _same(its.grads, want, 1e-9), f"{says}, and .grad was left as another one; the weights fit"
         assert _same(its.grads, want, 1e-9), f"{says}: {its.grads[:3].tolist()}..., expected {want[:3].tolist()}..."
         assert right, f"on three ranks, .grad of rank {rank} is right at the end and the weights are not"
-
-
-def test_each_row_is_worked_on_by_one_rank():
-    for n in (6, 2):
-        ranks = _on_ranks(n, lr=0.1, steps=1, seeds=[8, 8])
-        for rank, its in enumerate(ranks):
-            assert its.rows, "the model itself was never called"
-            shared = sorted(set(its.rows) & set(ranks[1 - rank].rows))
-            assert not shared, (
-                f"of {n} rows, both ranks ran the model on {shared}: the work is to be shared, each row to one of them"
-            )
-            assert len(set(its.rows)) == n // 2, f"of {n} rows, rank {rank} ran the model on {its.rows}: n / world each"
-        _check_weights(ranks, 8, n, lr=0.1, steps=1)
 
 
 def test_the_wrapper_is_not_what_is_kept():

@@ -1,8 +1,8 @@
 """Replicas that train as one: reference.
 
-Hint: Write the loop for one process first. Then ask: which rows are mine, and who must hear of what, and when?
-Hint: `DistributedDataParallel(model)`; `x[rank::world]` is a share; dist.get_rank() and dist.get_world_size().
-Hint: Wrap, cut x and y alike, then zero_grad, mse_loss of the wrapper's output, backward, step; last comes `.module`.
+Hint: Write the loop for one process first. Then ask: who must hear of what, and when?
+Hint: `DistributedDataParallel(model)`, or by hand dist.broadcast, dist.all_reduce and dist.get_world_size().
+Hint: Wrap, then zero_grad, mse_loss of the wrapper's output, backward, step; last comes `.module`.
 
 Why: A mean of means over equal shares is the mean over all, for losses and for gradients, so averaged gradients make
 each replica take the step of the whole batch. Equal steps from equal weights keep them equal without ever sending
@@ -22,8 +22,6 @@ from dojo import Mistake
 
 
 def train(model: nn.Module, x: torch.Tensor, y: torch.Tensor, lr: float, steps: int) -> nn.Module:
-    rank, world = dist.get_rank(), dist.get_world_size()
-    x, y = x[rank::world], y[rank::world]
     replica = DistributedDataParallel(model)
     optimizer = torch.optim.SGD(replica.parameters(), lr=lr)
     for _ in range(steps):
@@ -87,7 +85,7 @@ def _by_hand(
     average=_mean,
     after_step=_nothing,
     at_the_end=_nothing,
-    share=_every,
+    share=lambda x: x,
     share_y=None,
     loss_fn=F.mse_loss,
     clear=lambda optimizer, step: optimizer.zero_grad(),
@@ -121,7 +119,6 @@ def _with_ddp(
     rate=lambda lr: lr,
 ):
     def wrong(model, x, y, lr, steps):
-        x, y = _every(x), _every(y)
         ddp = wrap(model)
         optimizer = torch.optim.SGD(ddp.parameters(), lr=rate(lr))
         for _ in range(steps):
@@ -147,7 +144,6 @@ def _without_sync(ddp, x):
 
 
 def _zero_after(model, x, y, lr, steps):
-    x, y = _every(x), _every(y)
     ddp = DistributedDataParallel(model)
     optimizer = torch.optim.SGD(ddp.parameters(), lr=lr)
     optimizer.zero_grad()
@@ -161,7 +157,6 @@ def _zero_after(model, x, y, lr, steps):
 def _optimizer_of_another(model, x, y, lr, steps):
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     model = DistributedDataParallel(copy.deepcopy(model))
-    x, y = _every(x), _every(y)
     for _ in range(steps):
         optimizer.zero_grad()
         model.zero_grad()
@@ -180,16 +175,6 @@ def _group_closed(model, x, y, lr, steps):
     dist.barrier()
     dist.destroy_process_group()
     return model
-
-
-def _all_rows(model, x, y, lr, steps):
-    ddp = DistributedDataParallel(model)
-    optimizer = torch.optim.SGD(ddp.parameters(), lr=lr)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        F.mse_loss(ddp(x), y).backward()
-        optimizer.step()
-    return ddp.module
 
 
 def _only_rank_0(model, x, y, lr, steps):
@@ -220,7 +205,6 @@ def _float(model, x, y, lr, steps):
 _FOLLOW = "test_two_ranks_follow_one_process_that_sees_everything"
 _BEGIN = "test_all_replicas_begin_with_the_weights_of_rank_0"
 _GRAD = "test_each_gradient_is_the_mean_over_the_ranks"
-_ROWS = "test_each_row_is_worked_on_by_one_rank"
 _PLAIN = "test_the_wrapper_is_not_what_is_kept"
 
 MISTAKES = [
@@ -255,7 +239,7 @@ MISTAKES = [
     Mistake(
         "off those of one process",
         caught_by=_FOLLOW,
-        train=_by_hand(share_y=lambda y: y.chunk(dist.get_world_size())[dist.get_rank()]),
+        train=_by_hand(share_y=lambda y: y.flip(0)),
     ),
     Mistake(
         "off those of one process",
@@ -290,10 +274,9 @@ MISTAKES = [
         ),
     ),
     Mistake("a float64 model came back with gradients in", caught_by=_GRAD, train=_float),
-    Mistake("both ranks ran the model on", caught_by=_ROWS, train=_all_rows),
-    Mistake("both ranks ran the model on", caught_by=_ROWS, train=_by_hand(share=lambda x: x)),
-    Mistake("both ranks ran the model on", caught_by=_ROWS, train=_by_hand(share=lambda x: x[: len(x) // 2])),
-    Mistake("n / world each", caught_by=_ROWS, train=_only_rank_0),
+    Mistake("x and y are its share already", caught_by=_FOLLOW, train=_by_hand(share=_every)),
+    Mistake("x and y are its share already", caught_by=_FOLLOW, train=_by_hand(share=lambda x: x[: len(x) // 2])),
+    Mistake("the model itself was never called", caught_by=_FOLLOW, train=_only_rank_0),
     Mistake("train returned the wrapper", caught_by=_PLAIN, train=_with_ddp(give=lambda ddp: ddp)),
     Mistake(
         "train returned a Sequential, expected a Doubled",
