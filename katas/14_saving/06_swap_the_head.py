@@ -17,7 +17,7 @@ mode, frozen or not, and dropout goes on dropping. A frozen body belongs in eval
 Then the whole net may be thawed, with a small learning rate for what is good already and a larger one for the head: two
 groups, `torch.optim.SGD([{"params": ..., "lr": ...}, {"params": ..., "lr": ...}])`. Each parameter is in one of them.
 
-What is asked here: these four steps. A net here has two parts and no more, `model.body` and `model.head`, an nn.Linear.
+What is asked here: these four steps. A net here is `model.head(model.body(x))`; the head is an nn.Linear.
 
 About 40 minutes. Before it: batchnorm, freezing, param_groups, load_what_fits, untrusted_checkpoint.
 
@@ -58,9 +58,9 @@ def load_pretrained(
 def swap_head(model: nn.Module, n_classes: int) -> None:
     """Replace `model.head` by a new nn.Linear with `n_classes` outputs, and freeze the body.
 
-    The new head takes what the old one took, on its device and in its dtype; its weights are new, and are trained. The
-    parameters of the body stay the same objects, with their values; none of them requires a gradient any more. The
-    modes stay, and the old layer stays as it is.
+    The new head takes what the old one took, on its device and in its dtype; its weight and bias are new, and require a
+    gradient. The parameters of the body stay the same objects, with their values; none of them requires a gradient any
+    more. The modes of model and body stay, and the old layer keeps its values.
     """
     raise NotImplementedError("a new last layer, and a frozen body")
 

@@ -1,15 +1,16 @@
 """inference_mode: faster than no_grad, and stickier
 
 Under `torch.no_grad()` nothing is recorded, and what comes out is an ordinary tensor. `torch.inference_mode()` leaves
-out more: such a tensor has no version counter, which is how autograd notices that somebody wrote into a tensor that it
-still needs. That saves a little at each operation, which counts for a small model that is asked often. Both are used as
-`with torch.inference_mode():` or as a decorator, `@torch.inference_mode()`. Neither switches dropout off: eval() does.
+out more: such a tensor has no version counter, the number by which autograd notices that somebody wrote into a tensor
+that it still needs. That saves a little at each operation, which counts for a small model that is asked often. Both are
+used as `with torch.inference_mode():` or as a decorator, `@torch.inference_mode()`. Neither switches dropout off:
+eval() does.
 
 The price is paid later, by whoever uses the result. `t.is_inference()` stays True outside of the block, and then
 
 - autograd refuses to keep it: "Inference tensors cannot be saved for backward". A product w * t keeps t for the
   gradient of w, and `mse_loss(y, t)` keeps both, so training on targets of a teacher fails, far from the line that made
-  them. A difference y - t keeps nothing, and works;
+  them. A difference y - t keeps neither, and (y - t)² works, as the difference is an ordinary tensor;
 - it must not be changed: "Inplace update to inference tensor outside InferenceMode is not allowed".
 
 `t.clone()`, outside of the block, is an ordinary tensor with the same values. `t.detach()` is not: it is the same
@@ -36,9 +37,9 @@ from dojo.kit import check_tensor, explain, raises, unchanged
 def predict(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """The probabilities (N, C) for the rows of `x` (N, F): softmax along the classes of what `model(x)` says in eval.
 
-    `model(x)` are logits (N, C) of any size. The result is an inference tensor, in their dtype. The model comes wholly
-    in train mode or wholly in eval mode, and is so afterwards. x is as it was, and so are the model's parameters, which
-    of them require a gradient, their gradients, and its buffers.
+    `model(x)` are logits (N, C), however large. The result is an inference tensor, in their dtype. The model comes
+    wholly in train mode or wholly in eval mode, and is so afterwards. x is as it was, and so are the model's
+    parameters, which of them require a gradient, their gradients, and its buffers.
     """
     raise NotImplementedError("softmax of the model in eval mode, under inference_mode")
 
@@ -55,8 +56,8 @@ def distill_loss(student: nn.Module, teacher_probs: torch.Tensor, x: torch.Tenso
 def normalize_(probs: torch.Tensor) -> torch.Tensor:
     """Divide each row of `probs` (N, C), which are above 0, by the largest value of that row.
 
-    `probs` may be an inference tensor. Only what is returned counts: whether it is `probs` itself or a new tensor is
-    yours to choose. Same dtype, same shape.
+    `probs` may be an inference tensor. In spite of the underscore, only what is returned counts: whether it is `probs`
+    itself or a new tensor is yours to choose. Same dtype, same shape.
     """
     raise NotImplementedError("divide each row by its maximum")
 

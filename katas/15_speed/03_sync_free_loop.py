@@ -37,13 +37,14 @@ from dojo.kit import CountReads, OneDevicePerOp, explain, unchanged
 
 
 def running_totals(model: nn.Module, batches: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
-    """Three totals over all rows of `batches`, (3,), float: cross-entropy losses, rows that are right, rows.
+    """Three totals over all rows of `batches`, (3,), floats: cross-entropy losses, rows that are right, rows.
 
     Each batch is a pair of `x` (B, F) and labels `y` (B,), int64, on the device of the model; B may differ, and there
     is at least one batch. `model(x)` are logits (B, C). A row is right if its highest logit is that of its label.
 
     The totals are on the device of the model and have no graph; nothing is kept for a backward. No value is read. The
-    batches and the model stay as they are, and its mode too, train or eval; so does torch.is_grad_enabled().
+    batches stay as they are. The model runs in the mode in which it comes, train or eval, and stays as it is; so does
+    torch.is_grad_enabled().
     """
     raise NotImplementedError("add up losses, hits and rows on the device")
 
@@ -51,7 +52,7 @@ def running_totals(model: nn.Module, batches: Sequence[tuple[torch.Tensor, torch
 def metrics(model: nn.Module, batches: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> tuple[float, float]:
     """The mean loss of a row, and the share of rows that are right, from 0 to 1: two floats, for `batches` as above.
 
-    However many batches there are, values are read twice at most.
+    However many batches there are, values are read twice at most; one tolist() is one read. The floats are Python's.
     """
     raise NotImplementedError("read the totals once, and divide")
 

@@ -5,14 +5,16 @@ are several times faster in it. Small steps are lost in it: 256 + 1 is 256, and 
 model, `model.to(torch.bfloat16)`, see a loss that falls for a while and then stands still: each update of a weight is
 smaller than the gap to the next number. And a bfloat16 loss of 2.3 can only move in steps of 0.016.
 
-*Mixed* precision casts no model. `with torch.autocast("cpu"):` (or "cuda") chooses a dtype for each operation that runs
-inside it: Linear, convolutions and matrix products are computed in bfloat16, on casts of their inputs and weights that
-live for this call; cross_entropy and mse_loss in float32. The weights stay float32, and so do their gradients.
+*Mixed* precision casts no model. `with torch.autocast("cpu"):` chooses a dtype for each operation that runs inside it:
+Linear, convolutions and matrix products are computed in bfloat16 (on "cuda" in float16, unless dtype= says otherwise),
+on casts of inputs and weights that live for this call; cross_entropy and mse_loss in float32; many others, such as
+log_softmax, in the dtype that comes. The weights stay float32, and so do their gradients.
 
 Only the forward and the loss belong in that block. backward runs each operation in the dtype that its forward had, so
 it needs no autocast, and PyTorch advises against it. A loss outside gets the bfloat16 logits as they are, and loses its
-digits. The name of the device matters: `autocast("cuda")`, or torch.cuda.amp.autocast as in older tutorials, leaves
-what runs on the CPU as it is. A GradScaler is for float16, whose small gradients become zero; bfloat16 needs none.
+digits if nobody casts them. The name of the device matters: `autocast("cuda")`, or torch.cuda.amp.autocast as in older
+tutorials, leaves what runs on the CPU as it is. A GradScaler is for float16, whose small gradients become zero;
+bfloat16 needs none.
 
 What is asked here: one training step in mixed precision. Old gradients are cleared before it, as in any step.
 

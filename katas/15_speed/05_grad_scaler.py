@@ -11,9 +11,9 @@ It wants to be asked at each point: `scaler.scale(loss).backward()` in place of 
 `scaler.update()` for the new scale, after each step, left out or not.
 
 Between backward and step the gradients are still multiplied. Whoever clips them there to length 1, as in any training,
-has clipped 65536 times too hard: after the division the step is 0.000015 long, and the training seems frozen. First
-`scaler.unscale_(optimizer)` divides now, once; scaler.step then knows that it is done. Two calls of unscale_ without an
-update between them raise.
+has clipped 65536 times too hard: after the division the gradient is 0.000015 long, and the training seems frozen. First
+`scaler.unscale_(optimizer)` divides now, once; scaler.step then knows that it is done, and if inf was found. Two calls
+of unscale_ without an update between them raise.
 
 `scaler.get_scale()` is the present scale. torch.amp.GradScaler is told its device, "cpu" or "cuda"; without it, it is
 for CUDA, and switches itself off where there is none. (In float32, as here, nothing would be lost without a scaler: it
@@ -53,7 +53,7 @@ def amp_step(
     with. `optimizer` holds all parameters, in one group or in several. `x` and `y`, of the same shape as model(x), stay
     as they are. The model comes in train mode and stays in it. Gradients of an earlier call have no influence.
 
-    Returns True where the weights were stepped, otherwise False: Python's own.
+    Returns True where the weights were stepped, otherwise False: Python's own. (Gradients of 0 everywhere: not asked.)
     """
     raise NotImplementedError("scale, backward, unscale, clip, step, update")
 
@@ -225,3 +225,5 @@ def test_the_answer_is_python_s_true_or_false():
         assert done is True, f"True is expected where the weights were stepped, got {done!r}"
     done = _step(model, optimizer, scaler, x * float("inf"), y, 1.0)
     assert done is False, f"False is expected where the step was left out, got {done!r}"
+    new = scaler.get_scale()
+    assert new == 4.0, f"this scaler has backoff_factor=0.25, and its scale went from 16 to {new}, not to 4"

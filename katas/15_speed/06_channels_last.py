@@ -7,8 +7,8 @@ pixel lie side by side, as in a photo file. PyTorch calls that the memory format
 It changes no shape and no index: x[n, c, h, w] is the same number as before. Only the strides change, the steps in
 memory from one index to the next. For (2, 3, 4, 5) they are (60, 20, 5, 1), and in channels_last (60, 1, 15, 3): the
 next channel is 1 number away. `x.to(memory_format=torch.channels_last)` copies x into that order, and
-`model.to(memory_format=torch.channels_last)` does so with each weight of four dimensions. `permute(0, 2, 3, 1)` does
-something else: it gives another shape, and the next layer takes the rows for channels.
+`model.to(memory_format=torch.channels_last)` does so with each weight of four dimensions (with a Conv3d it raises).
+`permute(0, 2, 3, 1)` does something else: it gives another shape, and the next layer takes the rows for channels.
 
 A convolution whose input or weight is in channels_last gives its output in channels_last; so it is passed on from layer
 to layer. Two things don't like it. `x.view(N, -1)` raises, because no strides can describe the result: reshape and
@@ -44,10 +44,10 @@ def to_nhwc(x: torch.Tensor) -> torch.Tensor:
 
 
 def prepare(model: nn.Module) -> nn.Module:
-    """The model with each of its weights of four dimensions, at any depth, in channels_last; all else as it was.
+    """The model with the weight of each of its 2-d convolutions, at any depth, in channels_last; all else as it was.
 
-    The same names, values, dtypes and modes, and what was frozen still is. Whether it is `model` itself or a copy is
-    yours to choose.
+    The same names, values, dtypes and modes, and what was frozen still is. (Other tensors of four dimensions may be in
+    either order.) Whether it is `model` itself or a copy is yours to choose.
     """
     raise NotImplementedError("bring the weights of the convolutions into channels_last")
 
@@ -64,7 +64,7 @@ def flatten_batch(x: torch.Tensor) -> torch.Tensor:
 def is_nhwc(x: torch.Tensor) -> bool:
     """Is `x` (N, C, H, W), a batch of whole images and no crop of larger ones, in channels_last?
 
-    True or False, Python's own.
+    True or False, Python's own. (Memory that goes by columns, the channels of each pixel side by side, is not asked.)
     """
     raise NotImplementedError("ask for the memory format")
 

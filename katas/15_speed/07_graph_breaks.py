@@ -4,14 +4,16 @@
 the operations as a *graph*, and gives this graph to a backend, which makes fast code of it. Later calls run that code.
 
 A tensor without values cannot answer `if x.sum() > 0:`. There the compiler stops: it compiles what came before, goes
-back to Python for the answer, and begins another graph for what follows, one for each way on. That is a *graph break*.
-Nothing fails and no result is wrong, only the speed is gone, and people wonder why their compiled model is no faster.
-`.item()`, `float(t)`, `tolist()` and `print` break too: each wants values, or Python itself.
+back to Python for the answer, and begins another graph for what follows, one where the answer is yes and one where it
+is no. That is a *graph break*. Nothing fails and no result is wrong, only the speed is gone, and people wonder why
+their compiled model is no faster. `.item()`, `float(t)`, `tolist()` and `print` break too: each wants values, or Python
+itself.
 
-So let tensors decide. `torch.where(condition, a, b)` computes `a` and `b`, and takes one of them. (`torch.cond` runs
-only one of two functions.) The price of where: the side that is not taken is computed as well, and its gradient too. A
-0/0 there becomes NaN in the gradient, where it is multiplied by 0, and stays NaN. What is divided by must be made safe
-*before* the division. The slope of `sqrt` at 0 is infinite, with the same end; that of `Tensor.norm` is 0 there.
+So let tensors decide. `torch.where(condition, a, b)` computes `a` and `b`, and takes one of them.
+(`torch.cond(condition, f, g, (x,))` runs only one of two functions.) The price of where: the side that is not taken is
+computed as well, and its gradient too. A 0/0 there becomes NaN in the gradient, where it is multiplied by 0, and stays
+NaN. What is divided by must be made safe *before* the division. The slope of `sqrt` at 0 is infinite, with the same
+end; that of `Tensor.norm` is 0 there.
 
 `torch.compile(f, fullgraph=True)` raises at a break, and says where it is: use it while you look for breaks.
 
@@ -35,8 +37,8 @@ from dojo.kit import CountingBackend, check_tensor, explain, unchanged
 def signed_scale(x: torch.Tensor) -> torch.Tensor:
     """2 * x if the sum of all values of `x` is above 0, else 3 * x.
 
-    `x` holds floats, has any shape, and stays as it is; the result has its shape and dtype. A sum of 0 gives 3 * x.
-    Gradients reach `x`. Compiled, it is one graph for both cases.
+    `x` holds finite values in float32 or float64, has any shape, and stays as it is; the result has its shape and
+    dtype. A sum of 0 gives 3 * x. Gradients reach `x`. Compiled, it is one graph for both cases.
     """
     raise NotImplementedError("choose between 2 * x and 3 * x without asking Python")
 
@@ -45,8 +47,8 @@ def normalize(x: torch.Tensor) -> torch.Tensor:
     """(n,) -> (n,): `x` divided by its length, the root of the sum of squares; zeros stay zeros.
 
     float32 or float64, and the result has the dtype of `x`, which stays as it is. Short vectors, down to a length of
-    1e-5, get the length 1 too. Gradients reach `x`; at zeros they are finite, whatever number you choose. Compiled, it
-    is one graph for both cases.
+    1e-5, get the length 1 too (shorter ones are not asked). Gradients reach `x`; at zeros they are finite, whatever
+    number you choose. Compiled, it is one graph for both cases.
     """
     raise NotImplementedError("divide by the length, and by something harmless where that is 0")
 

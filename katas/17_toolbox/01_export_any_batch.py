@@ -2,15 +2,15 @@
 
 A `state_dict` needs the Python class of the model to be of any use. `torch.export.export(model, (example,))` runs the
 model once, writes down every operation, and gives an `ExportedProgram`: the whole computation, with the weights, and
-without your code. It cannot be called itself; `program.module()` can. `torch.export.save(program, "m.pt2")` and
+without your code. The program cannot be called, `program.module()` can. `torch.export.save(program, "m.pt2")` and
 `torch.export.load("m.pt2")` take it to a machine that has no copy of your project. (`torch.jit.trace` and
 `torch.jit.script`, which tutorials use for that, are deprecated.)
 
 Three things are frozen in the moment of export, and people find out when it runs elsewhere:
 
 - the sizes. The example had 3 rows, so the program wants 3 rows, and others fail a guard. Say what may change, for each
-  argument: `dynamic_shapes=({0: torch.export.Dim("batch")},)`, dimension 0 of the first. (With 1 row in the example it
-  would be taken for a constant all the same: take 2 or more.)
+  argument: `dynamic_shapes=({0: torch.export.Dim("batch")},)`, dimension 0 of the first. (The example itself needs 2
+  rows or more: a 1 is taken for a constant, and then the export raises.)
 - the mode. Exported in training mode, dropout stays on for ever, and `eval()` on the program raises.
 - the branch. `if x.sum() > 0:` asks for a value, and at export there are none. `torch.where(condition, a, b)` computes
   both and takes one; `torch.cond(condition, f, g, (x,))` keeps two functions, and runs one of them.
@@ -37,9 +37,10 @@ from dojo.kit import check_tensor, explain, unchanged
 def export_any_batch(model: nn.Module, example: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
     """Export `model` with torch.export, and return what can be called: a batch of any size -> the model's output.
 
-    `example` is a batch (N, ...), N > 1; the program takes 1 row as well as 100. It computes what the model computes in
-    eval mode, whatever mode the model and its layers are in now, and needs the Python code of the model no more.
-    `model.training`, the weights and the buffers are afterwards as before; layers in the model's mode are in it again.
+    `example` is a batch (N, ...), N > 1; the program takes 1 row as well as 100 (a limit far above that does no harm).
+    It computes what the model computes in eval mode, whatever mode the model and its layers are in now, and needs the
+    Python code of the model no more. `model.training`, the weights and the buffers are afterwards as before; layers in
+    the model's mode are in it again. Whether the program sees later changes of the weights is left open.
     """
     raise NotImplementedError("export the model in eval mode, with a batch size that may change")
 
@@ -47,7 +48,8 @@ def export_any_batch(model: nn.Module, example: torch.Tensor) -> Callable[[torch
 def save(model: nn.Module, example: torch.Tensor, path: str) -> None:
     """Export `model` for batches of any size, and write the program to `path`, which ends in ".pt2".
 
-    Its mode is for the caller to choose, before this call; it stays as it is.
+    Its mode is for the caller to choose, before this call; it stays as it is. (What a model in train mode becomes in
+    the file is not asked.)
     """
     raise NotImplementedError("export the model, and save the program")
 
@@ -55,15 +57,17 @@ def save(model: nn.Module, example: torch.Tensor, path: str) -> None:
 def load(path: str) -> Callable[[torch.Tensor], torch.Tensor]:
     """What can be called, from a file that `save` (or torch.export.save) has written; it needs no model, only the file.
 
-    Whatever happens to the model that was saved, this computes with the weights of that time.
+    Whatever happens to the model that was saved, this computes with the weights of that time. Where a file was written
+    anew, it is read anew.
     """
     raise NotImplementedError("load the program, and return what can be called")
 
 
 def make_gate() -> nn.Module:
-    """A module: x (floats, any shape) -> 2 * x where the sum of all its values is above 0, else x - 1.
+    """A module: x (finite floats, any shape) -> 2 * x where the sum of all its values is above 0, else x - 1.
 
-    It can be exported, with torch.export.export(gate, (x,)), and the program still has both branches.
+    It can be exported, with torch.export.export(gate, (x,)), and the program still has both branches: it decides anew
+    for each x that it is called with.
     """
     raise NotImplementedError("write a module that chooses by a value, and return one")
 
@@ -222,7 +226,13 @@ def test_a_saved_program_does_not_follow_the_live_model(tmp_path):
     assert not torch.equal(got, model(x)), "the loaded program computes with the live weights, which are all 0 now"
     check_tensor(got, want, "the loaded program, and the model as it was saved", rtol=1e-4, atol=1e-5)
     check_tensor(_call(program, x[:1], "the loaded program"), want[:1], "a batch of 1", rtol=1e-4, atol=1e-5)
-    _save(nn.Sequential(nn.Linear(4, 2), nn.Dropout(0.5)).train(), torch.randn(2, 4), tmp_path / "training.pt2")
+    other = nn.Sequential(nn.Linear(4, 2), nn.Dropout(0.5)).train()
+    with torch.no_grad():
+        other[0].weight.zero_(), other[0].bias.zero_()
+    _save(other, torch.randn(2, 4), tmp_path / "model.pt2")
+    got = _call(_load(tmp_path / "model.pt2"), x, "the program, loaded from the same path again,")
+    said = "another model was saved to the same path, one that gives zeros, and load gives the program of before"
+    check_tensor(got, torch.zeros(5, 2), said)
 
 
 @_quiet

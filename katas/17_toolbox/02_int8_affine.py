@@ -37,20 +37,22 @@ from dojo.kit import check_tensor, explain, unchanged
 
 
 def quantize(x: torch.Tensor) -> tuple[torch.Tensor, float, int]:
-    """Quantize a float tensor with at least one value: returns (q, scale, zero_point).
+    """Quantize a float32 tensor with at least one value: returns (q, scale, zero_point).
 
     The 256 levels are spread evenly over the range of `x`, widened so that it contains 0: its two ends become -128 and
-    127. `q` is int8, in the shape of `x`; `scale` is a float above 0, also where all values are 0; `zero_point` is an
-    int, and 0.0 comes back as exactly 0.0. Everything in the range comes back with an error of at most half a step,
-    be the range as narrow as 0.001 or as wide as a million. `x` stays as it is.
+    127 (or the level next to it, where an end lies halfway between two, as in [-1, 1]). `q` is int8, in the shape of
+    `x`; `scale` is a float above 0, also where all values are 0; `zero_point` is an int, and 0.0 comes back as exactly
+    0.0. Everything in the range comes back with an error of at most half a step, in a range as narrow as 0.001 and in
+    one as wide as a million. `x` stays as it is.
     """
     raise NotImplementedError("return the int8 tensor, the scale and the zero point")
 
 
 def quantize_with(x: torch.Tensor, scale: float, zero_point: int) -> torch.Tensor:
-    """The level nearest to each value of the float tensor `x`, for a scale and a zero point that are given.
+    """The level nearest to each value of the float32 tensor `x`, for a scale and a zero point that are given.
 
-    What lies outside of the range becomes the level at that end. int8, in the shape of `x`, which stays as it is.
+    What lies outside of the range, even by a million steps, becomes the level at that end. int8, in the shape of `x`,
+    which stays as it is.
     """
     raise NotImplementedError("return the nearest levels as int8")
 

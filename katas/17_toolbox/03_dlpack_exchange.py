@@ -41,9 +41,9 @@ from dojo.kit import check_tensor, explain, raises, shares_memory, unchanged
 def from_other(x: Any) -> torch.Tensor:
     """A tensor on the memory of `x`, with its dtype, shape and strides, and without a warning.
 
-    `x` is any object with `__dlpack__` and `__dlpack_device__`; it may have no other method. Only a NumPy array that is
-    read-only, or has negative strides, is copied: the tensor has memory of its own then, one place for each value, and
-    `x` stays as it is.
+    `x` is any object with `__dlpack__` and `__dlpack_device__`; it may have no other method, and requires no gradient.
+    Only a NumPy array that is read-only, or has negative strides, is copied: the tensor has memory of its own then, in
+    which no two values share a place, and `x` stays as it is.
     """
     raise NotImplementedError("share the memory of x, or copy it where sharing does harm")
 

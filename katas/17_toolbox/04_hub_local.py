@@ -45,7 +45,8 @@ def hubconf_source() -> str:
 
     The entry is `tiny(pretrained: bool = False, width: int = 4)`. It returns a new `nn.Linear(width, 2)`: with random
     weights, or, if `pretrained`, with those in the file weights.pt in hubconf.py's own folder, which was written by
-    `torch.save(linear.state_dict(), path)`. Without `pretrained` that file need not be there. No code from it runs.
+    `torch.save(linear.state_dict(), path)`. Without `pretrained` that file need not be there. If there is
+    code in that file, it is refused and does not run.
     """
     raise NotImplementedError("return the text of a hubconf.py")
 
@@ -53,9 +54,10 @@ def hubconf_source() -> str:
 def load_model(folder: Path, entry: str, *args: Any, **kwargs: Any) -> nn.Module:
     """What `entry` of the hubconf.py in `folder` returns for these arguments, in eval mode, without the network.
 
-    hubconf.py may import modules that lie beside it. A package in its `dependencies` that is not installed, and an
-    entry that it does not have, are a RuntimeError that names it, as torch.hub raises. sys.path and the working
-    directory are afterwards what they were, also after an error, and also where `folder` stood in sys.path before.
+    hubconf.py may import modules that lie beside it, under names that no other folder has. A package that stands in its
+    `dependencies` (and is not imported at its top), but is not installed, and an entry that it does not have, are a
+    RuntimeError that names it, as torch.hub raises. sys.path and the working directory are afterwards what they were,
+    also after an error, and also where `folder` stood in sys.path before.
     """
     raise NotImplementedError("load the model from the folder")
 
@@ -95,6 +97,15 @@ def _tiny(folder: Path, *args: Any, **kwargs: Any) -> nn.Linear:
         model = torch.hub.load(str(folder), "tiny", *args, source="local", **kwargs)
     assert isinstance(model, nn.Linear), f"tiny({given}) is to be an nn.Linear, got {type(model).__name__}"
     return model
+
+
+def _imported(folder: Path) -> Any:
+    __tracebackhide__ = True
+    spec = importlib.util.spec_from_file_location("hubconf", folder / "hubconf.py")
+    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    with explain("the text is not a Python module that can be imported"):
+        spec.loader.exec_module(module)  # type: ignore[union-attr]
+    return module
 
 
 def _state(width: int = 4) -> dict[str, torch.Tensor]:
@@ -168,6 +179,10 @@ def test_the_arguments_go_to_the_entry(tmp_path):
             given = f"tiny of {args or kwargs or 'no arguments'}"
             assert sizes == (width, 2), f"{given} is to be a Linear({width}, 2), got Linear{sizes}"
     first, second = _tiny(with_weights), _tiny(with_weights)
+    module = _imported(bare)
+    with explain("tiny raised"):
+        again = module.tiny(), module.tiny()
+    assert again[0] is not again[1], "two calls of tiny() in one program gave one model: each makes a new one"
     for model in (first, second):
         loaded = torch.equal(model.weight, saved["weight"])
         assert not loaded, "tiny() has the weights of the file: only pretrained=True asks for them"
@@ -205,10 +220,7 @@ def test_weights_are_found_beside_the_module(tmp_path, monkeypatch, decoy):
 )
 def test_every_public_callable_is_an_entry_point(tmp_path):
     folder = _folder(tmp_path / "mine", _source())
-    spec = importlib.util.spec_from_file_location("hubconf", folder / "hubconf.py")
-    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-    with explain("the text is not a Python module that can be imported"):
-        spec.loader.exec_module(module)  # type: ignore[union-attr]
+    module = _imported(folder)
     public = sorted(name for name, value in vars(module).items() if callable(value) and name[0] != "_")
     assert "tiny" in public, f"hubconf.py has no function tiny; its public callables are {public}"
     others = ", ".join(name for name in public if name != "tiny")

@@ -40,8 +40,8 @@ from dojo.kit import check_tensor, explain, raises, unchanged
 def predict(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """The sigmoid of what `model` makes of `x`; no graph is built at any time.
 
-    The model stays as it is, and so does `x`, whatever the model returns: nn.Identity returns `x` itself. Grad mode is
-    on or off afterwards, as it was before.
+    The model stays as it is, with the mode of each of its layers, and so does `x`, whatever the model returns:
+    nn.Identity returns `x` itself. Grad mode is on or off afterwards, as it was before.
 
     It was: `F.sigmoid(model(Variable(x, volatile=True)))`.
     """
@@ -49,7 +49,9 @@ def predict(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 
 def total_loss(prediction: torch.Tensor, target: torch.Tensor) -> float:
-    """The sum of the squared differences of two tensors of the same shape, as a Python float. Both stay as they are.
+    """The sum of the squared differences of two float tensors of the same shape, as a Python float.
+
+    There is at least one value. Both tensors stay as they are.
 
     It was: `nn.MSELoss(size_average=False)(prediction, target).data[0]`.
     """
@@ -163,6 +165,7 @@ def test_no_grad_builds_no_graph(dtype):
     torch.manual_seed(0)
     for wanted in (False, True):
         model, x = _Net(dtype).train(not wanted), torch.randn(6, 4, dtype=dtype) * 20
+        model.last.train(wanted)
         model.first.weight.requires_grad_(wanted)
         with torch.no_grad():
             want = 1 / (1 + (-model(x)).exp())
@@ -262,6 +265,7 @@ def test_the_names_of_dimensions_are_kept_beside_the_tensor():
         (torch.randn(5, 2).t(), ["b", "a"]),
         (weight, ["out", "in"]),
         (flat, ["i"]),
+        (flat.view(7, 1) > 0, ["row", "column"]),
     ):
         for dim, name in enumerate(names):
             for kind in (list, tuple):
@@ -285,11 +289,21 @@ def test_the_names_of_dimensions_are_kept_beside_the_tensor():
         (["batch", "height", "width"], "Batch"),
         (["batch", "height", "batch"], "height"),
         (["batch", "height", "height"], "height"),
+        (["batch", "height", "width", "width"], "batch"),
         (["batch", "height"], "batch"),
         (["batch", "height", "width", "depth"], "width"),
         ([], "batch"),
     ],
-    ids=["unknown", "other case", "another name twice", "this name twice", "one too few", "one too many", "none"],
+    ids=[
+        "unknown",
+        "other case",
+        "another name twice",
+        "this name twice",
+        "one twice and one too many",
+        "one too few",
+        "one too many",
+        "none",
+    ],
 )
 def test_names_that_do_not_fit_are_refused(names, name):
     for kind in (list, tuple):

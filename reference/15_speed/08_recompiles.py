@@ -122,11 +122,6 @@ def _tensor_outside(dtype):
     return make
 
 
-def _tensor_outside_of_float32(backend):
-    compiled = torch.compile(_scaled, backend=backend)
-    return lambda x, k: compiled(x, torch.tensor(k))
-
-
 def _item_again(backend):
     compiled = torch.compile(_scaled, backend=backend)
     return lambda x, k: compiled(x, torch.tensor(k).item())
@@ -307,7 +302,6 @@ MISTAKES = [
     Mistake("compile_scaled: what was compiled", caught_by=_NUMBER, compile_scaled=_tensor_outside(torch.bfloat16)),
     Mistake("compile_scaled: what was compiled", caught_by=_NUMBER, compile_scaled=_tensor_outside(torch.float64)),
     Mistake("compile_scaled: what was compiled", caught_by=_NUMBER, compile_scaled=_first_number),
-    Mistake("compile_scaled: what was compiled", caught_by=_NUMBER, compile_scaled=_tensor_outside_of_float32),
     Mistake(
         "the compiled function changed its argument",
         caught_by=_NUMBER,

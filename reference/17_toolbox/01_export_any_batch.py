@@ -12,6 +12,7 @@ for other runtimes is what onnx_any_batch is about; AOTInductor compiles such a 
 """
 
 import copy
+import functools
 from collections.abc import Callable
 
 import torch
@@ -189,6 +190,11 @@ def _load_live(path):
     return _live[path] if path in _live else load(path)
 
 
+@functools.cache
+def _load_once(path):
+    return load(path)
+
+
 def _save_in_eval(model, example, path):
     save(model.eval(), example, path)
 
@@ -298,6 +304,7 @@ MISTAKES = [
     Mistake(_NOT_EXPORTED, caught_by=_CODE, export_any_batch=_compiled),
     Mistake(_FROZEN, caught_by=_FOLLOW, save=_save_static),
     Mistake("computes with the live weights", caught_by=_FOLLOW, save=_save_and_remember, load=_load_live),
+    Mistake("load gives the program of before", caught_by=_FOLLOW, load=_load_once),
     Mistake("save changed what it was given", caught_by=_FOLLOW, save=_save_in_eval),
     Mistake("save wrote no file 'model.pt2'", caught_by=_FOLLOW, save=_save_elsewhere),
     Mistake("an ExportedProgram cannot be called", caught_by=_FOLLOW, load=torch.export.load),

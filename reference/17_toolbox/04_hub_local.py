@@ -230,6 +230,13 @@ MISTAKES = [
         caught_by=_ARGUMENTS,
         hubconf_source=_with(("    model = torch", "    torch.manual_seed(0)\n    model = torch")),
     ),
+    Mistake(
+        "gave one model: each makes a new one",
+        caught_by=_ARGUMENTS,
+        hubconf_source=_with(
+            ("import os\n", "import functools\nimport os\n"), ("def tiny(", "@functools.cache\ndef tiny(")
+        ),
+    ),
     Mistake("is to be an nn.Linear, got", caught_by=_ARGUMENTS, hubconf_source=_with(("return model", "return None"))),
     Mistake(
         "is to be an nn.Linear, got",

@@ -74,6 +74,13 @@ def _evals(model, x):
     return predict(model, x)
 
 
+def _one_flag(model, x):
+    was = model.training
+    result = _evals(model, x)
+    model.train(was)
+    return result
+
+
 def _switches_off(model, x):
     torch.set_grad_enabled(False)
     return torch.sigmoid(model(x))
@@ -153,6 +160,13 @@ def _mapped(x, names, name):
         raise ValueError("names")
     dims = {n: i for i, n in enumerate(names)}
     return x.sum(dims[name]), tuple(n for n in names if n != name)
+
+
+def _counts_different_names(x, names, name):
+    if len(set(names)) != x.dim():
+        raise ValueError("one name for each dimension")
+    dim = list(names).index(name)
+    return x.sum(dim), tuple(n for i, n in enumerate(names) if i != dim)
 
 
 def _only_too_few(x, names, name):
@@ -268,6 +282,7 @@ MISTAKES = [
     Mistake("predict changed what it was given", caught_by=_GRAPH, predict=_freezes),
     Mistake("predict changed what it was given", caught_by=_GRAPH, predict=_freezes_and_thaws),
     Mistake("predict changed what it was given", caught_by=_GRAPH, predict=_evals),
+    Mistake("predict changed what it was given", caught_by=_GRAPH, predict=_one_flag),
     Mistake("predict changed what it was given", caught_by=_GRAPH, predict=_zeroes),
     Mistake("predict left the grad mode switched off", caught_by=_GRAPH, predict=_switches_off),
     Mistake("dtype: expected torch.float64", caught_by=_GRAPH, predict=_floats),
@@ -354,6 +369,7 @@ MISTAKES = [
     Mistake("sum_over returns two things", caught_by=_NAMES, sum_over=lambda x, names, name: x.sum(names.index(name))),
     Mistake("expected an error", caught_by=_REFUSED, sum_over=_with_names),
     Mistake("expected an error", caught_by=_REFUSED, sum_over=_mapped),
+    Mistake("expected an error", caught_by=_REFUSED, sum_over=_counts_different_names),
     Mistake("expected an error", caught_by=_REFUSED, sum_over=_only_too_few),
     Mistake("expected an error", caught_by=_REFUSED, sum_over=_only_too_many),
     Mistake("expected an error", caught_by=_REFUSED, sum_over=_this_one_twice),

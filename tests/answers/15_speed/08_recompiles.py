@@ -53,6 +53,11 @@ def _outside(backend):
     return lambda x, k: compiled(x, torch.tensor(k, dtype=torch.float64))
 
 
+def _in_float32(backend):
+    compiled = torch.compile(lambda x, k: x * k, backend=backend)
+    return lambda x, k: compiled(x, torch.tensor(k, dtype=torch.float32))
+
+
 def _like(backend):
     @torch.compile(backend=backend)
     def f(x, k):
@@ -118,7 +123,7 @@ RIGHT = [
         "compile_modes": _a_bool,
         "compile_module": _own_backend,
     },
-    {"compile_any_batch": _padded, "compile_modes": _wrapped_each_time},
+    {"compile_any_batch": _padded, "compile_scaled": _in_float32, "compile_modes": _wrapped_each_time},
     {
         "compile_any_batch": lambda backend: torch.compile(
             torch.vmap(lambda row: 2 * row.sum()), backend=backend, dynamic=True
