@@ -199,10 +199,10 @@ def test_an_export_leaves_the_model_as_it_was(folder):
     exported = _exported(folder)
     for name, module in exported.model.named_modules():
         was = exported.modes[name]
-        kind = type(module).__name__
-        assert module.training or not was, f"{kind} {name} was in train mode, and export_onnx left it in eval mode"
+        kind = f"{type(module).__name__} {name or '(the model itself)'}"
+        assert module.training or not was, f"{kind} was in train mode, and export_onnx left it in eval mode"
         assert was or not module.training, (
-            f"{kind} {name} was frozen in eval mode, and trains after export_onnx: train() reaches every submodule"
+            f"{kind} was frozen in eval mode, and trains after export_onnx: train() reaches every submodule"
         )
     exported.watch.__exit__(None, None, None)
 

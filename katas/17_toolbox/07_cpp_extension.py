@@ -17,7 +17,7 @@ contiguous.
 
 Of the wrong dtype, data_ptr raises "expected scalar type Float but found Double". So the loop is needed once for each
 dtype: AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "name", [&] { ... }) runs what is in the braces with `scalar_t` as
-float or double, and refuses integers. `TORCH_CHECK(condition, "message")` raises a RuntimeError.
+float or double, and refuses any other dtype. `TORCH_CHECK(condition, "message")` raises a RuntimeError.
 
 What is asked here: a count in C++, and the module that holds it.
 
