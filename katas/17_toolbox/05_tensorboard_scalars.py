@@ -30,6 +30,7 @@ https://docs.pytorch.org/docs/stable/tensorboard.html
 import contextlib
 import importlib.util
 import itertools
+import math
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -51,8 +52,8 @@ def log_run(
     """Log the losses of a training as one run in `folder`, which may not exist yet; no folder is made inside it.
 
     `train` goes to the tag `loss/train`, at the steps start, start + 1, ... `val` goes to `loss/val`: each key is the
-    step of its loss, among the steps of this call. A loss is a float or a 0-d tensor, which may have a graph and stays
-    as it is.
+    step of its loss (key 9 is step 9, whatever start is), one of the steps of this call. A loss is a float, also 0 or
+    inf, or a 0-d tensor, float32 or float64, which may have a graph and stays as it is.
 
     All points are on disk when log_run returns. With `start` above 0 the training goes on after a crash: points of
     both tags that the folder has from earlier calls, at step `start` or later, don't count any more.
@@ -61,9 +62,10 @@ def log_run(
 
 
 def read_curve(folder: Path, tag: str) -> list[tuple[int, float]]:
-    """All points (step, value) that the run in `folder` has under `tag`, in the order of their steps.
+    """All points (step, value) that the run in `folder` has under `tag`, also two at one step.
 
-    Steps are Python ints and values Python floats. A tag that the run does not have gives [].
+    They were logged in the order of their steps, and come in this order. Steps are Python ints and values Python
+    floats. A tag that the run does not have gives [].
     """
     raise NotImplementedError("read the points of one curve")
 
@@ -193,17 +195,17 @@ def test_points_are_on_disk_after_a_flush(tmp_path):
         for tag, want in (("loss/train", [(0, 1.0), (1, 0.5), (2, 0.25)]), ("loss/val", list(val.items()))):
             curve = _curve(folder, tag)
             assert len(curve) >= len(want), (
-                f"log_run has returned, and {len(curve)} of {len(want)} points of {tag} are on disk: what is neither "
-                "flushed nor closed stays in the queue of the writer; and the tag must be right"
+                f"log_run has returned, and {len(curve)} of {len(want)} points of {tag} can be read from the disk. Is "
+                "this the tag? And what is neither flushed nor closed stays in the queue of the writer"
             )
             _is(curve, want, f"{tag}, of a run of three steps")
 
 
 def test_each_point_stands_at_its_own_step(tmp_path):
-    _log(tmp_path / "first", (8.0, 4.0, 2.0, 1.0, 0.5, 0.25), types.MappingProxyType({2: 16.0, 5: 32.0}))
-    train = [(0, 8.0), (1, 4.0), (2, 2.0), (3, 1.0), (4, 0.5), (5, 0.25)]
+    _log(tmp_path / "first", (8.0, math.inf, 2.0, 0.0, 0.5, 2.0**-20), types.MappingProxyType({2: 16.0, 5: 0.0}))
+    train = [(0, 8.0), (1, math.inf), (2, 2.0), (3, 0.0), (4, 0.5), (5, 2.0**-20)]
     _is(_curve(tmp_path / "first", "loss/train"), train, "loss/train, of six steps from 0 on")
-    _is(_curve(tmp_path / "first", "loss/val"), [(2, 16.0), (5, 32.0)], "loss/val, with the keys 2 and 5")
+    _is(_curve(tmp_path / "first", "loss/val"), [(2, 16.0), (5, 0.0)], "loss/val, with the keys 2 and 5")
     _log(tmp_path / "late", [2.0, 1.0, 0.5], {9: 0.125, 7: 0.25}, 7)
     _is(_curve(tmp_path / "late", "loss/train"), [(7, 2.0), (8, 1.0), (9, 0.5)], "loss/train, with start=7")
     _is(_curve(tmp_path / "late", "loss/val"), [(7, 0.25), (9, 0.125)], "loss/val, with start=7 and the keys 9 and 7")
@@ -217,7 +219,8 @@ def test_a_restart_supersedes_the_steps_that_it_repeats(tmp_path):
     folder = tmp_path / "run"
     _log(folder, [16.0, 8.0, 4.0, 2.0, 1.0], {1: 0.5, 4: 0.25})
     train, val = [(0, 16.0), (1, 8.0), (2, 4.0), (3, 2.0), (4, 1.0)], [(1, 0.5), (4, 0.25)]
-    assert _read(folder, "loss/train") == train, f"read_curve after the first call: expected {train}"
+    curve = _read(folder, "loss/train")
+    assert curve == train, f"read_curve of loss/train, after one log_run: expected {train}, got {curve}"
     for start, losses, measured in (
         (3, [64.0, 32.0, 128.0], {5: 2.0}),
         (5, [256.0, 512.0], {6: 8.0}),
@@ -229,7 +232,9 @@ def test_a_restart_supersedes_the_steps_that_it_repeats(tmp_path):
         got = _curve(folder, "loss/train")
         steps = sorted(step for step, _ in got)
         twice = sorted({step for step in steps if steps.count(step) > 1})
-        assert not twice, f"after a restart at step {start}, steps {twice} are there twice: purge_step= was not said"
+        assert not twice, (
+            f"after a restart at step {start}, steps {twice} are there twice: purge_step={start} takes the old ones out"
+        )
         lost = [step for step, _ in old if step < start and step not in steps]
         assert not lost, f"after a restart at step {start}, the points at steps {lost}, before it, are lost"
         _is(got, train, f"loss/train after a restart at step {start}")
@@ -265,7 +270,7 @@ def test_two_curves_need_no_folders_of_their_own(tmp_path):
 
 
 def test_a_curve_is_read_as_ints_and_floats(tmp_path):
-    other = [(3, 64.0), (7, 128.0)]
+    other = [(3, 2.0**-20), (7, 0.0), (7, 128.0)]
     folder = tmp_path / "run"
     want = [(0, 1.0), (10, 0.5), (20, 0.25), (30, 0.125)]
     _write(folder, {"loss/val": other, "loss/train": want})
@@ -273,7 +278,8 @@ def test_a_curve_is_read_as_ints_and_floats(tmp_path):
         curve = _read(folder, "loss/train")
         assert curve, "read_curve gave [] for a tag with four points: an EventAccumulator is empty before Reload()"
         assert curve == want, f"four points were written, {want}; read_curve gave {curve}"
-    assert _read(folder, "loss/val") == other, f"loss/val has the points {other}, got {_read(folder, 'loss/val')}"
+    curve = _read(folder, "loss/val")
+    assert curve == other, f"loss/val has the points {other}, two of them at step 7; read_curve gave {curve}"
     for tag in ("loss/test", "loss", "train"):
         curve = _read(folder, tag)
         assert curve == [], f"the run has no tag {tag!r}: expected [], got {curve}"

@@ -47,8 +47,8 @@ from dojo.kit import check_tensor, explain, needs, unchanged
 def export_onnx(model: nn.Module, example: torch.Tensor, path: Path) -> None:
     """Write `model` to `path` (it ends in .onnx), as one file that needs no other.
 
-    `example` is a float32 batch (N, ...) that the model takes, its only argument. The file has one input and one
-    output, gives the numbers of the model in eval mode, and takes batches of any size.
+    `example` is a float32 batch (N, ...) that the model takes, its only argument; N may be 1. The file has one input
+    and one output, gives the numbers of the model in eval mode, and takes batches of any size.
 
     Afterwards the model is as it was: the mode of each submodule, its parameters and its buffers.
     """
@@ -56,7 +56,9 @@ def export_onnx(model: nn.Module, example: torch.Tensor, path: Path) -> None:
 
 
 def run_onnx(path: Path, x: torch.Tensor) -> torch.Tensor:
-    """The output of an ONNX file with one float32 input and one float32 output, whatever their names, for the batch x.
+    """The output, for the batch x, of an ONNX file with one float32 input and one float32 output, whatever their names.
+
+    It is read at each call: another file may stand at the same path by then.
 
     `x` is a float32, float64 or float16 tensor on the CPU, with any strides, that may require a gradient, and stays
     as it is. Computed by onnxruntime on the CPU. Returns a float32 tensor without a graph.
@@ -158,12 +160,12 @@ def _load(path: Path) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def _run(session: Any, x: torch.Tensor) -> torch.Tensor:
+def _run(session: Any, x: torch.Tensor, size: int = 2) -> torch.Tensor:
     __tracebackhide__ = True
     frozen = {
         r"Got: \d+ Expected: \d+": "the batch size of the example was frozen: say in dynamic_shapes that it varies"
     }
-    with explain(f"the exported file refused a batch of {len(x)}; the example had 2", frozen):
+    with explain(f"the exported file refused a batch of {len(x)}; the example had {size}", frozen):
         return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])
 
 
@@ -197,12 +199,35 @@ def test_an_export_leaves_the_model_as_it_was(folder):
     exported = _exported(folder)
     for name, module in exported.model.named_modules():
         was = exported.modes[name]
-        kind = type(module).__name__
-        assert module.training or not was, f"{kind} {name} was in train mode, and export_onnx left it in eval mode"
+        kind = f"{type(module).__name__} {name or '(the model itself)'}"
+        assert module.training or not was, f"{kind} was in train mode, and export_onnx left it in eval mode"
         assert was or not module.training, (
-            f"{kind} {name} was frozen in eval mode, and trains after export_onnx: train() reaches every submodule"
+            f"{kind} was frozen in eval mode, and trains after export_onnx: train() reaches every submodule"
         )
     exported.watch.__exit__(None, None, None)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_mode_of_a_model_says_nothing_about_its_layers(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5)).eval()
+    model[1].train()  # the model as a whole is in eval mode
+    example, x = torch.randn(1, 4), torch.randn(5, 4)
+    want = model[0](x).detach()
+    with warnings.catch_warnings(), explain("export_onnx raised, for an example of one row", _EXPORT_SIGNS):
+        warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
+        _call(export_onnx, model, example, tmp_path / "model.onnx")
+    modes = [model.training, model[0].training, model[1].training]
+    assert modes == [False, False, True], (
+        f"train mode of the model, a Linear and a Dropout was [False, False, True]; after export_onnx it is {modes}"
+    )
+    with explain("onnxruntime cannot load the file that export_onnx wrote"):
+        session = _load(tmp_path / "model.onnx")
+    got = _run(session, x, 1)
+    dropped = got.shape == want.shape and torch.logical_or(got == 0, torch.isclose(got, 2 * want, rtol=1e-4)).all()
+    assert not dropped, "a dropout was in train mode inside a model in eval mode: it is on in the file"
+    check_tensor(got, want, "the file and the model with all its layers in eval mode", rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -259,6 +284,13 @@ def test_a_session_knows_the_names_of_its_inputs(tmp_path):
             x = torch.arange(3.0 * n).view(n, 3) - 4
             what = f"a batch of {n} through a file with the input {names[0]!r} and the output {names[1]!r}"
             check_tensor(_result(path, x), x @ weight, what)
+    x = torch.tensor([[1.0, 0.0, 2.0]])
+    if importlib.util.find_spec("onnx") is not None:
+        _write_file(path, -weight, names)
+    got = _result(path, x)
+    kept = got.shape == (1, 2) and torch.equal(got, x @ weight)
+    assert not kept, "another file was written to the same path, and run_onnx ran the former one: a session was kept"
+    check_tensor(got, x @ -weight, "a batch of 1 through another file at the same path")
 
 
 @pytest.mark.parametrize(

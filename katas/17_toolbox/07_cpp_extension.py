@@ -17,7 +17,7 @@ contiguous.
 
 Of the wrong dtype, data_ptr raises "expected scalar type Float but found Double". So the loop is needed once for each
 dtype: AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "name", [&] { ... }) runs what is in the braces with `scalar_t` as
-float or double, and refuses integers. `TORCH_CHECK(condition, "message")` raises a RuntimeError.
+float or double, and refuses any other dtype. `TORCH_CHECK(condition, "message")` raises a RuntimeError.
 
 What is asked here: a count in C++, and the module that holds it.
 
@@ -43,7 +43,8 @@ def cpp_source() -> str:
     """C++ that defines `int64_t count_above(torch::Tensor x, double limit)`: how many values of x are above the limit.
 
     x is float32 or float64, of any shape and strides, on the CPU, and stays as it is. float64 values are compared as
-    float64. NaN is not above anything. For integers and bools: RuntimeError or TypeError.
+    float64; for float32, the limits here are such that float32 holds them exactly. NaN is not above anything. For any
+    other dtype (integers, bools, float16): RuntimeError or TypeError.
     """
     raise NotImplementedError("write the function in C++")
 
@@ -214,8 +215,13 @@ def test_float64_is_compared_as_float64(count):
 
 @pytest.mark.parametrize(
     "x",
-    [torch.tensor([1, 5]), torch.tensor([1, 5], dtype=torch.int32), torch.tensor([True, False])],
-    ids=["int64", "int32", "bool"],
+    [
+        torch.tensor([1, 5]),
+        torch.tensor([1, 5], dtype=torch.int32),
+        torch.tensor([True, False]),
+        torch.tensor([1.0, 5.0], dtype=torch.float16),
+    ],
+    ids=["int64", "int32", "bool", "float16"],
 )
 def test_a_dtype_without_a_loop_is_refused(count, x, tmp_path_factory, capsys):
     count(torch.tensor([1.0]), 0.5)

@@ -122,6 +122,11 @@ def _starts_over(folder, train, val, start=0):
     _log()(folder, train, val, start)
 
 
+def _skips_zeros(folder, train, val, start=0):
+    """val.get(step) is falsy for a step that is not there, and for a loss of 0."""
+    _log()(folder, train, {step: loss for step, loss in val.items() if loss}, start)
+
+
 def _detaches(loss):
     return float(loss.detach_()) if isinstance(loss, torch.Tensor) else loss
 
@@ -201,14 +206,12 @@ _ALL = "test_a_reader_samples_unless_it_is_told_to_keep_all"
 _QUEUE = "stays in the queue of the writer"
 _ADDS = "the run has sub-folders"
 
-KEEP = {_STEP: "the steps alone, and what start and the keys mean: who gets them wrong should read it here first"}
-
 MISTAKES = [
     Mistake(_QUEUE, caught_by=_DISK, log_run=_log(end=_nothing)),
     Mistake(_QUEUE, caught_by=_DISK, log_run=_log(after_point=_flush, end=_nothing)),
     Mistake(_QUEUE, caught_by=_DISK, log_run=_log(after_train=_flush, end=_nothing)),
-    Mistake("points of loss/train are on disk", caught_by=_DISK, log_run=_log(tags=("train_loss", "val_loss"))),
-    Mistake("points of loss/val are on disk", caught_by=_DISK, log_run=_log(tags=("loss/train", "loss/valid"))),
+    Mistake("points of loss/train can be read", caught_by=_DISK, log_run=_log(tags=("train_loss", "val_loss"))),
+    Mistake("points of loss/val can be read", caught_by=_DISK, log_run=_log(tags=("loss/train", "loss/valid"))),
     Mistake("there is no event file in the folder", caught_by=_DISK, log_run=_log(where=lambda folder: None)),
     Mistake("there is no event file in the folder", caught_by=_DISK, log_run=_log(where=lambda folder: folder.name)),
     Mistake("there is no event file in the folder", caught_by=_DISK, log_run=_two_runs),
@@ -217,8 +220,12 @@ MISTAKES = [
     Mistake("loss/train, with start=7: points at steps", caught_by=_STEP, log_run=_log(step=lambda i, start: i)),
     Mistake("and the keys 9 and 7: points", caught_by=_STEP, log_run=_log(key=lambda step, start: start + step)),
     Mistake("loss/val, with the keys 2 and 5: points", caught_by=_STEP, log_run=_log(key=lambda step, start: step + 1)),
-    Mistake("are there twice: purge_step= was not said", caught_by=_AGAIN, log_run=_log(purge=lambda start: None)),
-    Mistake("are there twice", caught_by=_AGAIN, log_run=_log(purge=lambda start: start + 1)),
+    Mistake(
+        "of six steps from 0 on: expected", caught_by=_STEP, log_run=_log(number=lambda loss: round(float(loss), 4))
+    ),
+    Mistake("loss/val, with the keys 2 and 5: points", caught_by=_STEP, log_run=_skips_zeros),
+    Mistake("are there twice: purge_step=", caught_by=_AGAIN, log_run=_log(purge=lambda start: None)),
+    Mistake("are there twice: purge_step=", caught_by=_AGAIN, log_run=_log(purge=lambda start: start + 1)),
     Mistake("before it, are lost", caught_by=_AGAIN, log_run=_log(purge=lambda start: max(start - 1, 0))),
     Mistake("before it, are lost", caught_by=_AGAIN, log_run=_log(purge=lambda start: 0)),
     Mistake("before it, are lost", caught_by=_AGAIN, log_run=_starts_over),
@@ -242,6 +249,14 @@ MISTAKES = [
         "a Python int and a Python float",
         caught_by=_TYPES,
         read_curve=_read(point=lambda event: (event.wall_time, event.value)),
+    ),
+    Mistake(
+        "two of them at step 7", caught_by=_TYPES, read_curve=lambda f, tag: sorted(dict(read_curve(f, tag)).items())
+    ),
+    Mistake(
+        "two of them at step 7",
+        caught_by=_TYPES,
+        read_curve=lambda folder, tag: [(step, round(value, 4)) for step, value in read_curve(folder, tag)],
     ),
     Mistake(
         "four points were written",

@@ -13,6 +13,7 @@ ask the session, and don't trust that yours was the exporter's choice.
 """
 
 import copy
+import functools
 from pathlib import Path
 
 import torch
@@ -178,6 +179,43 @@ def _first_file(path, x):
     return torch.from_numpy(output)
 
 
+@functools.cache
+def _session_of(path):
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def _sessions_by_path(path, x):
+    session = _session_of(path)
+    return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.detach().float().numpy()})[0])
+
+
+def _eval_if_training(model, example, path):
+    twin = copy.deepcopy(model)
+    if twin.training:
+        twin.eval()
+    _old(twin, example, path)
+
+
+def _children_put_back(model, example, path):
+    """The mode of the model itself is forgotten."""
+    modes = [(child, child.training) for child in model.children()]
+    _old(model.eval(), example, path)
+    for child, mode in modes:
+        child.training = mode
+
+
+def _as_the_root_says(model, example, path):
+    """Right if the model is in train mode: in eval mode, what trains is not put back."""
+    modes = [(module, module.training) for module in model.modules()]
+    was = model.training
+    _old(model.eval(), example, path)
+    if was:
+        for module, mode in modes:
+            module.training = mode
+
+
 def _memory_order(x):
     x = x.detach().float()
     return x.as_strided(x.shape, (x.shape[1], 1)).numpy()
@@ -185,6 +223,7 @@ def _memory_order(x):
 
 _ANY = "test_an_exported_file_computes_as_eval_does_for_any_batch"
 _LEFT = "test_an_export_leaves_the_model_as_it_was"
+_INSIDE = "test_the_mode_of_a_model_says_nothing_about_its_layers"
 _ALONE = "test_a_file_that_travels_has_its_weights_inside"
 _NAMES = "test_a_session_knows_the_names_of_its_inputs"
 _PLAIN = "test_a_runtime_takes_plain_arrays_of_float32"
@@ -232,6 +271,11 @@ MISTAKES = [
     Mistake(_CHANGED, caught_by=_LEFT, export_onnx=_no_grads),
     Mistake(_CHANGED, caught_by=_LEFT, export_onnx=_in_double_and_back),
     Mistake(_CHANGED, caught_by=_LEFT, export_onnx=_resets_the_norms),
+    Mistake("and export_onnx left it in eval mode", caught_by=_LEFT, export_onnx=_children_put_back),
+    Mistake(
+        "a dropout was in train mode inside a model in eval mode", caught_by=_INSIDE, export_onnx=_eval_if_training
+    ),
+    Mistake("after export_onnx it is [False, False, False]", caught_by=_INSIDE, export_onnx=_as_the_root_says),
     Mistake("the weights stayed behind", caught_by=_ALONE, export_onnx=_two_files),
     Mistake("the input of this file has another name", caught_by=_NAMES, run_onnx=_run(name="input")),
     Mistake("the input of this file has another name", caught_by=_NAMES, run_onnx=_run(name="x")),
@@ -240,6 +284,7 @@ MISTAKES = [
         "a batch of 1 through a file", caught_by=_NAMES, run_onnx=_run(give=lambda y: torch.from_numpy(y).squeeze())
     ),
     Mistake("through a file with the input 'x'", caught_by=_NAMES, run_onnx=_first_file),
+    Mistake("run_onnx ran the former one", caught_by=_NAMES, run_onnx=_sessions_by_path),
     Mistake("run_onnx returns a tensor, got ndarray", caught_by=_NAMES, run_onnx=_run(give=lambda y: y)),
     Mistake("run_onnx returns a tensor, got list", caught_by=_NAMES, run_onnx=_run(give=lambda y: [torch.tensor(y)])),
     Mistake("dtype: expected torch.float32", caught_by=_NAMES, run_onnx=_run(give=lambda y: torch.tensor(y).double())),

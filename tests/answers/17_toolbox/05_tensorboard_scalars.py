@@ -1,5 +1,8 @@
 """Answers that people give to tensorboard_scalars, right ones and wrong ones."""
 
+import math
+import operator
+
 import torch
 
 from dojo import Mistake
@@ -95,11 +98,16 @@ def _everything(folder, tag):
     return curve
 
 
+def _attributes(folder, tag):
+    run = _run(folder, size_guidance={"scalars": 0})
+    return list(map(operator.attrgetter("step", "value"), run.Scalars(tag) if tag in run.Tags()["scalars"] else ()))
+
+
 RIGHT = [
     {"log_run": _tensors_and_flush, "read_curve": _guarded},
     {"log_run": _items, "read_curve": _large},
     {"log_run": _rewrites, "read_curve": _everything},
-    {"log_run": _two_writers},
+    {"log_run": _two_writers, "read_curve": _attributes},
 ]
 
 
@@ -148,6 +156,23 @@ def _val_counted(folder, train, val, start=0):
         for step, loss in enumerate(train, start):
             writer.add_scalar("loss/train", loss, step)
         for step, loss in enumerate(val.values(), start):
+            writer.add_scalar("loss/val", loss, step)
+
+
+def _val_if_there(folder, train, val, start=0):
+    with _writer(folder, purge_step=start or None) as writer:
+        for step, loss in enumerate(train, start):
+            writer.add_scalar("loss/train", loss, step)
+            if val.get(step):
+                writer.add_scalar("loss/val", val[step], step)
+
+
+def _only_finite(folder, train, val, start=0):
+    with _writer(folder, purge_step=start or None) as writer:
+        for step, loss in enumerate(train, start):
+            if math.isfinite(loss):
+                writer.add_scalar("loss/train", loss, step)
+        for step, loss in val.items():
             writer.add_scalar("loss/val", loss, step)
 
 
@@ -238,6 +263,13 @@ def _text(folder, tag):
     return [(step, f"{value:.4f}") for step, value in _guarded(folder, tag)]
 
 
+def _last_of_a_step(folder, tag):
+    curve = {}
+    for step, value in _guarded(folder, tag):
+        curve[step] = value
+    return list(curve.items())
+
+
 def _first_file(folder, tag):
     file = min(folder.glob("*tfevents*"), default=folder)
     return _guarded(file, tag)
@@ -258,13 +290,16 @@ _QUEUE = "stays in the queue of the writer"
 WRONG = [
     Mistake(_QUEUE, caught_by="", log_run=_forgets_to_close),
     Mistake(_QUEUE, caught_by="", log_run=_closes_when_there_is_a_val),
-    Mistake("points of loss/train are on disk", caught_by="", log_run=_one_tag),
+    Mistake("points of loss/train can be read", caught_by="", log_run=_one_tag),
     Mistake("there is no event file in the folder", caught_by="", log_run=_grouped),
     Mistake("there is no event file in the folder", caught_by="", log_run=_named_run),
     Mistake("there is no event file in the folder", caught_by="", log_run=_in_the_working_directory),
     Mistake("all points stand at step 0", caught_by="", log_run=_no_steps),
-    Mistake("are there twice: purge_step= was not said", caught_by="", log_run=_adds),
+    Mistake("are there twice: purge_step=", caught_by="", log_run=_adds),
     Mistake("loss/val, with the keys 2 and 5: points", caught_by="", log_run=_val_counted),
+    Mistake("loss/val, with the keys 2 and 5: points", caught_by="", log_run=_val_if_there),
+    Mistake("of six steps from 0 on: points at steps", caught_by="", log_run=_only_finite),
+    Mistake("two of them at step 7", caught_by="", read_curve=_last_of_a_step),
     Mistake("and the keys 9 and 7: points", caught_by="", log_run=_val_in_order_of_arrival),
     Mistake("before it, are lost", caught_by="", log_run=_purges_always),
     Mistake("before it, are lost", caught_by="", log_run=_fresh_folder),

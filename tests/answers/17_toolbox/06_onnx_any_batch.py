@@ -23,7 +23,8 @@ def _modes_put_back(model, example, path):
 def _exported_first(model, example, path):
     twin = copy.deepcopy(model)
     twin.train(False)
-    program = torch.export.export(twin, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+    two = example.repeat(2, *[1] * (example.dim() - 1))  # torch.export takes one row for a constant
+    program = torch.export.export(twin, (two,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
     torch.onnx.export(program, f=str(path), external_data=False)
 
 
@@ -127,6 +128,11 @@ def _moves_the_norms(model, example, path):
     _old(copy.deepcopy(model).eval(), example, path)
 
 
+def _only_if_it_trains(model, example, path):
+    twin = copy.deepcopy(model)
+    _old(twin.eval() if twin.training else twin, example, path, training=torch.onnx.TrainingMode.PRESERVE)
+
+
 def _default_files(model, example, path):
     torch.onnx.export(copy.deepcopy(model).eval(), (example,), str(path), dynamic_shapes=({0: "batch"},), verbose=False)
 
@@ -178,6 +184,18 @@ def _detaches_in_place(path, x):
     return torch.from_numpy(_feed(path, x.detach_().float().numpy())[0])
 
 
+_open = {}
+
+
+def _opened_once(path, x):
+    import onnxruntime as ort
+
+    if str(path) not in _open:
+        _open[str(path)] = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = _open[str(path)]
+    return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.detach().float().numpy()})[0])
+
+
 def _row_by_row(path, x):
     return torch.cat([torch.from_numpy(_feed(path, row.detach().float().numpy())[0]) for row in x])
 
@@ -198,6 +216,8 @@ WRONG = [
     Mistake("the output of this file has another name", caught_by="", run_onnx=_fixed_output),
     Mistake("the file takes float32 only", caught_by="", run_onnx=_keeps_dtype),
     Mistake("a tensor with a graph went to NumPy", caught_by="", run_onnx=_keeps_graph),
+    Mistake("run_onnx ran the former one", caught_by="", run_onnx=_opened_once),
+    Mistake("a dropout was in train mode inside a model in eval mode", caught_by="", export_onnx=_only_if_it_trains),
     Mistake("run_onnx returns a tensor, got ndarray", caught_by="", run_onnx=_array),
     Mistake("run_onnx returns a tensor, got list", caught_by="", run_onnx=_all_outputs),
     Mistake("the batch as float32, times the weight", caught_by="", run_onnx=_like_x),

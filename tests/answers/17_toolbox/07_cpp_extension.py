@@ -6,7 +6,7 @@ from dojo import Mistake
 
 _RIGHT = {
     "one_liner": """int64_t NAME(const at::Tensor& x, double limit) {
-        TORCH_CHECK(x.is_floating_point(), "float32 or float64");
+        TORCH_CHECK(x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble, "float32 or float64");
         return x.gt(limit).sum().item<int64_t>();
     }""",
     "everything_to_double": """int64_t NAME(torch::Tensor x, double limit) {
@@ -110,6 +110,19 @@ _WRONG = {
         return x.to(torch::kFloat).gt(limit).sum().item<int64_t>();
     }""",
     "any_dtype": "int64_t NAME(torch::Tensor x, double limit) { return x.gt(limit).sum().item<int64_t>(); }",
+    "any_float": """int64_t NAME(torch::Tensor x, double limit) {
+        TORCH_CHECK(x.is_floating_point(), "floats only");
+        return x.gt(limit).sum().item<int64_t>();
+    }""",
+    "marks_in_place": """int64_t NAME(torch::Tensor x, double limit) {
+        auto y = x.contiguous();
+        int64_t n = 0;
+        AT_DISPATCH_FLOATING_TYPES(y.scalar_type(), "NAME", [&] {
+            auto* p = y.data_ptr<scalar_t>();
+            for (int64_t i = 0; i < y.numel(); i++) n += (p[i] = p[i] > limit) != 0;
+        });
+        return n;
+    }""",
     "float_or_double_else_zero": """int64_t NAME(torch::Tensor x, double limit) {
         return x.is_floating_point() ? x.gt(limit).sum().item<int64_t>() : 0;
     }""",
@@ -168,7 +181,7 @@ def _whole_file():
         #include <torch/extension.h>
 
         static int64_t count(const torch::Tensor& x, const double limit) {
-            TORCH_CHECK_TYPE(x.is_floating_point(), "count_above needs floats");
+            TORCH_CHECK_TYPE(x.dtype() == torch::kFloat32 || x.dtype() == torch::kFloat64, "float32 or float64");
             return (x > limit).sum().item().toLong();
         }
 
@@ -225,6 +238,8 @@ _SAYS = {
     "float_bound": "as float32 they are equal",
     "as_float": "as float32 they are equal",
     "any_dtype": "count_above must refuse torch.int64",
+    "any_float": "count_above must refuse torch.float16",
+    "marks_in_place": "count_above wrote into its tensor",
     "float_or_double_else_zero": "count_above must refuse torch.int64",
     "clamps": "count_above wrote into its tensor",
     "gives_float": "a Python int, as an int64_t does; got float",
