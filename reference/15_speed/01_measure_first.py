@@ -99,11 +99,6 @@ def _to_the_default(fn, runs, clock):
         torch.set_num_threads(2)
 
 
-def _warm_up_on_all_threads(fn, runs, clock):
-    fn()
-    return _timed(fn, runs, clock, warm=0)
-
-
 def _timer(**options):
     def seconds_per_call(fn, runs, clock):
         from torch.utils import benchmark
@@ -286,7 +281,6 @@ MISTAKES = [
         "are to be on one thread", caught_by=_THREADS, seconds_per_call=lambda f, r, c: _timed(f, r, c, threads=None)
     ),
     Mistake("are to be on one thread", caught_by=_THREADS, seconds_per_call=_timer(num_threads=2)),
-    Mistake("one thread for them too", caught_by=_THREADS, seconds_per_call=_warm_up_on_all_threads),
     Mistake("set them back afterwards", caught_by=_THREADS, seconds_per_call=_no_threads_back),
     Mistake("set them back afterwards", caught_by=_THREADS, seconds_per_call=_to_the_default),
     Mistake("in a finally", caught_by=_THREADS, seconds_per_call=lambda f, r, c: _timed(f, r, c, careful=False)),

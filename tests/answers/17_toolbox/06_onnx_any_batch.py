@@ -23,8 +23,7 @@ def _modes_put_back(model, example, path):
 def _exported_first(model, example, path):
     twin = copy.deepcopy(model)
     twin.train(False)
-    two = example.repeat(2, *[1] * (example.dim() - 1))  # torch.export takes one row for a constant
-    program = torch.export.export(twin, (two,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+    program = torch.export.export(twin, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
     torch.onnx.export(program, f=str(path), external_data=False)
 
 
