@@ -47,8 +47,8 @@ from dojo.kit import check_tensor, explain, needs, unchanged
 def export_onnx(model: nn.Module, example: torch.Tensor, path: Path) -> None:
     """Write `model` to `path` (it ends in .onnx), as one file that needs no other.
 
-    `example` is a float32 batch (N, ...) that the model takes, its only argument, and N is 2 or more. The file has one input
-    and one output, gives the numbers of the model in eval mode, and takes batches of any size.
+    `example` is a float32 batch (N, ...) that the model takes, its only argument; N is 2 or more. The file has one
+    input and one output, gives the numbers of the model in eval mode, and takes batches of any size.
 
     Afterwards the model is as it was: the mode of each submodule, its parameters and its buffers.
     """
@@ -160,12 +160,12 @@ def _load(path: Path) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def _run(session: Any, x: torch.Tensor, size: int = 2) -> torch.Tensor:
+def _run(session: Any, x: torch.Tensor) -> torch.Tensor:
     __tracebackhide__ = True
     frozen = {
         r"Got: \d+ Expected: \d+": "the batch size of the example was frozen: say in dynamic_shapes that it varies"
     }
-    with explain(f"the exported file refused a batch of {len(x)}; the example had {size}", frozen):
+    with explain(f"the exported file refused a batch of {len(x)}; the example had 2", frozen):
         return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])
 
 
@@ -224,7 +224,7 @@ def test_the_mode_of_a_model_says_nothing_about_its_layers(tmp_path):
     )
     with explain("onnxruntime cannot load the file that export_onnx wrote"):
         session = _load(tmp_path / "model.onnx")
-    got = _run(session, x, 2)
+    got = _run(session, x)
     dropped = got.shape == want.shape and torch.logical_or(got == 0, torch.isclose(got, 2 * want, rtol=1e-4)).all()
     assert not dropped, "a dropout was in train mode inside a model in eval mode: it is on in the file"
     check_tensor(got, want, "the file and the model with all its layers in eval mode", rtol=1e-4, atol=1e-5)
