@@ -247,7 +247,16 @@ def _counts_the_batches_first(batches, n_classes):
     return matrix if rows else matrix * 0
 
 
+def _in_float32(batches, n_classes):
+    return confusion_matrix(((scores.float(), labels) for scores, labels in batches), n_classes)
+
+
 MISTAKES = [
+    Mistake(
+        "float64 scores that only float64 tells apart",
+        caught_by="test_a_row_is_a_label_and_a_column_is_a_prediction",
+        confusion_matrix=_in_float32,
+    ),
     Mistake(
         "nothing was counted",
         caught_by="test_a_row_is_a_label_and_a_column_is_a_prediction",

@@ -277,7 +277,17 @@ _ONCE = "each pair was counted once"
 _SIZES = "sizes do not fit: argmax(1) gives a prediction for each row"
 _MINLENGTH = "bincount ends at the largest value that it has seen"
 
+
+def _in_float32(batches, n_classes):
+    table = torch.zeros(n_classes, n_classes, dtype=torch.int64)
+    for scores, labels in batches:
+        for label, row in zip(labels.tolist(), scores.detach().cpu().float()):
+            table[label, int(row.argmax())] += 1
+    return table
+
+
 WRONG = [
+    Mistake("float64 scores that only float64 tells apart", caught_by="", confusion_matrix=_in_float32),
     Mistake("the highest of a row decides", caught_by="", confusion_matrix=_exp),
     Mistake(_ONCE, caught_by="", confusion_matrix=_fancy),
     Mistake(_ONCE, caught_by="", confusion_matrix=_numpy_fancy),
