@@ -15,11 +15,10 @@ def _by_hand(model, x, y, lr, steps):
     world = dist.get_world_size()
     for p in model.parameters():
         dist.broadcast(p.detach(), 0)
-    mine = slice(dist.get_rank() * len(x) // world, (dist.get_rank() + 1) * len(x) // world)
     opt = torch.optim.SGD(model.parameters(), lr)
     for _ in range(steps):
         model.zero_grad(set_to_none=False)
-        loss = ((model(x[mine]) - y[mine]) ** 2).mean()
+        loss = ((model(x) - y) ** 2).mean()
         loss.backward()
         for p in model.parameters():
             dist.all_reduce(p.grad, op=dist.ReduceOp.SUM)
@@ -34,9 +33,8 @@ def _one_vector(model, x, y, lr, steps):
         start = torch.cat([p.flatten() for p in params])
         dist.broadcast(start, src=0)
         nn.utils.vector_to_parameters(start.clone(), params)
-    xs, ys = (t.chunk(dist.get_world_size())[dist.get_rank()] for t in (x, y))
     for _ in range(steps):
-        grads = torch.autograd.grad(nn.functional.mse_loss(model(xs), ys), params)
+        grads = torch.autograd.grad(nn.functional.mse_loss(model(x), y), params)
         flat = torch.cat([g.flatten() for g in grads])
         dist.all_reduce(flat)
         flat /= dist.get_world_size()
@@ -47,15 +45,12 @@ def _one_vector(model, x, y, lr, steps):
     return model
 
 
-def _sampler(model, x, y, lr, steps):
-    data = TensorDataset(x, y)
-    sampler = DistributedSampler(data, shuffle=True)
-    loader = DataLoader(data, batch_size=len(data) // dist.get_world_size(), sampler=sampler)
+def _loader(model, x, y, lr, steps):
+    loader = DataLoader(TensorDataset(x, y), batch_size=len(x), shuffle=True)
     ddp = DDP(model)
     opt = torch.optim.SGD(ddp.parameters(), lr=lr)
     loss_fn = nn.MSELoss()
-    for epoch in range(steps):
-        sampler.set_epoch(epoch)
+    for _ in range(steps):
         for xb, yb in loader:
             opt.zero_grad()
             loss_fn(ddp(xb), yb).backward()
@@ -68,13 +63,12 @@ def _a_copy_from_rank_0(model, x, y, lr, steps):
     dist.broadcast_object_list(box, src=0)
     model = copy.deepcopy(model)
     model.load_state_dict(box[0])
-    world, rank = dist.get_world_size(), dist.get_rank()
     opt = torch.optim.SGD(model.parameters(), lr=lr)
     for p in model.parameters():
         p.register_hook(lambda grad: _mean(grad))
     for _ in range(steps):
         opt.zero_grad()
-        nn.functional.mse_loss(model(x[rank::world]), y[rank::world]).backward()
+        nn.functional.mse_loss(model(x), y).backward()
         opt.step()
     return model
 
@@ -86,13 +80,13 @@ def _mean(grad):
 
 
 def _sum_over_all_elements(model, x, y, lr, steps):
-    world, rank = dist.get_world_size(), dist.get_rank()
+    elements = y.numel() * dist.get_world_size()
     for t in model.state_dict().values():
         dist.broadcast(t, src=0)
     for _ in range(steps):
         for p in model.parameters():
             p.grad = None
-        ((model(x[rank::world]) - y[rank::world]).square().sum() / y.numel()).backward()
+        ((model(x) - y).square().sum() / elements).backward()
         for p in model.parameters():
             dist.all_reduce(p.grad)
             p.data.add_(p.grad, alpha=-lr)
@@ -102,30 +96,29 @@ def _sum_over_all_elements(model, x, y, lr, steps):
 def _bucket_views(model, x, y, lr, steps):
     replica = DDP(model, gradient_as_bucket_view=True, broadcast_buffers=False)
     opt = torch.optim.SGD(model.parameters(), lr=lr)
-    mine = range(dist.get_rank(), len(x), dist.get_world_size())
     for _ in range(steps):
         opt.zero_grad()
-        torch.mean((replica(x[mine]) - y[mine]) ** 2).backward()
+        torch.mean((replica(x) - y) ** 2).backward()
         opt.step()
     return model
 
 
 RIGHT = [
     dict(train=answer)
-    for answer in (_by_hand, _one_vector, _sampler, _a_copy_from_rank_0, _sum_over_all_elements, _bucket_views)
+    for answer in (_by_hand, _one_vector, _loader, _a_copy_from_rank_0, _sum_over_all_elements, _bucket_views)
 ]
 
 
-def _manual(average, start=True, rows=None, update=None, end=None):
+def _manual(average, start=True, share=None, update=None, end=None):
     def wrong(model, x, y, lr, steps):
-        world, rank = dist.get_world_size(), dist.get_rank()
         if start:
             for t in model.state_dict().values():
                 dist.broadcast(t, src=0)
-        mine = rows(len(x)) if rows else range(rank, len(x), world)
+        if share:
+            x, y = share(x), share(y)
         for _ in range(steps):
             model.zero_grad()
-            loss = nn.functional.mse_loss(model(x[mine]), y[mine])
+            loss = nn.functional.mse_loss(model(x), y)
             loss.backward()
             for p in model.parameters():
                 if average:
@@ -167,10 +160,9 @@ def _average_weights(p):
 def _past_the_wrapper(model, x, y, lr, steps):
     ddp = DDP(model)
     opt = torch.optim.SGD(ddp.parameters(), lr=lr)
-    world, rank = dist.get_world_size(), dist.get_rank()
     for _ in range(steps):
         opt.zero_grad()
-        nn.MSELoss()(model(x[rank::world]), y[rank::world]).backward()
+        nn.MSELoss()(model(x), y).backward()
         opt.step()
     return model
 
@@ -179,26 +171,55 @@ def _loss_averaged(model, x, y, lr, steps):
     for t in model.state_dict().values():
         dist.broadcast(t, src=0)
     opt = torch.optim.SGD(model.parameters(), lr=lr)
-    world, rank = dist.get_world_size(), dist.get_rank()
     for _ in range(steps):
         opt.zero_grad()
-        loss = nn.MSELoss()(model(x[rank::world]), y[rank::world])
+        loss = nn.MSELoss()(model(x), y)
         with torch.no_grad():
             dist.all_reduce(loss)
-            loss /= world
+            loss /= dist.get_world_size()
         loss.backward()
         opt.step()
+    return model
+
+
+def _gathered(x):
+    shares = [None] * dist.get_world_size()
+    dist.all_gather_object(shares, x)
+    return torch.cat(shares)
+
+
+def _a_block(x):
+    return x.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+def _sampled(model, x, y, lr, steps):
+    data = TensorDataset(x, y)
+    sampler = DistributedSampler(data)
+    loader = DataLoader(data, batch_size=len(x), sampler=sampler)
+    ddp = DDP(model)
+    opt = torch.optim.SGD(ddp.parameters(), lr=lr)
+    for epoch in range(steps):
+        sampler.set_epoch(epoch)
+        for xb, yb in loader:
+            opt.zero_grad()
+            nn.MSELoss()(ddp(xb), yb).backward()
+            opt.step()
+    return ddp.module
+
+
+def _averaged(model):
+    for p in model.parameters():
+        _avg(p.grad)
     return model
 
 
 def _plain(model, x, y, lr, steps, give=lambda ddp: ddp, scale=1.0, clear_last=False):
     ddp = DDP(model)
     opt = torch.optim.SGD(ddp.parameters(), lr=lr * scale)
-    world, rank = dist.get_world_size(), dist.get_rank()
     for _ in range(steps):
         if not clear_last:
             opt.zero_grad()
-        nn.MSELoss()(ddp(x[rank::world]), y[rank::world]).backward()
+        nn.MSELoss()(ddp(x), y).backward()
         opt.step()
         if clear_last:
             opt.zero_grad()
@@ -239,8 +260,11 @@ WRONG = [
     Mistake("Send the weights of rank 0 to all before the first step", caught_by="", train=_manual(_avg, start=False)),
     Mistake("began with the weights of rank 1", caught_by="", train=_from_last),
     Mistake("and .grad was left as another one", caught_by="", train=_manual(None, update=_average_weights)),
-    Mistake("both ranks ran the model on", caught_by="", train=_manual(_avg, rows=range)),
-    Mistake("both ranks ran the model on", caught_by="", train=_manual(None, rows=range)),
+    Mistake("only gradients travel", caught_by="", train=_manual(_avg, share=_gathered)),
+    Mistake("only gradients travel", caught_by="", train=_manual(None, share=_gathered)),
+    Mistake("don't cut it again", caught_by="", train=_manual(_avg, share=_a_block)),
+    Mistake("don't cut it again", caught_by="", train=_sampled),
+    Mistake("the replicas drifted apart", caught_by="", train=_manual(None, end=_averaged)),
     Mistake("train returned the wrapper", caught_by="", train=_plain),
     Mistake("train returned None", caught_by="", train=lambda *a: _plain(*a, lambda ddp: None)),
     Mistake(".grad is None at the end", caught_by="", train=lambda *a: _plain(*a, lambda d: d.module, clear_last=True)),
