@@ -1,13 +1,14 @@
 """One accuracy from many processes
 
-A big training runs as several processes, mostly one for each GPU. torch.distributed (`import torch.distributed as
-dist`) calls each of them a *rank*: 0, 1, 2, ... Together they form a *group*; its *world size* is how many they are.
-Each rank sees its own share of the data, so after an evaluation each one has counted something else.
+A big training runs as several processes of the same script, mostly one for each GPU. torch.distributed (`import
+torch.distributed as dist`) numbers them 0, 1, 2, ...: such a number is a *rank*, and so one calls the process itself.
+Together they form a *group*; its *world size* is how many they are. Each rank sees its own share of the data, so after
+an evaluation each one has other counts.
 
-To get one number out of it the ranks have to talk. That is a *collective*: `dist.all_reduce(t)` adds up the tensors t
-of all ranks and writes the sum into t itself, on each rank, over what was there. It returns None. Every rank must call
-every collective, in the same order: if one leaves it out, behind `if rank == 0` or `if total > 0`, the others wait for
-it until a timeout many minutes later.
+To get one number, the ranks have to talk. `dist.all_reduce(t)` is a *collective*, a call that all ranks make together:
+it adds up the tensors t of all ranks, and on each rank it writes the sum into t itself, over what was there. It returns
+None. Every rank must call every collective, in the same order. If one rank does not, because the call stands behind
+`if rank == 0` or `if total > 0`, the others wait for it, and minutes later they stop with an error.
 
 And what should be added? Say 9 of 10 are right on one rank, 1 of 2 on the other. The mean of 0.9 and 0.5 is 0.70, but
 10 of 12 are right, 0.83: shares are seldom of one size. Counts can be added, accuracies can't. Divide once, at the end.
@@ -38,9 +39,9 @@ def global_accuracy(correct: int | torch.Tensor, total: int | torch.Tensor) -> f
     """The share of samples, over all ranks of the group, that were right: a Python float, the same on every rank.
 
     This rank got `correct` of its `total` samples right. Each is an int, or a tensor without dimensions that holds a
-    whole number; such a tensor stays as it is. A rank may have seen no sample at all, 0 of 0, but not all of them. The
-    group stays as it is, too. Where there is none, this process is alone: correct / total. With the backend nccl the
-    counts have to be moved to the GPU.
+    whole number; such a tensor stays as it is. Counts may be larger than 2**31. One rank may have seen no sample, 0 of
+    0; all ranks together have seen some. The group stays as it is, too. Where there is none, this process is alone:
+    correct / total. With the backend nccl the counts have to be moved to the GPU.
     """
     raise NotImplementedError("add up the counts of all ranks, then divide")
 
@@ -55,6 +56,7 @@ _SIGNS = {
     "ZeroDivision": "a rank divided by its own total, which may be 0: divide once, by the total of all ranks",
     "Expected parameter|'int' object has no attribute": "counts may be Python ints, and a collective takes tensors",
     "twice": "the group is there already, and is not this function's to make",
+    "without overflow|out of bounds|too large|out of range": "counts may be larger than 2**31, too large for an int32",
 }
 
 
@@ -109,9 +111,13 @@ def test_counts_add_up_and_accuracies_do_not():
 
 
 def test_counts_of_any_size_add_up_over_any_number_of_ranks():
-    ranks = _on_ranks([(9, 10), (29_999, 30_000)], [(1, 2), (3, 70_000)], [(0, 4), (50_001, 70_001)])
-    _check([values[0] for values in ranks], [(9, 10), (1, 2), (0, 4)])
-    _check([values[1] for values in ranks], [(29_999, 30_000), (3, 70_000), (50_001, 70_001)])
+    large = 2**31  # tokens, for example; an int32 ends below it
+    small = [(9, 10), (1, 2), (0, 4)]
+    counts = [(29_999, 30_000), (3, 70_000), (50_001, 70_001)]
+    tokens = [(3 * large, 4 * large), (large, 2 * large), (0, large)]
+    ranks = _on_ranks(*zip(small, counts, tokens, strict=True))
+    for i, shares in enumerate((small, counts, tokens)):
+        _check([values[i] for values in ranks], shares)
 
 
 def test_a_rank_that_saw_nothing_takes_part_all_the_same():

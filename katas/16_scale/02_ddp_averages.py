@@ -1,15 +1,16 @@
 """Replicas that train as one
 
-To train on several GPUs, each rank (a process: see all_reduce_accuracy) has a copy of the model, a *replica*, and a
-share of the data of its own. Replicas stay equal if they start from equal weights and make equal steps. So two things
-go over the network: before the first step the weights of rank 0, and in each step the gradients. Every rank then uses
-their *mean*: where the shares are of one size, that is the gradient of the mean loss over all the data. Any number of
-ranks follows the one process that would have seen everything. With the sum of the gradients, each step is too long.
+To train on several GPUs, each rank (a process: see all_reduce_accuracy) has a copy of the model, a *replica*, and its
+own share of the data. Replicas stay equal if they start from equal weights and make equal steps. So two things go over
+the network: before the first step the weights of rank 0, and in each step the gradients. Every rank then steps with
+their *mean*. Where the shares are of one size, that is the gradient of the mean loss over all the data: together the
+ranks do what one process would do that sees everything. With the sum of the gradients, each step is too long.
 
 `torch.nn.parallel.DistributedDataParallel`, DDP for short, does both. `ddp = DDP(model)` gives every rank the weights
 of rank 0. After a forward through `ddp(x)`, loss.backward() waits for the other ranks and leaves the mean in `.grad`.
-It is that forward that prepares the meeting: `ddp.module(x)` goes past it, nothing is averaged, and nobody complains.
-Nor does it help to average the losses, as a loss without the other ranks' graphs has only its own gradient.
+Only that forward prepares it: `ddp.module(x)` goes past it, nothing is averaged, and there is no error. Nor does it
+help to average the losses: a gradient comes from a graph, and the graphs of the other ranks are not here. DDP does not
+share out the data either. That is done before (rank_sampler).
 
 Inside, `ddp.module` is your model, with its own names; those of `ddp.state_dict()` all begin with "module.".
 By hand, `dist.broadcast(t, src=0)` overwrites t on every rank with that of rank 0, and `dist.all_reduce(t)` adds up.
@@ -37,14 +38,15 @@ from dojo.kit import explain, group_of_one, run_ranks, unchanged
 def train(model: nn.Module, x: torch.Tensor, y: torch.Tensor, lr: float, steps: int) -> nn.Module:
     """Train on all ranks of the group together: `steps` steps (1 or more) of plain SGD on the mean squared error.
 
-    x (n, ...) and y are the share of the data that this rank has, of any floating dtype; the other ranks have others of
-    the same size. Each step is on the whole share. All begin with the weights that rank 0 has; gradients that `model`
-    brings along don't count. So weights and gradients are those of one process that steps on the rows of all ranks.
+    Every rank calls this. x (n, ...) and y, of any floating dtype, are the share of this rank: rows that no other rank
+    has, and on each rank n is the same. Each step runs the model on all rows of the share, and on no others. All begin
+    with the weights that rank 0 has; gradients that `model` brings along don't count. So weights and gradients are
+    those of one process that steps on the rows of all ranks together.
 
     Returns the plain model, of the class of `model` (that one or another), with equal weights on all ranks; each
     `.grad` is the mean over the ranks of the last step's gradients, and no weight is frozen. x, y stay as they are.
     """
-    raise NotImplementedError("start equal, average the gradients, step")
+    raise NotImplementedError("start equal, then in each step average the gradients")
 
 
 # ─────────────────────────── tests below: read them, don't edit them ───────────────────────────
@@ -107,29 +109,23 @@ def _train(model, x, y, lr, steps):
 
 
 def _on_ranks(n, lr, steps, seeds, dtype=torch.float32, stale=None):
-    """Rank i trains a model of seeds[i]; from each rank its weights before and after, gradients, and rows it saw.
+    """Rank i trains a model of seeds[i] on its share of n rows.
 
-    n: the rows of all ranks together. stale: what is in each `.grad` before.
+    From each rank: weights before and after, gradients, the rows it was given, and those that its model saw. stale:
+    what is in each `.grad` before.
     """
     __tracebackhide__ = True
-    all_x, all_y = _data(n, dtype)
+    x, y = _data(n, dtype)
 
     def rank_main(rank, world):
-        x, y = all_x[rank::world].clone(), all_y[rank::world].clone()
-        model, rows = _net(seeds[rank], dtype), []
+        model, share, seen = _net(seeds[rank], dtype), slice(rank, None, world), []
         for p in model.parameters():
             p.grad = None if stale is None else torch.full_like(p, stale)
         start = parameters_to_vector(model.parameters()).detach().clone()
-        model.register_forward_pre_hook(lambda _, args: rows.extend(round(v * 16) for v in args[0][:, 0].tolist()))
-        out = _train(model, x, y, lr, steps)
+        model.register_forward_pre_hook(lambda _, args: seen.extend(round(v * 16) for v in args[0][:, 0].tolist()))
+        out = _train(model, x[share], y[share], lr, steps)
         end = parameters_to_vector(out.parameters()).detach().clone()
-        assert rows, "the model itself was never called"
-        given = list(range(n))[rank::world]
-        assert set(rows) == set(given), (
-            f"rank {rank} has rows {given} of all {n}, and ran the model on {sorted(set(rows))}: x and y are its share "
-            "already, and each step is on the whole of it"
-        )
-        return {"start": start, "weights": end, "grads": _grads(out)}
+        return {"start": start, "weights": end, "grads": _grads(out), "given": list(range(n))[share], "seen": seen}
 
     return [SimpleNamespace(**found) for found in run_ranks(rank_main, len(seeds))]
 
@@ -152,8 +148,11 @@ def _check_weights(ranks, seed, n, lr, steps):
         assert not _same(its.weights, its.start, 1e-7), f"{says}: they never moved"
         assert not _same(its.weights, added), f"{says}: its steps were {world} times as long. Average, do not add"
         assert not _same(its.weights, cut), f"{says}: its steps were 1/{world} as long, divided once more than needed"
-        own = _alone(seed, x[rank::world], y[rank::world], lr, steps)[0]
-        assert not _same(its.weights, own), (
+        assert not set(its.seen) < set(its.given), (
+            f"{says}: it was given rows {its.given} and ran the model on {sorted(set(its.seen))}. What it is given is "
+            "its share already, so don't cut it again"
+        )
+        assert not _same(its.weights, _alone(seed, x[its.given], y[its.given], lr, steps)[0]), (
             f"{says}: it trained on its own share alone, and the replicas drifted apart. DDP averages the gradients of "
             "what goes through its own forward, ddp(x)"
         )
@@ -192,6 +191,16 @@ def test_each_gradient_is_the_mean_over_the_ranks():
         assert not right or _same(its.grads, want, 1e-9), f"{says}, and .grad was left as another one; the weights fit"
         assert _same(its.grads, want, 1e-9), f"{says}: {its.grads[:3].tolist()}..., expected {want[:3].tolist()}..."
         assert right, f"on three ranks, .grad of rank {rank} is right at the end and the weights are not"
+
+
+def test_each_row_is_worked_on_by_one_rank():
+    for n in (6, 2):
+        ranks = _on_ranks(n, lr=0.1, steps=1, seeds=[8, 8])
+        for rank, its in enumerate(ranks):
+            says = f"of {n} rows, rank {rank} was given {its.given} and ran the model on {sorted(set(its.seen))}"
+            assert set(its.seen) <= set(its.given), f"{says}: the others work on theirs, and only gradients travel"
+            assert set(its.seen) == set(its.given), f"{says}, expected all of its share"
+        _check_weights(ranks, 8, n, lr=0.1, steps=1)
 
 
 def test_the_wrapper_is_not_what_is_kept():

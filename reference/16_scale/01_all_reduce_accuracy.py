@@ -136,6 +136,19 @@ def _half(correct, total):
     return (counts[0] / counts[1]).item()
 
 
+def _int32(correct, total):
+    counts = torch.stack([torch.as_tensor(correct), torch.as_tensor(total)]).to(torch.int32)
+    dist.all_reduce(counts)
+    right, seen = counts.tolist()
+    return right / max(seen, 1)
+
+
+def _made_as_int32(correct, total):
+    counts = torch.tensor([int(correct), int(total)], dtype=torch.int32)
+    dist.all_reduce(counts)
+    return counts[0].item() / counts[1].item()
+
+
 def _from_the_neighbour(correct, total):
     mine, theirs = torch.tensor([int(correct), int(total)]), torch.zeros(2, dtype=torch.int64)
     other = 1 - dist.get_rank() % 2
@@ -217,6 +230,8 @@ MISTAKES = [
     Mistake("together 4 of 5", caught_by=_ADD, global_accuracy=_alone(_running)),
     Mistake("together 3 of 4", caught_by=_NOTHING, global_accuracy=_alone(_at_least_one_each)),
     Mistake("together 80003 of 170001", caught_by=_SIZE, global_accuracy=_alone(_half)),
+    Mistake("together 8589934592 of 15032385536", caught_by=_SIZE, global_accuracy=_alone(_int32)),
+    Mistake("too large for an int32", caught_by=_SIZE, global_accuracy=_alone(_made_as_int32)),
     Mistake("together 10 of 16", caught_by=_SIZE, global_accuracy=_alone(_from_the_neighbour)),
     Mistake(
         "together 10 of 12",

@@ -1,8 +1,9 @@
 """Replicas that train as one: reference.
 
-Hint: Write the loop for one process first. Then ask: who must hear of what, and when?
-Hint: `DistributedDataParallel(model)`, or by hand dist.broadcast, dist.all_reduce and dist.get_world_size().
-Hint: Wrap, then zero_grad, mse_loss of the wrapper's output, backward, step; last comes `.module`.
+Hint: Write the loop for one process first. Then ask: what must the other ranks hear of, and when?
+Hint: `DistributedDataParallel(model)`, and its own forward; x and y are this rank's share already.
+Hint: Wrap, give the optimizer the parameters; in each step zero_grad, mse_loss of the wrapper's output, backward, step;
+last comes `.module`.
 
 Why: A mean of means over equal shares is the mean over all, for losses and for gradients, so averaged gradients make
 each replica take the step of the whole batch. Equal steps from equal weights keep them equal without ever sending
@@ -10,6 +11,7 @@ weights again. zero_grad comes before the backward, so that the last gradients s
 the wrapper, since the wrapper's names and its hooks are of no use to whoever loads or serves the model.
 """
 
+import contextlib
 import copy
 
 import torch
@@ -86,7 +88,6 @@ def _by_hand(
     after_step=_nothing,
     at_the_end=_nothing,
     share=lambda x: x,
-    share_y=None,
     loss_fn=F.mse_loss,
     clear=lambda optimizer, step: optimizer.zero_grad(),
     optimizer=lambda parameters, lr: torch.optim.SGD(parameters, lr=lr),
@@ -96,7 +97,7 @@ def _by_hand(
 
     def wrong(model, x, y, lr, steps):
         start(model)
-        x, y = share(x), (share_y or share)(y)
+        x, y = share(x), share(y)
         opt = optimizer(model.parameters(), lr)
         for step in range(count(steps)):
             clear(opt, step)
@@ -143,6 +144,25 @@ def _without_sync(ddp, x):
         return ddp(x)
 
 
+def _synced_in_the_last_step(model, x, y, lr, steps):
+    ddp = DistributedDataParallel(model)
+    optimizer = torch.optim.SGD(ddp.parameters(), lr=lr)
+    for step in range(steps):
+        optimizer.zero_grad()
+        with ddp.no_sync() if step < steps - 1 else contextlib.nullcontext():
+            F.mse_loss(ddp(x), y).backward()
+        optimizer.step()
+    return ddp.module
+
+
+def _one_backward_more(model, x, y, lr, steps):
+    model = train(model, x, y, lr, steps)
+    model.zero_grad()
+    F.mse_loss(model(x), y).backward()
+    _mean(model)
+    return model
+
+
 def _zero_after(model, x, y, lr, steps):
     ddp = DistributedDataParallel(model)
     optimizer = torch.optim.SGD(ddp.parameters(), lr=lr)
@@ -177,9 +197,20 @@ def _group_closed(model, x, y, lr, steps):
     return model
 
 
+def _of_all_ranks(x):
+    shares = [torch.empty_like(x.contiguous()) for _ in range(dist.get_world_size())]
+    dist.all_gather(shares, x.contiguous())
+    return torch.cat(shares)
+
+
+def _all_rows(model, x, y, lr, steps):
+    return train(model, _of_all_ranks(x), _of_all_ranks(y), lr, steps)
+
+
 def _only_rank_0(model, x, y, lr, steps):
+    x, y = _of_all_ranks(x), _of_all_ranks(y)
     if dist.get_rank() == 0:
-        model = _all_rows_alone(model, x, y, lr, steps)
+        model = _by_hand(start=_nothing, average=_nothing)(model, x, y, lr, steps)
     _send_start(model)
     if dist.get_rank() != 0:
         for p in model.parameters():
@@ -187,10 +218,6 @@ def _only_rank_0(model, x, y, lr, steps):
     for p in model.parameters():
         dist.broadcast(p.grad, src=0)
     return model
-
-
-def _all_rows_alone(model, x, y, lr, steps):
-    return _by_hand(start=_nothing, average=_nothing, share=lambda x: x)(model, x, y, lr, steps)
 
 
 def _normalised(model, x, y, lr, steps):
@@ -205,6 +232,7 @@ def _float(model, x, y, lr, steps):
 _FOLLOW = "test_two_ranks_follow_one_process_that_sees_everything"
 _BEGIN = "test_all_replicas_begin_with_the_weights_of_rank_0"
 _GRAD = "test_each_gradient_is_the_mean_over_the_ranks"
+_ROWS = "test_each_row_is_worked_on_by_one_rank"
 _PLAIN = "test_the_wrapper_is_not_what_is_kept"
 
 MISTAKES = [
@@ -236,11 +264,10 @@ MISTAKES = [
         caught_by=_FOLLOW,
         train=_by_hand(loss_fn=lambda out, y: F.mse_loss(out, y, reduction="sum")),
     ),
-    Mistake(
-        "off those of one process",
-        caught_by=_FOLLOW,
-        train=_by_hand(share_y=lambda y: y.flip(0)),
-    ),
+    Mistake("don't cut it again", caught_by=_FOLLOW, train=_by_hand(share=_every)),
+    Mistake("don't cut it again", caught_by=_FOLLOW, train=lambda m, x, *a: train(m, _every(x), _every(a[0]), *a[1:])),
+    Mistake("don't cut it again", caught_by=_FOLLOW, train=_by_hand(share=lambda x: x[: len(x) // 2])),
+    Mistake("off those of one process", caught_by=_FOLLOW, train=_synced_in_the_last_step),
     Mistake(
         "off those of one process",
         caught_by=_FOLLOW,
@@ -274,9 +301,9 @@ MISTAKES = [
         ),
     ),
     Mistake("a float64 model came back with gradients in", caught_by=_GRAD, train=_float),
-    Mistake("x and y are its share already", caught_by=_FOLLOW, train=_by_hand(share=_every)),
-    Mistake("x and y are its share already", caught_by=_FOLLOW, train=_by_hand(share=lambda x: x[: len(x) // 2])),
-    Mistake("the model itself was never called", caught_by=_FOLLOW, train=_only_rank_0),
+    Mistake("only gradients travel", caught_by=_ROWS, train=_all_rows),
+    Mistake("only gradients travel", caught_by=_ROWS, train=_only_rank_0),
+    Mistake("and .grad was left as another one", caught_by=_GRAD, train=_one_backward_more),
     Mistake("train returned the wrapper", caught_by=_PLAIN, train=_with_ddp(give=lambda ddp: ddp)),
     Mistake(
         "train returned a Sequential, expected a Doubled",

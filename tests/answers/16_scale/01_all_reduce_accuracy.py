@@ -151,6 +151,20 @@ def _bfloat16(correct, total):
     return float(counts[0] / counts[1])
 
 
+def _made_as_int(correct, total):
+    counts = torch.zeros(2, dtype=torch.int32)
+    counts[0], counts[1] = int(correct), int(total)
+    dist.all_reduce(counts)
+    return int(counts[0]) / int(counts[1])
+
+
+def _narrowed(correct, total):
+    right, seen = (torch.as_tensor(n).clone().int() for n in (correct, total))
+    dist.all_reduce(right)
+    dist.all_reduce(seen)
+    return right.item() / max(seen.item(), 1)
+
+
 def _two_ranks(correct, total):
     shares = [torch.zeros(2, dtype=torch.int64) for _ in range(dist.get_world_size())]
     dist.all_gather(shares, torch.tensor([int(correct), int(total)]))
@@ -189,6 +203,8 @@ WRONG = [
     Mistake("ask dist.is_initialized() before", caught_by="", global_accuracy=_no_question),
     Mistake("together 10 of 12", caught_by="", global_accuracy=_alone(_own_total)),
     Mistake("together 80003 of 170001", caught_by="", global_accuracy=_alone(_bfloat16)),
+    Mistake("together 8589934592 of 15032385536", caught_by="", global_accuracy=_alone(_narrowed)),
+    Mistake("too large for an int32", caught_by="", global_accuracy=_alone(_made_as_int)),
     Mistake("together 10 of 16", caught_by="", global_accuracy=_alone(_two_ranks)),
     Mistake("after the call the group is gone", caught_by="", global_accuracy=_alone(_closed)),
 ]

@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel as DDP
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from dojo import Mistake
 
@@ -80,12 +80,13 @@ def _mean(grad):
 
 
 def _sum_over_all_elements(model, x, y, lr, steps):
+    elements = y.numel() * dist.get_world_size()
     for t in model.state_dict().values():
         dist.broadcast(t, src=0)
     for _ in range(steps):
         for p in model.parameters():
             p.grad = None
-        ((model(x) - y).square().sum() / (y.numel() * dist.get_world_size())).backward()
+        ((model(x) - y).square().sum() / elements).backward()
         for p in model.parameters():
             dist.all_reduce(p.grad)
             p.data.add_(p.grad, alpha=-lr)
@@ -108,15 +109,16 @@ RIGHT = [
 ]
 
 
-def _manual(average, start=True, rows=None, update=None, end=None):
+def _manual(average, start=True, share=None, update=None, end=None):
     def wrong(model, x, y, lr, steps):
         if start:
             for t in model.state_dict().values():
                 dist.broadcast(t, src=0)
-        mine = rows(len(x)) if rows else range(len(x))
+        if share:
+            x, y = share(x), share(y)
         for _ in range(steps):
             model.zero_grad()
-            loss = nn.functional.mse_loss(model(x[mine]), y[mine])
+            loss = nn.functional.mse_loss(model(x), y)
             loss.backward()
             for p in model.parameters():
                 if average:
@@ -180,6 +182,37 @@ def _loss_averaged(model, x, y, lr, steps):
     return model
 
 
+def _gathered(x):
+    shares = [None] * dist.get_world_size()
+    dist.all_gather_object(shares, x)
+    return torch.cat(shares)
+
+
+def _a_block(x):
+    return x.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+def _sampled(model, x, y, lr, steps):
+    data = TensorDataset(x, y)
+    sampler = DistributedSampler(data)
+    loader = DataLoader(data, batch_size=len(x), sampler=sampler)
+    ddp = DDP(model)
+    opt = torch.optim.SGD(ddp.parameters(), lr=lr)
+    for epoch in range(steps):
+        sampler.set_epoch(epoch)
+        for xb, yb in loader:
+            opt.zero_grad()
+            nn.MSELoss()(ddp(xb), yb).backward()
+            opt.step()
+    return ddp.module
+
+
+def _averaged(model):
+    for p in model.parameters():
+        _avg(p.grad)
+    return model
+
+
 def _plain(model, x, y, lr, steps, give=lambda ddp: ddp, scale=1.0, clear_last=False):
     ddp = DDP(model)
     opt = torch.optim.SGD(ddp.parameters(), lr=lr * scale)
@@ -227,11 +260,11 @@ WRONG = [
     Mistake("Send the weights of rank 0 to all before the first step", caught_by="", train=_manual(_avg, start=False)),
     Mistake("began with the weights of rank 1", caught_by="", train=_from_last),
     Mistake("and .grad was left as another one", caught_by="", train=_manual(None, update=_average_weights)),
-    Mistake(
-        "x and y are its share already",
-        caught_by="",
-        train=_manual(_avg, rows=lambda n: range(dist.get_rank(), n, dist.get_world_size())),
-    ),
+    Mistake("only gradients travel", caught_by="", train=_manual(_avg, share=_gathered)),
+    Mistake("only gradients travel", caught_by="", train=_manual(None, share=_gathered)),
+    Mistake("don't cut it again", caught_by="", train=_manual(_avg, share=_a_block)),
+    Mistake("don't cut it again", caught_by="", train=_sampled),
+    Mistake("the replicas drifted apart", caught_by="", train=_manual(None, end=_averaged)),
     Mistake("train returned the wrapper", caught_by="", train=_plain),
     Mistake("train returned None", caught_by="", train=lambda *a: _plain(*a, lambda ddp: None)),
     Mistake(".grad is None at the end", caught_by="", train=lambda *a: _plain(*a, lambda d: d.module, clear_last=True)),
