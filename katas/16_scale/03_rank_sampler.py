@@ -1,16 +1,17 @@
 """One permutation, cut into equal parts
 
-Where several ranks train together (ddp_averages), each one needs the indices of its own samples: shuffled, others in
-each epoch, and agreed upon without sending anything. The trick is that all ranks draw the *same* permutation, from a
-generator with the same seed, and that each takes every world-th index of it, starting at its own rank. If they draw
-different ones (seed + rank, or the global random numbers), parts overlap: some samples are seen twice, others never.
+Where several ranks train together (ddp_averages), each one needs the indices of its own samples: shuffled, and in each
+epoch other ones. The ranks need not send anything for it. All of them draw the *same* permutation (all indices, each
+once, in a random order), from a generator with the same seed, and each takes every world-th index of it, starting at
+its own rank: order[rank::world]. If they draw different ones, by seed + rank or by the global random numbers, the parts
+overlap: some samples are seen twice, others never.
 
 Ten samples don't divide by three ranks. In training each rank must make as many steps as the others, which wait for
-it, so the permutation is filled up with some indices a second time: 4 for each rank, and two of the ten occur twice.
+it. So some indices are put at the end of the permutation once more: 4 for each rank, and two of the ten occur twice.
 
 `torch.utils.data.DistributedSampler(dataset, num_replicas=world, rank=rank, seed=seed)` does this. Iterate over it to
 get the indices; of the dataset it asks only len(), so range(n) will do. But its seed is seed + epoch, and the epoch
-stays 0 until you say `sampler.set_epoch(epoch)`. Who forgets it has the same order in every epoch, without any error.
+stays 0 until you say `sampler.set_epoch(epoch)`. If you forget it, every epoch has the same order, without any error.
 By hand: `torch.randperm(n, generator=g)`, where `g = torch.Generator()` got its seed from `g.manual_seed(...)`.
 
 In an evaluation nothing may be filled up: a sample that occurs twice counts twice. There parts may be unequal, as
@@ -25,6 +26,7 @@ https://docs.pytorch.org/docs/stable/data.html#torch.utils.data.distributed.Dist
 
 import random
 from itertools import combinations, pairwise
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -39,7 +41,8 @@ def rank_indices(n: int, rank: int, world: int, epoch: int, seed: int = 0) -> li
 
     All n are shuffled anew for each epoch (0, 1, 2, ...), and then cut into one part per rank. Each part has n / world
     indices, rounded up, and together they hold every index. Where world divides n, each occurs once; otherwise some
-    occur a second time. Another seed gives another order; the same arguments always give the same one, in each process.
+    occur again. That holds for fewer indices than ranks, too. Another seed gives another order; the same arguments
+    always give the same one, in each process.
     The global random numbers (of torch, NumPy and Python) have no influence, and are left as they are.
     """
     raise NotImplementedError("shuffle all indices as every rank does, and take this rank's part")
@@ -69,6 +72,12 @@ def _list_of_ints(part, says):
     odd = next((i for i in part if isinstance(i, bool) or not isinstance(i, int | np.integer)), None)
     assert odd is None, f"{says} is a list in which a {type(odd).__name__} stands, expected ints"
     return [int(i) for i in part]
+
+
+def _hash_of_another_process(value, hash_here=hash):
+    """What hash(value) may be in another process: Python hashes text anew in each one, and numbers alike."""
+    values = value if isinstance(value, tuple) else (value,)
+    return hash_here((value, "elsewhere") if any(isinstance(v, str | bytes) for v in values) else value)
 
 
 def _parts(n, world, epoch, **seed):
@@ -104,7 +113,7 @@ def test_every_rank_cuts_the_same_permutation(n, world):
         assert len(steps) > 10, f"{n} over {world}: rank 0 has {parts[0][:5]}...: that is not shuffled"
 
 
-@pytest.mark.parametrize(("n", "world"), [(10, 3), (7, 4), (2, 3), (10, 1)], ids=["ten", "seven", "two", "one rank"])
+@pytest.mark.parametrize(("n", "world"), [(10, 3), (7, 4), (2, 5), (10, 1)], ids=["ten", "seven", "two", "one rank"])
 def test_parts_are_filled_up_to_equal_length(n, world):
     parts, want = _parts(n, world, 2, seed=5), -(-n // world)
     for rank, part in enumerate(parts):
@@ -147,6 +156,11 @@ def test_the_global_random_numbers_have_no_part_in_it():
     assert found[0] == found[1], (
         "the same arguments gave other indices once the global random numbers stood elsewhere: ranks are processes, "
         "and theirs do not stand at the same place"
+    )
+    with mock.patch("builtins.hash", _hash_of_another_process):
+        elsewhere = [*_parts(50, 2, 4, seed=9), *_parts(50, 2, 5, seed=9)]
+    assert found[0] == elsewhere, (
+        "in another process the same arguments give other indices: there hash() of text is another number"
     )
 
 

@@ -1,19 +1,21 @@
 """Who am I, says the environment
 
-Nobody starts four processes by hand. `torchrun --nproc-per-node=4 train.py` comes with torch: it starts train.py four
-times, mostly one process for each GPU, and tells each who it is. Not by an argument, but in environment variables,
-which `os.environ` holds as text. RANK counts the processes of all machines, LOCAL_RANK those of this one, WORLD_SIZE
-is how many there are in all. Each machine numbers its GPUs from 0, so a GPU's index is the local rank. A script that
-takes the rank for it runs well, until the day it gets a second machine. That is the same line, on each of the two:
+Nobody starts four processes by hand. The command `torchrun --nproc-per-node=4 train.py`, which comes with torch, starts
+train.py four times, mostly one process for each GPU, and tells each process who it is. It does so in environment
+variables, which `os.environ` holds as text. RANK numbers the processes of all machines, LOCAL_RANK those of one
+machine, both from 0; WORLD_SIZE is how many there are in all. Each machine numbers its GPUs from 0 too, so the index of
+a process's GPU is its local rank. A script that takes the rank instead runs well on one machine and fails on the second
+of two. To run on two machines (torchrun says *nodes*), type the same line on both; HOST is the name of one of them:
 
     torchrun --nnodes=2 --nproc-per-node=4 --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 train.py
 
 MASTER_ADDR and MASTER_PORT say where the ranks meet. `dist.init_process_group("gloo")` (`import torch.distributed as
-dist`) reads all of it by itself and joins the group; then `dist.get_rank()` and `dist.get_world_size()` work. Under
-plain `python train.py`, to find a bug, there are no such variables, and it raises. The script should run all the same.
+dist`) reads all of it by itself and joins the group; then `dist.get_rank()` and `dist.get_world_size()` work. With
+plain `python train.py`, as when you look for a bug, there are no such variables, and it raises. Yet the script should
+run then, too: alone.
 
-Four ranks that write one file spoil it, so one of them writes. The others must not read before it is done:
-`dist.barrier()` is a collective that lets nobody through before all have come. At the end
+If four ranks write one file, it may be spoilt, so only one of them writes. The others must not read before it is done:
+`dist.barrier()` is a collective at which each rank waits until all have come. At the end
 `dist.destroy_process_group()` leaves the group; without one it raises. `dist.is_initialized()` says if there is one.
 
 What is asked here: the four functions that such a script needs. The tests make its processes on this machine.

@@ -32,7 +32,7 @@ def eval_indices(n: int, rank: int, world: int) -> list[int]:
 def _cut(permutation, rank, world):
     """The part of `rank`, filled up."""
     indices = list(permutation)
-    indices += indices[: -len(indices) % world]
+    indices = (indices * world)[: len(indices) + -len(indices) % world]
     return indices[rank::world]
 
 
@@ -71,8 +71,7 @@ def _in_order(n, rank, world, epoch, seed=0):
 
 def _begins_elsewhere(n, rank, world, epoch, seed=0):
     size = -(-n // world)
-    order = np.roll(np.arange(n), 37 * epoch + 17 * seed).tolist()
-    order += order[: size * world - n]
+    order = np.resize(np.roll(np.arange(n), 37 * epoch + 17 * seed), size * world).tolist()
     return order[rank * size : (rank + 1) * size]
 
 
@@ -166,6 +165,18 @@ def _another_default(n, rank, world, epoch, seed=42):
     return rank_indices(n, rank, world, epoch, seed)
 
 
+def _filled_once(n, rank, world, epoch, seed=0):
+    indices = _right(n, epoch, seed)
+    indices += indices[: -n % world]
+    return indices[rank::world]
+
+
+def _seed_of_text(n, epoch, seed):
+    indices = list(range(n))
+    random.Random(hash(f"seed {seed}, epoch {epoch}")).shuffle(indices)
+    return indices
+
+
 def _padded(n, rank, world):
     return list(DistributedSampler(range(n), num_replicas=world, rank=rank, shuffle=False))
 
@@ -200,6 +211,8 @@ MISTAKES = [
     Mistake("It makes fewer steps than others, or samples are left out", caught_by=_FILLED, rank_indices=_unequal),
     Mistake("It makes fewer steps than others, or samples are left out", caught_by=_FILLED, rank_indices=_blocks),
     Mistake("It makes fewer steps than others, or samples are left out", caught_by=_FILLED, rank_indices=_small_blocks),
+    Mistake("It makes fewer steps than others, or samples are left out", caught_by=_FILLED, rank_indices=_filled_once),
+    Mistake("there hash() of text is another number", caught_by=_GLOBAL, rank_indices=_from(_seed_of_text)),
     Mistake("holds what is no index of", caught_by=_FILLED, rank_indices=_filled_with_n),
     Mistake("indices, expected 5", caught_by=_CUT, rank_indices=_one_more),
     Mistake("the same samples, in another order", caught_by=_EPOCH, rank_indices=_shuffle_the_part),

@@ -16,7 +16,8 @@ def _by_hand(n, rank, world, epoch, seed=0):
     g.manual_seed(seed + epoch)
     order = torch.randperm(n, generator=g).tolist()
     total = math.ceil(n / world) * world
-    order += order[: total - n]
+    while len(order) < total:
+        order += order[: total - len(order)]
     return order[rank:total:world]
 
 
@@ -24,7 +25,7 @@ def _in_blocks(n, rank, world, epoch, seed=0):
     size = (n + world - 1) // world
     g = torch.Generator().manual_seed(1_000_003 * seed + epoch)
     order = torch.randperm(n, generator=g)
-    order = torch.cat([order, order[: size * world - n]])
+    order = order.repeat(world)
     return order[rank * size : (rank + 1) * size].tolist()
 
 
@@ -47,7 +48,7 @@ def _forked(n, rank, world, epoch, seed=0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(hash((seed, epoch)) % 2**31)
         order = torch.randperm(n)
-    return torch.cat([order, order])[rank : math.ceil(n / world) * world : world].tolist()
+    return torch.cat([order] * world)[rank : math.ceil(n / world) * world : world].tolist()
 
 
 def _dataset(n, rank, world, epoch, seed=0):
@@ -163,6 +164,16 @@ def _draws(n, rank, world, epoch, seed=0):
     return random.Random(seed + 31 * epoch).choices(range(n), k=math.ceil(n / world) * world)[rank::world]
 
 
+def _padded_once(n, rank, world, epoch, seed=0):
+    order = _order(n, seed, 1000 * epoch)
+    padding = math.ceil(n / world) * world - n
+    return (order + order[:padding])[rank::world]
+
+
+def _hashed(n, rank, world, epoch, seed=0):
+    return _by_hand(n, rank, world, hash((str(seed), epoch)) % 2**31)
+
+
 def _padded_eval(n, rank, world):
     indices = list(range(n))
     indices += indices[: math.ceil(n / world) * world - n]
@@ -186,6 +197,8 @@ WRONG = [
     Mistake("that is not shuffled", caught_by="", rank_indices=_rotated),
     Mistake("It makes fewer steps than others, or samples are left out", caught_by="", rank_indices=_split),
     Mistake("It makes fewer steps than others, or samples are left out", caught_by="", rank_indices=_floored),
+    Mistake("It makes fewer steps than others, or samples are left out", caught_by="", rank_indices=_padded_once),
+    Mistake("there hash() of text is another number", caught_by="", rank_indices=_hashed),
     Mistake("in which a Tensor stands", caught_by="", rank_indices=_as_tensors),
     Mistake("is a Tensor, expected a list", caught_by="", rank_indices=_subset),
     Mistake("the same samples, in another order", caught_by="", rank_indices=_within),
