@@ -265,7 +265,7 @@ def test_the_names_of_dimensions_are_kept_beside_the_tensor():
         (torch.randn(5, 2).t(), ["b", "a"]),
         (weight, ["out", "in"]),
         (flat, ["i"]),
-        (flat.view(7, 1) > 0, ["row", "column"]),
+        (flat.view(7, 1), ["row", "column"]),
     ):
         for dim, name in enumerate(names):
             for kind in (list, tuple):
