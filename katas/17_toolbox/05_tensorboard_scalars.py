@@ -142,6 +142,8 @@ def _is(curve: _Curve, want: _Curve, what: str) -> None:
 
 def _write(folder: Path, curves: dict[str, _Curve]) -> None:
     """An event file with these curves."""
+    if importlib.util.find_spec("tensorboard") is None:
+        _read(folder, "loss/val")  # it is to do, or not run here
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
