@@ -128,9 +128,9 @@ def test_a_row_is_a_label_and_a_column_is_a_prediction():
         last = torch.tensor([[0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
         assert not torch.equal(got, last), f"{told}: only the last batch is in the table"
         check_tensor(got, want, f"{told}: counts of all batches, as whole numbers")
-    got = _matrix([(torch.tensor([[0.9, 0.8], [0.1, 0.2], [1000.0, 1001.0]]), torch.tensor([0, 1, 1]))], 2)
+    got = _matrix([(torch.tensor([[0.9, 0.8], [0.1, 0.2], [1000.0, 1001.0]]), torch.tensor([0, 1, 0]))], 2)
     told = "scores of 0.9 and 0.8, of 0.1 and 0.2, of 1000 and 1001: the highest of a row decides, above 0.5 or not"
-    check_tensor(got, torch.tensor([[1, 0], [0, 2]]), told)
+    check_tensor(got, torch.tensor([[1, 1], [0, 1]]), told)
     close = torch.tensor([[1.0, 1.0 + 1e-12]], dtype=torch.float64)
     got = _matrix([(close, torch.tensor([1]))], 2)
     check_tensor(got, torch.tensor([[0, 0], [0, 1]]), "float64 scores that only float64 tells apart: 1 and 1 + 1e-12")
