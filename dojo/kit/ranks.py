@@ -85,6 +85,8 @@ def _agent() -> Iterator[int]:
 
 def _keep_a_store(parents: Connection, ours: Connection) -> None:
     parents.close()
+    # The store asks for the name of each client. Without a network it would wait 5 s for an answer.
+    os.environ["RES_OPTIONS"] = "timeout:1 attempts:1"
     store = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     ours.send(store.port)
     with contextlib.suppress(EOFError):

@@ -233,18 +233,19 @@ def test_the_others_wait_until_rank_0_has_written(tmp_path):
     torch.load(path)  # the first load in a process imports a lot: here, once
 
     def save_and_look(place):
-        rank, save, saves = dist.get_rank(), torch.save, []
+        rank, save, sleep, saves = dist.get_rank(), torch.save, time.sleep, []
 
         def slow_save(*args, **kwargs):
             assert rank == 0, f"torch.save was called on rank {rank}, expected: on rank 0 only"
             saves.append(1)
-            time.sleep(0.5 if len(saves) == 1 and epoch == 1 else 0)
+            sleep(0.5 if len(saves) == 1 and epoch == 1 else 0)
             return save(*args, **kwargs)
 
         for epoch in (1, 2):
             saves.clear()
             with (
                 mock.patch.object(torch, "save", slow_save),
+                mock.patch.object(time, "sleep", lambda seconds: None),  # to sleep is not to wait for somebody
                 explain(f"save_once raised on rank {rank} of 3", _SIGNS),
             ):
                 save_once({"rank": rank, "epoch": epoch, "weight": torch.full((2,), 1.0 + rank)}, path)
@@ -281,6 +282,7 @@ def test_torchrun_speaks_through_the_environment(tmp_path):
     script = tmp_path / "train.py"
     script.write_text(_SCRIPT, encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if name not in (*_TOLD, "OMP_NUM_THREADS")}
+    environment["RES_OPTIONS"] = "timeout:1 attempts:1"  # without a network, names are asked for in vain: not for long
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=140)
     assert run.returncode == 0, f"torchrun failed:\n{run.stderr[-2000:]}"

@@ -165,12 +165,6 @@ def _another_default(n, rank, world, epoch, seed=42):
     return rank_indices(n, rank, world, epoch, seed)
 
 
-def _filled_once(n, rank, world, epoch, seed=0):
-    indices = _right(n, epoch, seed)
-    indices += indices[: -n % world]
-    return indices[rank::world]
-
-
 def _seed_of_text(n, epoch, seed):
     indices = list(range(n))
     random.Random(hash(f"seed {seed}, epoch {epoch}")).shuffle(indices)
@@ -211,7 +205,6 @@ MISTAKES = [
     Mistake("It makes fewer steps than others, or samples are left out", caught_by=_FILLED, rank_indices=_unequal),
     Mistake("It makes fewer steps than others, or samples are left out", caught_by=_FILLED, rank_indices=_blocks),
     Mistake("It makes fewer steps than others, or samples are left out", caught_by=_FILLED, rank_indices=_small_blocks),
-    Mistake("It makes fewer steps than others, or samples are left out", caught_by=_FILLED, rank_indices=_filled_once),
     Mistake("there hash() of text is another number", caught_by=_GLOBAL, rank_indices=_from(_seed_of_text)),
     Mistake("holds what is no index of", caught_by=_FILLED, rank_indices=_filled_with_n),
     Mistake("indices, expected 5", caught_by=_CUT, rank_indices=_one_more),

@@ -149,6 +149,13 @@ def _no_barrier(state, path):
         torch.save(state, path)
 
 
+def _sleeps(state, path):
+    if not dist.is_initialized() or dist.get_rank() == 0:
+        torch.save(state, path)
+    else:
+        time.sleep(2)
+
+
 def _lonely_barrier(state, path):
     if not dist.is_initialized():
         torch.save(state, path)
@@ -315,6 +322,7 @@ MISTAKES = [
     ),
     Mistake(_LOOKED, caught_by=_WAIT, save_once=_barrier_first),
     Mistake(_LOOKED, caught_by=_WAIT, save_once=_no_barrier),
+    Mistake(_LOOKED, caught_by=_WAIT, save_once=_sleeps),
     Mistake(_LOOKED, caught_by=_WAIT, save_once=_lonely_barrier),
     Mistake(_LOOKED, caught_by=_WAIT, save_once=_until_it_exists),
     Mistake("torch.save was called on rank 1", caught_by=_WAIT, save_once=_once_a_machine),

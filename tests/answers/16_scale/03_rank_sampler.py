@@ -16,8 +16,7 @@ def _by_hand(n, rank, world, epoch, seed=0):
     g.manual_seed(seed + epoch)
     order = torch.randperm(n, generator=g).tolist()
     total = math.ceil(n / world) * world
-    while len(order) < total:
-        order += order[: total - len(order)]
+    order += order[: total - n]
     return order[rank:total:world]
 
 
@@ -164,12 +163,6 @@ def _draws(n, rank, world, epoch, seed=0):
     return random.Random(seed + 31 * epoch).choices(range(n), k=math.ceil(n / world) * world)[rank::world]
 
 
-def _padded_once(n, rank, world, epoch, seed=0):
-    order = _order(n, seed, 1000 * epoch)
-    padding = math.ceil(n / world) * world - n
-    return (order + order[:padding])[rank::world]
-
-
 def _hashed(n, rank, world, epoch, seed=0):
     return _by_hand(n, rank, world, hash((str(seed), epoch)) % 2**31)
 
@@ -197,7 +190,6 @@ WRONG = [
     Mistake("that is not shuffled", caught_by="", rank_indices=_rotated),
     Mistake("It makes fewer steps than others, or samples are left out", caught_by="", rank_indices=_split),
     Mistake("It makes fewer steps than others, or samples are left out", caught_by="", rank_indices=_floored),
-    Mistake("It makes fewer steps than others, or samples are left out", caught_by="", rank_indices=_padded_once),
     Mistake("there hash() of text is another number", caught_by="", rank_indices=_hashed),
     Mistake("in which a Tensor stands", caught_by="", rank_indices=_as_tensors),
     Mistake("is a Tensor, expected a list", caught_by="", rank_indices=_subset),
