@@ -245,7 +245,7 @@ def test_the_others_wait_until_rank_0_has_written(tmp_path):
             saves.clear()
             with (
                 mock.patch.object(torch, "save", slow_save),
-                mock.patch.object(time, "sleep", lambda seconds: None),  # to sleep is not to wait for somebody
+                mock.patch.object(time, "sleep", return_value=None),  # to sleep is not to wait for somebody
                 explain(f"save_once raised on rank {rank} of 3", _SIGNS),
             ):
                 save_once({"rank": rank, "epoch": epoch, "weight": torch.full((2,), 1.0 + rank)}, path)
