@@ -81,6 +81,22 @@ def default_device() -> torch.device | None:
     return None if context is None else context.device
 
 
+def autocast_depth() -> int:
+    """How many autocasts are entered and not left; there is no getter, but each count says what it has become."""
+    torch.autocast_increment_nesting()
+    return int(torch.autocast_decrement_nesting())
+
+
+def leave_autocasts_to(depth: int) -> None:
+    """Undo autocasts entered and never left: inside one, the casts of weights are kept from step to step.
+
+    A training in bfloat16 would go on with the weights of its first step, whatever its optimizer does.
+    """
+    while autocast_depth() > depth:
+        torch.autocast_decrement_nesting()
+    torch.clear_autocast_cache()
+
+
 def print_options() -> dict[str, Any]:
     """The settings of torch.set_printoptions."""
     return dict(vars(getattr(torch._tensor_str, "PRINT_OPTS", SimpleNamespace())))

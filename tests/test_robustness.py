@@ -196,6 +196,26 @@ def test_state_left_changed_is_put_back_and_named(project):
     assert text.count("your code left") == 1
 
 
+def test_an_autocast_left_open_keeps_no_old_weights_for_the_next_kata(project):
+    """Inside an autocast the casts of weights are kept: a training after it would never see its optimizer's steps."""
+    project.body("alpha", 'torch.autocast("cpu").__enter__()\n    return x * 2')
+    project.body(
+        "beta",
+        """w = torch.ones(2, 2, requires_grad=True)
+    seen = []
+    for _ in range(2):
+        with torch.autocast("cpu", torch.bfloat16):
+            seen.append((torch.ones(2, 2) @ w).sum().item())
+        with torch.no_grad():
+            w.mul_(2)
+    assert seen == [8, 16], f"the second step still used the first weights: {seen}"
+    return x * 2""",
+    )
+    result = project.run("katas/01_first")
+    assert "2 passed" in result.outlines[-1]
+    assert "your code left autocast on the CPU (was off, is now on)" in folded(result)
+
+
 def test_an_entry_of_the_search_path_that_no_learner_made_is_not_named(project):
     vendor = 'import os, sys\n    sys.path.append(os.path.join(os.sep, "x", "setuptools", "_vendor"))\n    '
     project.body("alpha", f"{vendor}return x * 2")

@@ -110,6 +110,12 @@ SETTINGS = [
     Setting(
         "autocast on the CPU", lambda: torch.is_autocast_enabled("cpu"), lambda v: torch.set_autocast_enabled("cpu", v)
     ),
+    Setting(
+        "the dtype of autocast on the CPU",
+        lambda: torch.get_autocast_dtype("cpu"),
+        lambda v: torch.set_autocast_dtype("cpu", v),
+    ),
+    Setting("", torch_internals.autocast_depth, torch_internals.leave_autocasts_to),
     Setting("anomaly detection", torch.is_anomaly_enabled, torch.set_anomaly_enabled),
     Setting(
         "how tensors are printed (torch.set_printoptions)",
