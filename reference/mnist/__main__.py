@@ -20,6 +20,7 @@ import torch
 from dojo.kit.mnist import DataError
 from reference.mnist import checkpoint, data, distributed
 from reference.mnist.evaluate import Evaluation, evaluate
+from reference.mnist.model import DigitNet
 from reference.mnist.settings import OPTIMIZERS, PRECISIONS, RECIPES, SCHEDULES, Settings
 from reference.mnist.train import Run, train
 
@@ -37,12 +38,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         torch.set_num_threads(options.threads)
     if options.plots is not None:
         _check_plots(parser, options.plots)
+    asked = _checkpoint_to_ask(parser, options)
     try:
         train_split = data.load(options.data_root, train=True).to(device)
         test_split = data.load(options.data_root, train=False).to(device)
     except DataError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
+    if asked is not None or options.kata_solutions is not None:
+        return _page(parser, options, asked, train_split, test_split)
 
     with distributed.joined(device) as team:
         with _Progress(settings, show=team.leads and not options.quiet) as bar:
@@ -68,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         for path in draw(options.plots, run, test_split, result):
             print(f"wrote {path}\n  {SHOWS[path.stem]}", file=sys.stderr)
+    if options.draw is not None or options.export is not None:
+        return _page(parser, options, run.model, train_split, test_split)
     return 0
 
 
@@ -100,6 +106,24 @@ def _parser() -> argparse.ArgumentParser:
     add("--checkpoint", type=Path, metavar="FILE", help="where to save at the end, and on Ctrl-C")
     add("--resume", type=Path, metavar="FILE", help="go on from a checkpoint, with its settings")
     add("--plots", type=Path, metavar="DIR", help="write pictures there (needs matplotlib)")
+    page = parser.add_argument_group("a page to draw a digit on, which the net reads")
+    page.add_argument(
+        "--draw",
+        nargs="?",
+        const=Path(),
+        type=Path,
+        metavar="CHECKPOINT",
+        help="open the page in the browser; the net of the checkpoint is asked, without one a net that is trained now",
+    )
+    page.add_argument("--export", type=Path, metavar="FILE", help="write the page as one HTML file, the net in it")
+    page.add_argument(
+        "--kata-solutions",
+        type=Path,
+        metavar="DIR",
+        help="with --draw: ask the net of your own mnist_98 (and your like_mnist), from DIR; katas, for example",
+    )
+    page.add_argument("--port", type=_port, default=0, metavar="N", help="the page's port (default: any free one)")
+    page.add_argument("--no-browser", dest="browser", action="store_false", help="only say where the page is")
     add("--json", action="store_true", help="print the result as JSON, and nothing else on stdout")
     add("--quiet", action="store_true", help="no progress bar")
     return parser
@@ -118,6 +142,12 @@ def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     return number
 
 
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: a whole number up to 65535")
+    return int(text)
+
+
 def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**40:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2^40")
@@ -134,6 +164,50 @@ def _checkpoint_to_resume(parser: argparse.ArgumentParser, options: argparse.Nam
     if content["step"] >= content["settings"].steps:
         parser.error(f"argument --resume: the run in {options.resume} is finished")
     return content
+
+
+def _checkpoint_to_ask(parser: argparse.ArgumentParser, options: argparse.Namespace) -> DigitNet | None:
+    """The net that `--draw CHECKPOINT` names; None where it names none."""
+    if options.kata_solutions is not None:
+        if options.draw != Path():
+            parser.error("argument --kata-solutions: goes with --draw, and without a checkpoint")
+        if options.export is not None:
+            parser.error("argument --export: writes nets of this trainer only, not with --kata-solutions")
+    if options.draw in (None, Path()):
+        return None
+    from reference.mnist.page.command import net_of_checkpoint
+
+    try:
+        return net_of_checkpoint(checkpoint.load(options.draw))
+    except checkpoint.CheckpointError as error:
+        parser.error(f"argument --draw: {error}")
+
+
+def _page(
+    parser: argparse.ArgumentParser,
+    options: argparse.Namespace,
+    net: DigitNet | None,
+    train_split: data.Split,
+    test_split: data.Split,
+) -> int:
+    """Write the page, or serve it; the net is that one, or the learner's own."""
+    from reference.mnist.page import command
+    from reference.mnist.page.reader import Reader
+    from reference.mnist.page.server import PortTaken
+
+    try:
+        if net is not None and options.export is not None:
+            command.write(options.export, net, command.praise(net, test_split), train_split)
+            return 0
+        if net is not None:
+            reader, whose = Reader(net), command.praise(net, test_split)
+        else:
+            reader, whose = command.learners_reader(options.kata_solutions, train_split, test_split)
+        command.serve(reader, whose, train_split, port=options.port, browser=options.browser)
+    except (command.NoNet, PortTaken, OSError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _settings(parser: argparse.ArgumentParser, options: argparse.Namespace, resume: dict[str, Any] | None) -> Settings:

@@ -1,0 +1,101 @@
+"""`--draw [CHECKPOINT]` and `--export FILE`: whose net is asked, and how the page gets to the browser."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+import webbrowser
+from pathlib import Path
+
+import torch
+
+from dojo.kata.import_failure import FAILURES
+from reference.mnist.data import Split
+from reference.mnist.evaluate import evaluate
+from reference.mnist.model import DigitNet
+from reference.mnist.page import export
+from reference.mnist.page.reader import NET, PREPROCESSING, Reader, function, written
+from reference.mnist.page.server import PageServer
+
+
+class NoNet(RuntimeError):
+    """There is no net to ask; the message says why, and what to do."""
+
+
+def net_of_checkpoint(content: dict) -> DigitNet:
+    """The net of a checkpoint of the trainer."""
+    net = DigitNet(content["settings"].channels)
+    net.load_state_dict(content["model"])
+    return net
+
+
+def learners_reader(folder: Path, train: Split, test: Split) -> tuple[Reader, str]:
+    """Train the net of somebody's mnist_98, and how it is told of on the page; NoNet where that does not go."""
+    path = folder / f"{NET}.py"
+    try:
+        solution = written(folder, NET)
+    except FAILURES as error:
+        raise NoNet(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    if solution is None:
+        raise NoNet(f"{path} does not exist: --kata-solutions=DIR names a folder of solved katas")
+    say(f"training the net of {path}, as its train() does it")
+    start = time.monotonic()
+    try:
+        net = solution.train(train.images.clone(), train.labels.clone())
+        reader = Reader(net, solution.prepare, function("like_mnist", PREPROCESSING, (folder,)))
+        right = _share(reader, test)
+    except NotImplementedError as error:
+        raise NoNet(f"{path} is not finished: {error}. `pytest --kata-list mnist` shows how far it is") from error
+    except Exception as error:
+        raise NoNet(f"{path} raised {type(error).__name__}: {error}. pytest says more of it") from error
+    seconds = time.monotonic() - start
+    return reader, f"Your own net, trained in {seconds:.1f} s, reads {right:.2%} of MNIST's 10,000 test images right."
+
+
+def _share(reader: Reader, test: Split) -> float:
+    device = next((p.device for p in reader.net.parameters()), torch.device("cpu"))
+    right = 0
+    with torch.no_grad():
+        for images, labels in zip(test.images.split(1000), test.labels.split(1000), strict=True):
+            answers = reader.net(reader.prepare(images.clone().to(device))).argmax(1).cpu()
+            right += int((answers == labels).sum())
+    return right / len(test)
+
+
+def praise(net: DigitNet, test: Split) -> str:
+    """How a net of the trainer is told of on the page."""
+    return f"This net reads {evaluate(net, test).accuracy:.2%} of MNIST's 10,000 test images right."
+
+
+def write(path: Path, net: DigitNet, whose: str, examples: Split) -> None:
+    """`--export`: the page as one file, written whole or not at all."""
+    page = export.static_page(net.cpu(), whose, examples)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(page)
+        os.chmod(unfinished, 0o644)  # others may open it, as any page
+        os.replace(unfinished, path)
+    except BaseException:
+        Path(unfinished).unlink(missing_ok=True)
+        raise
+    say(f"wrote {path}\n  the page with the net in it: open it in a browser, it needs nothing else")
+
+
+def serve(reader: Reader, whose: str, examples: Split, *, port: int, browser: bool) -> None:
+    """`--draw`: serve the page until Ctrl-C. PortTaken where somebody else has the port."""
+    with PageServer(export.served_page(whose, examples), reader, port) as server:
+        say(f"{whose}\ndraw a digit on {server.url}    (Ctrl-C ends it)")
+        if browser:
+            webbrowser.open(server.url)
+        try:
+            server.serve_forever(poll_interval=0.1)
+        except KeyboardInterrupt:
+            say("\nThe page is closed.")
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
