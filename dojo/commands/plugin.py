@@ -38,7 +38,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help="your functions beside the reference's (default: the kata that you solved last)",
     )
-    add("--kata-peek", action="store_true", help="with --kata-compare: show the reference of an unsolved kata too")
+    add(
+        "--kata-peek",
+        action="store_true",
+        help="with --kata-compare and --kata-picture: show the reference's of an unsolved kata too",
+    )
+    add(
+        "--kata-picture",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="draw what your functions of a kata do, once it passes (default: the kata that you solved last)",
+    )
+    add("--kata-pictures-to", default="pictures", metavar="DIR", help="the folder for pictures (default: ./pictures)")
     add("--kata-verdict", metavar="NAME", help="run one kata (default: up to the current one), print its verdict only")
     add("--kata-download", action="store_true", help="fetch MNIST (12 MB), verify it, and end")
 
@@ -50,7 +62,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         from dojo.commands.data import main
 
         return main(config)
-    names = ("list", "hint", "why", "compare", "verdict")
+    names = ("list", "hint", "why", "compare", "picture", "verdict")
     if any(getattr(option, f"kata_{name}") is not None for name in names):
         # A quiet session: only what the command says.
         option.verbose, option.tbstyle, option.disable_warnings = -2, "no", True
@@ -59,7 +71,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 
 @pytest.hookimpl
 def pytest_kata_command(session: KataSession) -> Command | None:
-    from dojo.commands import compare, hint, kata_list, verdict, why
+    from dojo.commands import compare, hint, kata_list, picture, verdict, why
 
     option = session.config.option
     if option.kata_verdict is not None:
@@ -73,6 +85,9 @@ def pytest_kata_command(session: KataSession) -> Command | None:
         return why.command(session, _named(session, option.kata_why))
     if option.kata_compare is not None:
         return compare.command(session, _named(session, option.kata_compare), peek=option.kata_peek)
+    if option.kata_picture is not None:
+        folder = session.config.invocation_params.dir / option.kata_pictures_to
+        return picture.command(session, _named(session, option.kata_picture), folder, peek=option.kata_peek)
     return None
 
 

@@ -11,12 +11,12 @@ import contextlib
 import hashlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from dojo.kata.files import without_number
+from dojo.kata.files import Kata, without_number
 from dojo.kata.import_failure import FAILURES, Broken, import_failure
 from dojo.kata.source import stub_names
 from dojo.text import relative
@@ -71,6 +71,14 @@ def under_test(namespace: dict[str, Any]) -> None:
                 _check_that_all_are_there(names, namespace, path)
         except (Broken, Unsolved) as problem:
             namespace[_PROBLEM] = problem
+
+
+def solution_of(kata: Kata, sources: Sequence[Source] = ()) -> SimpleNamespace:
+    """The functions of a kata outside its tests: from the sources (default: those in force). Broken, Unsolved."""
+    setup = _setups[-1]
+    names = stub_names(kata.path, setup.reference / f"{kata.key}.py")
+    setup = replace(setup, sources=sources or setup.sources or [setup.katas])
+    return SimpleNamespace(**_functions(kata.key, names, setup))
 
 
 def problem_of(module: ModuleType) -> Exception | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SEAM = "under_test(globals())"
+PICTURE = "picture"  # a function of a reference file that draws; no kata asks for one of that name
 Definition = ast.FunctionDef | ast.ClassDef
 _ABOUT = re.compile(r"^About (?P<minutes>\d+) minutes\.(?: Before it: (?P<before>[\w, ]+)\.)?$", re.MULTILINE)
 _PATHS = re.compile(r"^Path: (?P<paths>[\w, ]+?)\.?$", re.MULTILINE)
@@ -75,14 +76,20 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def definitions(tree: ast.Module) -> dict[str, Definition]:
-    """The public functions and classes that a file defines above its seam (all of them in a reference file)."""
+    """The public functions and classes that a file defines above its seam (of a reference file all but its picture)."""
     found: dict[str, Definition] = {}
     for node in tree.body:
         if is_seam(node):
             break
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_") and node.name != PICTURE:
             found[node.name] = node
     return found
+
+
+def has_picture(reference_file: Path) -> bool:
+    """Does a reference file define `picture(solution)`?"""
+    tree = parse(reference_file)
+    return any(isinstance(node, ast.FunctionDef) and node.name == PICTURE for node in (tree.body if tree else ()))
 
 
 def seam_line(path: Path) -> int:

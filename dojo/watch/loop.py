@@ -49,6 +49,7 @@ TASKS: dict[bytes, Callable[[Kata], Task]] = {
     b"l": lambda kata: LIST,
     b"c": lambda kata: Task(f"{kata.name} beside the reference", [f"--kata-compare={kata.key}"]),
     b"p": lambda kata: Task(f"a peek at {kata.name}", [f"--kata-compare={kata.key}", "--kata-peek"]),
+    b"v": lambda kata: Task(f"the picture of {kata.name}", [f"--kata-picture={kata.key}"]),
 }
 
 

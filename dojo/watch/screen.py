@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from dojo.text import shown_in
 
-KEYS = "Enter again · h hint · n next · l list · c compare · p peek · q quit"
+KEYS = "Enter again · h hint · n next · l list · c compare · p peek · v view · q quit"
 _CLEAR = "\x1b[2J\x1b[3J\x1b[H"
 _FIRST_LINE = "\x1b7\x1b[H{}\x1b[K\x1b8"  # keep the cursor's place, write the first line anew, go back
 _RULE = "\n" + "-" * 60 + "\n"

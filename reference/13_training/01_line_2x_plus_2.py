@@ -33,6 +33,55 @@ def max_stable_lr(x: torch.Tensor) -> float:
     return 2 / torch.linalg.eigvalsh(hessian)[-1].item()
 
 
+def picture(solution):
+    from dojo.kit import pictures
+
+    x, y = torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([4.0, 6.0, 8.0])
+    limit = solution.max_stable_lr(x)
+    lr, too_high = 0.1, 1.1 * limit
+
+    def after(epochs, lr):
+        torch.manual_seed(1)
+        return solution.fit_line(x, y, lr, epochs)
+
+    def loss(line):
+        return ((line[0] * x[:, 0] + line[1] - y) ** 2).mean().item()
+
+    epochs = pictures.steps_to_show(301, 50)
+    lines = [after(n, lr) for n in epochs]
+    losses = [loss(line) for line in lines]
+    beyond = [loss(after(n, too_high)) for n in range(25)]
+    settled = next((n for n, (w, b) in zip(epochs, lines, strict=True) if abs(w - 2) + abs(b - 2) < 0.05), epochs[-1])
+
+    figure = pictures.figure(6, 3.2)
+    left, right = figure.subplots(1, 2)
+    ends = torch.tensor([0.0, 4.0])
+    left.plot(x[:, 0], y, "o", color=pictures.BLACK, label="the points")
+    (line,) = left.plot(ends, ends, color=pictures.BLUE)
+    left.set(xlim=(0, 4), ylim=(-2, 12))
+    pictures.tidy(left, "x", "f(x)")
+    right.plot(epochs, losses, color=pictures.BLUE, label=f"lr {lr:g}")
+    right.plot(range(25), beyond, "--", color=pictures.ORANGE, label=f"lr {too_high:.2f}")
+    (here,) = right.plot([], [], "o", color=pictures.BLUE)
+    right.set(yscale="log")
+    pictures.tidy(right, "epochs", "mean squared error")
+    right.legend(frameon=False)
+
+    def draw(i):
+        w, b = lines[i]
+        line.set_data(ends, w * ends + b)
+        left.set_title(f"after {epochs[i]} epochs: {w:.2f}x + {b:.2f}", fontsize=10)
+        here.set_data([epochs[i]], [losses[i]])
+
+    w, b = lines[-1]
+    return pictures.Picture(
+        pictures.moving(figure, draw, len(epochs)),
+        f"With lr {lr:g} the line settles at {w:.2f}x + {b:.2f} after {settled} epochs; beyond {limit:.3f}, with lr "
+        f"{too_high:.2f}, it diverges: the mean squared error is {beyond[-1]:.3g} after 24 epochs.",
+        {"epochs": epochs, "w": [w for w, _ in lines], "b": [b for _, b in lines], "loss": losses, "diverges": beyond},
+    )
+
+
 def _mse(p, y):
     return ((p.squeeze(1) - y) ** 2).mean()
 
