@@ -34,7 +34,9 @@ wait = pytest.importorskip("selenium.webdriver.support.wait")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.skipif(at_hand() != "mnist", reason=f"needs MNIST; `{DOWNLOAD_COMMAND}` fetches it"),
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs a browser (Debian: apt install chromium chromium-driver)"),
+    pytest.mark.skipif(
+        not (CHROMIUM and DRIVER), reason="needs a browser (Debian: apt install chromium chromium-driver)"
+    ),
     pytest.mark.xdist_group("page"),  # one browser, one training
     pytest.mark.slow,
 ]

@@ -5,14 +5,11 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import math
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +19,6 @@ from torch.nn import functional
 
 from dojo.kit import mnist
 from dojo.kit.mnist import DOWNLOAD_COMMAND, at_hand
-from reference.mnist import data
 from reference.mnist.data import Split, prepare
 from reference.mnist.model import DigitNet
 from reference.mnist.page import export

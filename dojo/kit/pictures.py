@@ -9,7 +9,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,10 @@ import torch
 
 if TYPE_CHECKING:
     from matplotlib.animation import Animation
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from PIL.Image import Image
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; beside them lines differ in their dashes too.
 BLUE, ORANGE, GREEN, PINK, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9"
@@ -64,13 +66,18 @@ def tidy(axes: Axes, xlabel: str, ylabel: str, title: str = "") -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def moving(figure: Figure, draw: Callable[[int], object], frames: int) -> Animation:
+def moving(figure: Figure, draw: Callable[[int], None], frames: int) -> Animation:
     """A picture that moves: `draw(i)` brings the figure to frame i of `frames`."""
     from matplotlib.animation import FuncAnimation
 
     if not 2 <= frames <= MOST_FRAMES:
         raise ValueError(f"a picture that moves has 2 to {MOST_FRAMES} frames, got {frames}")
-    return FuncAnimation(figure, lambda i: draw(i) or (), frames=frames, init_func=lambda: ())
+
+    def frame(i: int) -> Iterable[Artist]:
+        draw(i)
+        return ()
+
+    return FuncAnimation(figure, frame, frames=frames, init_func=lambda: ())
 
 
 def steps_to_show(total: int, most: int = MOST_FRAMES) -> list[int]:
@@ -112,23 +119,30 @@ def _dpi(figure: Figure) -> float:
     return min(DPI, WIDEST / max(figure.get_size_inches()))
 
 
-def _frames(animation: Animation) -> list[Any]:
-    """The frames as Pillow images, drawn by matplotlib's own writer of GIFs."""
+def _frames(animation: Animation) -> list[Image]:
+    """The frames, drawn by matplotlib's own writer of GIFs; their palette and times are decided here."""
     from matplotlib.animation import PillowWriter
 
     class Keeping(PillowWriter):
+        frames: list[Image]
+
         def finish(self) -> None:
-            """The frames stay in memory: their palette and times are decided here."""
+            self.frames = [frame.convert("RGB") for frame in self._frames]  # type: ignore[attr-defined]
 
-    writer, figure = Keeping(fps=1000 // _MILLISECONDS), animation._fig
+    figure: Figure = animation._fig  # type: ignore[attr-defined]  # matplotlib has no public name for it
+    figure.canvas.draw()
+    figure.set_layout_engine("none")  # laid out once: anew for each frame it takes most of the time, and trembles
+    writer = Keeping(fps=1000 // _MILLISECONDS)
     animation.save(os.devnull, writer, dpi=_dpi(figure))
-    return [frame.convert("RGB") for frame in writer._frames]
+    return writer.frames
 
 
-def _gif(frames: list[Any]) -> bytes:
+def _gif(frames: list[Image]) -> bytes:
     """One palette for all frames, so that what does not change costs next to nothing."""
+    from PIL.Image import Dither
+
     palette = frames[-1].quantize(64)
-    reduced = [frame.quantize(palette=palette, dither=0) for frame in frames]
+    reduced = [frame.quantize(palette=palette, dither=Dither.NONE) for frame in frames]
     content = io.BytesIO()
     times = [_MILLISECONDS] * (len(frames) - 1) + [_LAST_FRAME]
     reduced[0].save(
@@ -137,7 +151,7 @@ def _gif(frames: list[Any]) -> bytes:
     return content.getvalue()
 
 
-def _saved(image: Any, kind: str) -> bytes:
+def _saved(image: Image, kind: str) -> bytes:
     content = io.BytesIO()
     image.save(content, kind)
     return content.getvalue()

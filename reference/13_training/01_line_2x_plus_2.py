@@ -38,7 +38,7 @@ def picture(solution):
 
     x, y = torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([4.0, 6.0, 8.0])
     limit = solution.max_stable_lr(x)
-    lr, too_high = 0.1, 1.1 * limit
+    lr, too_high = 0.1, max(0.2, 1.1 * limit)
 
     def after(epochs, lr):
         torch.manual_seed(1)
@@ -61,7 +61,7 @@ def picture(solution):
     left.set(xlim=(0, 4), ylim=(-2, 12))
     pictures.tidy(left, "x", "f(x)")
     right.plot(epochs, losses, color=pictures.BLUE, label=f"lr {lr:g}")
-    right.plot(range(25), beyond, "--", color=pictures.ORANGE, label=f"lr {too_high:.2f}")
+    right.plot(range(25), beyond, "--", color=pictures.ORANGE, label=f"lr {too_high:g}")
     (here,) = right.plot([], [], "o", color=pictures.BLUE)
     right.set(yscale="log")
     pictures.tidy(right, "epochs", "mean squared error")
@@ -77,7 +77,7 @@ def picture(solution):
     return pictures.Picture(
         pictures.moving(figure, draw, len(epochs)),
         f"With lr {lr:g} the line settles at {w:.2f}x + {b:.2f} after {settled} epochs; beyond {limit:.3f}, with lr "
-        f"{too_high:.2f}, it diverges: the mean squared error is {beyond[-1]:.3g} after 24 epochs.",
+        f"{too_high:g}, it diverges: the mean squared error is {beyond[-1]:.3g} after 24 epochs.",
         {"epochs": epochs, "w": [w for w, _ in lines], "b": [b for _, b in lines], "loss": losses, "diverges": beyond},
     )
 
