@@ -5,6 +5,7 @@ KATA_SCREENSHOTS=DIR keeps what it saw.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import re
@@ -56,7 +57,7 @@ PHONE = {"width": 390, "height": 844}
 def line(*corners: tuple[float, float], steps: int = 6) -> list[tuple[float, float]]:
     """Points along straight strokes; the paper is 1 x 1."""
     points = [corners[0]]
-    for (x, y), (u, v) in zip(corners, corners[1:], strict=False):
+    for (x, y), (u, v) in itertools.pairwise(corners):
         points += [(x + (u - x) * i / steps, y + (v - y) * i / steps) for i in range(1, steps + 1)]
     return points
 
