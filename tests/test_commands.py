@@ -1,8 +1,13 @@
-"""The commands that show something: list, hint, why, compare."""
+"""The commands that show something: list, hint, why, compare, picture."""
 
 from __future__ import annotations
 
+import importlib.util
+import json
+
 import pytest
+import torch
+from PIL import Image
 
 
 def screen(result) -> str:
@@ -120,3 +125,107 @@ def test_commands_leave_no_trace_of_a_test_run_on_screen(project):
     assert "test session starts" not in text
     assert "todo" not in text
     assert "ttt" not in text
+
+
+# ── --kata-picture ──
+
+DRAWS = """
+
+def picture(solution):
+    import torch
+
+    from dojo.kit import pictures
+
+    figure = pictures.figure(3, 2)
+    axes = figure.subplots()
+    (line,) = axes.plot([0, 1, 2], solution.alpha(torch.arange(3.0)), color=pictures.BLUE)
+    pictures.tidy(axes, "x", "twice x")
+    drawing = figure if DRAWING == "still" else pictures.moving(figure, lambda i: line.set_alpha(1 - i / 4), 3)
+    doubled = solution.alpha(torch.tensor([2.0, 21.0]))
+    return pictures.Picture(drawing, f"21 becomes {doubled[1]:g}", {"doubled": doubled})
+"""
+
+
+@pytest.fixture
+def drawing(project):
+    """The fixture project, whose kata alpha has a picture that moves."""
+    for module in (
+        "animation",
+        "backends.backend_agg",
+        "figure",
+    ):  # once: a session in this process forgets its imports
+        pytest.importorskip(f"matplotlib.{module}")
+    reference = project.path / "reference/01_first/01_alpha.py"
+    reference.write_text(reference.read_text() + DRAWS.replace("DRAWING", '"moving"'))
+    return project
+
+
+def test_a_picture_is_drawn_from_the_learners_functions(drawing):
+    drawing.body("alpha", "return x + x")
+    drawing.edit("alpha", lambda text: text.replace('raise NotImplementedError("say the name")', 'return "alpha"'))
+    result = drawing.run("--kata-picture", "alpha")
+    assert result.ret == 0
+    lines = [line.strip() for line in result.outlines if line.strip()]
+    files = [f"pictures/alpha.{ending}" for ending in ("png", "gif", "json")]
+    assert lines == ["first/alpha", "21 becomes 42", "drawn with your functions:", *files]
+    numbers = json.loads((drawing.path / "pictures/alpha.json").read_text())
+    assert numbers == {"says": "21 becomes 42", "doubled": [4, 42]}
+    with Image.open(drawing.path / "pictures/alpha.png") as png, Image.open(drawing.path / "pictures/alpha.gif") as gif:
+        assert png.size == gif.size == (300, 200)
+        assert gif.n_frames == 3
+    last = screen(drawing.run("--kata-picture", "--kata-pictures-to=elsewhere/deep"))
+    assert "elsewhere/deep/alpha.png" in last, "without a name: of the kata that was solved last"
+
+
+def test_a_picture_of_an_unsolved_kata_waits_unless_peeking(drawing):
+    drawing.body("alpha", "return x * 3")
+    refused = screen(drawing.run("--kata-picture", "alpha"))
+    assert "first/alpha: 0 of 2 tests pass. Its picture is drawn" in refused
+    assert "--kata-peek" in refused
+    assert not (drawing.path / "pictures").exists()
+    peek = screen(drawing.run("--kata-picture", "alpha", "--kata-peek"))
+    assert "21 becomes 42" in peek
+    assert "drawn with the reference's functions:" in peek
+
+
+def test_a_kata_without_a_picture_names_those_that_have_one(drawing):
+    drawing.solve("beta")
+    assert "first/beta has no picture. These have: alpha" in screen(drawing.run("--kata-picture", "beta"))
+
+
+def test_a_picture_that_the_learners_code_cannot_draw_is_told_with_its_line(drawing):
+    drawing.solve("alpha")
+    drawing.edit("alpha", lambda text: text.replace("return x * 2", "return x * 2 if len(x) != 3 else x[7]"))
+    drawing.run()
+    text = " ".join(screen(drawing.run("--kata-picture", "alpha")).split())
+    assert "the picture could not be drawn, at katas/01_first/01_alpha.py:" in text
+    assert "IndexError: index 7 is out of bounds" in text
+    assert not (drawing.path / "pictures").exists()
+
+
+def test_an_endless_loop_while_drawing_is_stopped(drawing):
+    drawing.solve("alpha")
+    endless = "while len(x) == 3:\n        pass\n    return x * 2"
+    drawing.edit("alpha", lambda text: text.replace("return x * 2", endless))
+    drawing.run()
+    text = " ".join(screen(drawing.run("--kata-picture", "alpha", "--kata-timeout=0.5")).split())
+    assert "drawing the picture did not end in 0.5 s" in text
+
+
+def test_what_drawing_changes_is_put_back_and_a_folder_that_is_a_file_is_told(drawing):
+    drawing.solve("alpha")
+    drawing.edit("alpha", lambda text: text.replace("return x * 2", "torch.set_num_threads(1)\n    return x * 2"))
+    threads = torch.get_num_threads()
+    (drawing.path / "file").write_text("")
+    text = " ".join(screen(drawing.run("--kata-picture", "alpha", "--kata-pictures-to=file")).split())
+    assert "file cannot be written to: File exists" in text
+    assert torch.get_num_threads() == threads
+
+
+def test_without_matplotlib_a_picture_says_what_to_install(drawing, monkeypatch):
+    drawing.solve("alpha")
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *a: None if name == "matplotlib" else find(name, *a))
+    assert "a picture needs matplotlib: python3 -m pip install matplotlib" in screen(
+        drawing.run("--kata-picture", "alpha")
+    )

@@ -15,7 +15,6 @@ from dojo.isolation.timeout import TIMEOUTS, Timeout
 from dojo.kata.files import Kata
 from dojo.kata.seam import import_solution, solution_of
 from dojo.kata.source import PICTURE, has_picture
-from dojo.screen.kata_row import kata_row
 from dojo.screen.lines import Line, Page
 from dojo.session.session import Command, KataSession
 from dojo.text import first_lines, listed, relative
@@ -34,18 +33,19 @@ def command(session: KataSession, named: Kata | None, folder: Path, *, peek: boo
         if not has_picture(session.trees.reference / f"{kata.key}.py"):
             return page.lines(f"{kata.name} has no picture. These have: {_with_pictures(session)}")
         if not peek and not session.is_behind(kata):
-            return [
-                *kata_row(kata.name, kata, session.standing(kata), page),
-                *page.lines(
-                    "Its picture is drawn from your functions once it passes; --kata-peek draws the reference's"
-                ),
-            ]
+            return page.lines(f"{_how_far(session, kata)} --kata-peek draws the reference's.")
         if importlib.util.find_spec("matplotlib") is None:
             return page.lines("a picture needs matplotlib: python3 -m pip install matplotlib")
         return _draw(session, kata, folder, page, peek=peek)
 
     remembered = () if session.memory.cache else None
     return Command("picture", session.to_be_run(named) if named else remembered, say)
+
+
+def _how_far(session: KataSession, kata: Kata) -> str:
+    known = session.standing(kata)
+    passed = f"{known.passed} of {known.tests} tests pass" if known is not None and known.tests else "not solved yet"
+    return f"{kata.name}: {passed}. Its picture is drawn from your functions once all do."
 
 
 def _with_pictures(session: KataSession) -> str:
