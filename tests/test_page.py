@@ -22,6 +22,7 @@ from dojo.kit.mnist import DOWNLOAD_COMMAND, at_hand
 from reference.mnist.data import Split, prepare
 from reference.mnist.model import DigitNet
 from reference.mnist.page import export
+from reference.mnist.page.command import NoNet, learners_reader
 from reference.mnist.page.reader import PREPROCESSING, Reader, function
 from reference.mnist.page.server import PageServer, PortTaken
 from reference.mnist.settings import RECIPES, Settings
@@ -235,5 +236,106 @@ def test_the_file_computes_what_torch_computes(net, digits, tmp_path):
 
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "reference.mnist", *options]
+    command = [sys.executable, "-m", "reference.mnist", *options, "--no-browser", "--quiet"]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def checkpoint(digits, tmp_path) -> Path:
+    train(digits[0], Settings(images=640)).save(tmp_path / "net.pt")
+    return tmp_path / "net.pt"
+
+
+def test_the_file_is_written_of_a_checkpoint_and_of_a_net_trained_now(checkpoint, tmp_path):
+    for name, options in (("a.html", ["--draw", str(checkpoint)]), ("deep/b.html", ["--images", "640"])):
+        path = tmp_path / name
+        said = run(*options, "--export", str(path))
+        assert said.returncode == 0, said.stderr
+        assert f"wrote {path}" in said.stderr
+        page = path.read_text(encoding="utf-8")
+        assert re.search(r"This net reads \d\d?\.\d\d% of MNIST's 10,000 test images right", page)
+        assert "likeMnist" in page
+        assert len(page) < 300_000
+    assert not list(tmp_path.glob(".*"))
+
+
+REFUSED_OPTIONS = {
+    "no checkpoint there": (2, ["--draw", "nowhere.pt"], "argument --draw: nowhere.pt does not exist"),
+    "no checkpoint at all": (2, ["--draw", "README.md"], "argument --draw: README.md cannot be read as a checkpoint"),
+    "a port that is none": (2, ["--draw", "--port", "70000"], "'70000' is no port"),
+    "solutions and a checkpoint": (2, ["--draw", "a.pt", "--kata-solutions", "katas"], "without a checkpoint"),
+    "solutions alone": (2, ["--kata-solutions", "katas"], "goes with --draw"),
+    "solutions as a file": (
+        2,
+        ["--draw", "--kata-solutions", "katas", "--export", "a.html"],
+        "not with --kata-solutions",
+    ),
+    "no such solutions": (1, ["--draw", "--kata-solutions", "nowhere"], "09_mnist_98.py does not exist"),
+    "solutions to do": (1, ["--draw", "--kata-solutions", "katas"], "09_mnist_98.py is not finished"),
+}
+
+
+@pytest.mark.parametrize(("status", "options", "says"), REFUSED_OPTIONS.values(), ids=REFUSED_OPTIONS.keys())
+def test_wrong_options_are_refused_with_a_sentence(status, options, says):
+    said = run(*options)
+    assert said.returncode == status
+    assert says in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+OWN = """
+import torch
+from torch import nn
+
+def prepare(images):
+    return images.unsqueeze(1) / 255
+
+def train(images, labels, epochs=1):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    opt = torch.optim.SGD(net.parameters(), lr=0.5)
+    for part in torch.randperm(6400).split(64):
+        opt.zero_grad()
+        nn.functional.cross_entropy(net(prepare(images[part])), labels[part]).backward()
+        opt.step()
+    return net
+"""
+TO_DO = """
+def like_mnist(drawing):
+    raise NotImplementedError("crop, shrink, centre")
+"""
+LIKE = """
+import torch
+
+def like_mnist(drawing):
+    image = torch.zeros(28, 28, dtype=torch.uint8)
+    image[4:24, 4:24] = drawing[:20, :20]
+    return image
+"""
+
+
+def test_a_learners_own_net_and_preprocessing_are_asked(digits, tmp_path):
+    (tmp_path / "13_training").mkdir()
+    (tmp_path / "13_training/09_mnist_98.py").write_text(OWN)
+    reader, whose = learners_reader(tmp_path, *digits)
+    assert re.match(r"Your own net, trained in \d+\.\d s, reads (8|9)\d\.\d\d% of MNIST's", whose)
+    paper = torch.zeros(60, 60, dtype=torch.uint8)
+    paper[3:8, 3:4] = 255
+    assert torch.equal(reader.read(paper).image, like_mnist(paper)), "they have no like_mnist: the reference's"
+    (tmp_path / "13_training/08_like_mnist.py").write_text(TO_DO)
+    reading = learners_reader(tmp_path, *digits)[0].read(paper)
+    assert torch.equal(reading.image, like_mnist(paper)), "their like_mnist is to do: the reference's"
+    (tmp_path / "13_training/08_like_mnist.py").write_text(LIKE)
+    reading = learners_reader(tmp_path, *digits)[0].read(paper)
+    assert reading.image.nonzero().tolist() == [[y, 7] for y in range(7, 12)], "their own like_mnist"
+
+
+def test_a_learners_net_that_raises_is_told(digits, tmp_path):
+    (tmp_path / "13_training").mkdir()
+    file = tmp_path / "13_training/09_mnist_98.py"
+    for text, says in (
+        (OWN.replace("lr=0.5", "lr=0.5, x=1"), "raised TypeError"),
+        ("def train(", "cannot be imported"),
+    ):
+        file.write_text(text)
+        with pytest.raises(NoNet, match=says):
+            learners_reader(tmp_path, *digits)

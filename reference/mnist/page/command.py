@@ -12,11 +12,12 @@ from pathlib import Path
 import torch
 
 from dojo.kata.import_failure import FAILURES
+from dojo.kata.seam import import_solution
 from reference.mnist.data import Split
 from reference.mnist.evaluate import evaluate
 from reference.mnist.model import DigitNet
 from reference.mnist.page import export
-from reference.mnist.page.reader import NET, PREPROCESSING, Reader, function, written
+from reference.mnist.page.reader import NET, PREPROCESSING, Reader, function
 from reference.mnist.page.server import PageServer
 
 
@@ -34,12 +35,12 @@ def net_of_checkpoint(content: dict) -> DigitNet:
 def learners_reader(folder: Path, train: Split, test: Split) -> tuple[Reader, str]:
     """Train the net of somebody's mnist_98, and how it is told of on the page; NoNet where that does not go."""
     path = folder / f"{NET}.py"
+    if not path.is_file():
+        raise NoNet(f"{path} does not exist: --kata-solutions=DIR names a folder of solved katas")
     try:
-        solution = written(folder, NET)
+        solution = import_solution(path)
     except FAILURES as error:
         raise NoNet(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
-    if solution is None:
-        raise NoNet(f"{path} does not exist: --kata-solutions=DIR names a folder of solved katas")
     say(f"training the net of {path}, as its train() does it")
     start = time.monotonic()
     try:

@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import torch
 from torch import nn
 
 from dojo.kata.seam import import_solution
+from dojo.kata.source import definitions, is_stub, parse
 from reference.mnist import data
 
 REFERENCE = Path(__file__).resolve().parents[2]
@@ -54,13 +54,8 @@ class Reader:
 def function(name: str, kata: str, folders: tuple[Path, ...] = ()) -> Callable[..., torch.Tensor]:
     """A function of a kata: from the first of the folders where it is written, else the reference's."""
     for folder in folders:
-        solution = written(folder, kata)
-        if solution is not None and hasattr(solution, name):
-            return getattr(solution, name)
+        path = folder / f"{kata}.py"
+        tree = parse(path)
+        if tree is not None and name in (found := definitions(tree)) and not is_stub(found[name]):
+            return getattr(import_solution(path), name)
     return getattr(import_solution(REFERENCE / f"{kata}.py"), name)
-
-
-def written(folder: Path, kata: str) -> ModuleType | None:
-    """The functions of a kata in a tree of solutions; None where its file is missing."""
-    path = folder / f"{kata}.py"
-    return import_solution(path) if path.is_file() else None
