@@ -36,3 +36,15 @@ def test_line_2x_plus_2():
     assert abs(numbers["b"][-1] - 2) < 0.05
     assert numbers["loss"][-1] < 1e-3 * numbers["loss"][0]
     assert numbers["diverges"][-1] > 1000 * numbers["diverges"][0]
+
+
+def test_init():
+    numbers = drawn("09_modules/10_init").numbers
+    end = {name: values[-1] for name, values in numbers["spread"].items()}
+    assert all(len(values) == 21 for values in numbers["spread"].values())
+    assert 0.05 < end["init_"] < 1, "He's start keeps inputs apart"
+    assert end["torch's own start"] < 1e-7
+    assert abs(end["init_, times 1.5"] / end["init_"] / 1.5**20 - 1) < 1e-6, "ReLU passes a factor on: without biases"
+    assert abs(end["init_, times 0.7"] / end["init_"] / 0.7**20 - 1) < 1e-6
+    rows = numbers["outputs"]["torch's own start"]
+    assert (rows.max(0).values - rows.min(0).values).max() < 1e-6
