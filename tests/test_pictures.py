@@ -48,3 +48,16 @@ def test_init():
     assert abs(end["init_, times 0.7"] / end["init_"] / 0.7**20 - 1) < 1e-6
     rows = numbers["outputs"]["torch's own start"]
     assert (rows.max(0).values - rows.min(0).values).max() < 1e-6
+
+
+def test_dropout():
+    picture = drawn("09_modules/06_dropout")
+    numbers = picture.numbers
+    x, train = numbers["x"], numbers["train"]
+    assert ((train == 0) | ((train - 2 * x).abs() < 1e-5)).all(), "with p = 0.5 a number is dropped, or doubled"
+    assert 0.45 < numbers["zeros"] < 0.55
+    assert (numbers["eval"] == x).all()
+    assert abs(numbers["means"].mean() - x.mean()) < 0.03
+    assert (numbers["mean"] - x).abs().mean() < 0.15 * x.mean(), "the mean of many calls is x again"
+    shown = frames(picture)
+    assert shown[0].tobytes() != shown[-1].tobytes()
