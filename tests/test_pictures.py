@@ -61,3 +61,36 @@ def test_dropout():
     assert (numbers["mean"] - x).abs().mean() < 0.15 * x.mean(), "the mean of many calls is x again"
     shown = frames(picture)
     assert shown[0].tobytes() != shown[-1].tobytes()
+
+
+def test_batchnorm():
+    picture = drawn("09_modules/07_batchnorm")
+    numbers = picture.numbers
+    assert (numbers["running_mean"][0], numbers["running_var"][0]) == (0, 1)
+    off = [abs(mean - 6) for mean in numbers["running_mean"]]
+    assert off[10] < 0.5 * off[0]
+    assert off[-1] < 0.3
+    assert abs(numbers["running_var"][-1] - 4) < 1
+    mean, std = numbers["eval_mean_std"][0]
+    assert abs(mean - 6) < 0.2, "a new layer changes nothing in eval"
+    assert abs(std - 2) < 0.2
+    mean, std = numbers["eval_mean_std"][-1]
+    assert abs(mean) < 0.2
+    assert abs(std - 1) < 0.2
+    for shares in (numbers["before"], numbers["train"], *numbers["eval"]):
+        assert 0.97 < sum(shares) < 1.001, "nearly all is inside what is drawn"
+    shown = frames(picture)
+    assert shown[0].tobytes() != shown[-1].tobytes()
+
+
+def test_attention_masks():
+    numbers = drawn("09_modules/13_attention_masks").numbers
+    keep = numbers["keep"]
+    assert keep.sum() == 21
+    assert (numbers["to_mha_mask"] == ~keep).all(), "the two conventions are opposites"
+    for name in ("weights", "mha_weights"):
+        assert ((numbers[name] == 0) == ~keep).all(), "no query looks at a later key"
+        assert (numbers[name].sum(-1) - 1).abs().max() < 1e-5
+    assert numbers["padding_mask"].sum(1).tolist() == [3, 0, 2]
+    assert not numbers["mha_weights_padding"][:, 3:].any()
+    assert (numbers["mha_weights_padding"][:, :3] > 0).all()
