@@ -36,3 +36,61 @@ def test_line_2x_plus_2():
     assert abs(numbers["b"][-1] - 2) < 0.05
     assert numbers["loss"][-1] < 1e-3 * numbers["loss"][0]
     assert numbers["diverges"][-1] > 1000 * numbers["diverges"][0]
+
+
+def test_init():
+    numbers = drawn("09_modules/10_init").numbers
+    end = {name: values[-1] for name, values in numbers["spread"].items()}
+    assert all(len(values) == 21 for values in numbers["spread"].values())
+    assert 0.05 < end["init_"] < 1, "He's start keeps inputs apart"
+    assert end["torch's own start"] < 1e-7
+    assert abs(end["init_, times 1.5"] / end["init_"] / 1.5**20 - 1) < 1e-6, "ReLU passes a factor on: without biases"
+    assert abs(end["init_, times 0.7"] / end["init_"] / 0.7**20 - 1) < 1e-6
+    rows = numbers["outputs"]["torch's own start"]
+    assert (rows.max(0).values - rows.min(0).values).max() < 1e-6
+
+
+def test_dropout():
+    picture = drawn("09_modules/06_dropout")
+    numbers = picture.numbers
+    x, train = numbers["x"], numbers["train"]
+    assert ((train == 0) | ((train - 2 * x).abs() < 1e-5)).all(), "with p = 0.5 a number is dropped, or doubled"
+    assert 0.45 < numbers["zeros"] < 0.55
+    assert (numbers["eval"] == x).all()
+    assert abs(numbers["means"].mean() - x.mean()) < 0.03
+    assert (numbers["mean"] - x).abs().mean() < 0.15 * x.mean(), "the mean of many calls is x again"
+    shown = frames(picture)
+    assert shown[0].tobytes() != shown[-1].tobytes()
+
+
+def test_batchnorm():
+    picture = drawn("09_modules/07_batchnorm")
+    numbers = picture.numbers
+    assert (numbers["running_mean"][0], numbers["running_var"][0]) == (0, 1)
+    off = [abs(mean - 6) for mean in numbers["running_mean"]]
+    assert off[10] < 0.5 * off[0]
+    assert off[-1] < 0.3
+    assert abs(numbers["running_var"][-1] - 4) < 1
+    mean, std = numbers["eval_mean_std"][0]
+    assert abs(mean - 6) < 0.2, "a new layer changes nothing in eval"
+    assert abs(std - 2) < 0.2
+    mean, std = numbers["eval_mean_std"][-1]
+    assert abs(mean) < 0.2
+    assert abs(std - 1) < 0.2
+    for shares in (numbers["before"], numbers["train"], *numbers["eval"]):
+        assert 0.97 < sum(shares) < 1.001, "nearly all is inside what is drawn"
+    shown = frames(picture)
+    assert shown[0].tobytes() != shown[-1].tobytes()
+
+
+def test_attention_masks():
+    numbers = drawn("09_modules/13_attention_masks").numbers
+    keep = numbers["keep"]
+    assert keep.sum() == 21
+    assert (numbers["to_mha_mask"] == ~keep).all(), "the two conventions are opposites"
+    for name in ("weights", "mha_weights"):
+        assert ((numbers[name] == 0) == ~keep).all(), "no query looks at a later key"
+        assert (numbers[name].sum(-1) - 1).abs().max() < 1e-5
+    assert numbers["padding_mask"].sum(1).tolist() == [3, 0, 2]
+    assert not numbers["mha_weights_padding"][:, 3:].any()
+    assert (numbers["mha_weights_padding"][:, :3] > 0).all()

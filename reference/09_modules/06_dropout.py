@@ -35,6 +35,63 @@ class Dropout(nn.Module):
         return x * keep / (1 - self.p)
 
 
+def picture(solution):
+    from dojo.kit import pictures
+
+    p, calls = 0.5, 200
+    far = torch.linspace(-1, 1, 12).square()
+    x = 0.4 + 1.6 * torch.exp(-12 * (far + far[:, None] - 0.5).square())  # a ring
+    layer = solution.Dropout(p)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        train = torch.stack([layer(x) for _ in range(calls)])
+        in_eval = layer.eval()(x)
+    mean = train.cumsum(0) / torch.arange(1, calls + 1).view(-1, 1, 1)
+    zeros, factor = (train == 0).float().mean().item(), (train / x)[train != 0].mean().item()
+    wholes = train.mean((1, 2))
+
+    figure = pictures.figure(6, 4.6)
+    top, bottom = figure.subfigures(2, 1, height_ratios=[1, 1.5])
+    top.supxlabel("black is 0, white is 4", fontsize=9)
+    images = []
+    shown = {"x": x, "train": train[0], "mean": mean[0], "eval": in_eval}
+    for axes, (name, values) in zip(top.subplots(1, 4), shown.items(), strict=True):
+        images.append(axes.imshow(values.numpy(), cmap="gray", vmin=0, vmax=4))
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(name, fontsize=9)
+    each, means = bottom.subplots(1, 2)
+    (points,) = each.plot([], [], "o", color=pictures.ORANGE, markersize=3, label="train")
+    each.plot(x.flatten(), in_eval.flatten(), "+", color=pictures.BLUE, markersize=5, label="eval")
+    each.set(xlim=(0, 2.1), ylim=(-0.2, 4.3))
+    pictures.tidy(each, "a number of x", "what becomes of it")
+    each.legend(frameon=False, fontsize=8, loc="upper left")
+    (dots,) = means.plot([], [], ".", color=pictures.ORANGE, markersize=4, label="train, each call")
+    (line,) = means.plot([], [], color=pictures.BLUE, label="train, all calls so far")
+    means.axhline(x.mean().item(), color=pictures.BLACK, linestyle="--", linewidth=1, label="x")
+    means.set(xlim=(0, calls), ylim=(0, 2 * x.mean().item()))
+    pictures.tidy(means, "calls", "mean of all numbers")
+    means.legend(frameon=False, fontsize=8, loc="lower right")
+    frames = pictures.steps_to_show(calls, 16)
+
+    def draw(i):
+        n = frames[i] + 1
+        for image, values, title in ((images[1], train, f"train, call {n}"), (images[2], mean, f"mean of {n} calls")):
+            image.set_data(values[n - 1].numpy())
+            image.axes.set_title(title, fontsize=9)
+        points.set_data(x.flatten(), train[n - 1].flatten())
+        dots.set_data(range(1, n + 1), wholes[:n])
+        line.set_data(range(1, n + 1), mean[:n].mean((1, 2)))
+
+    off = (in_eval - x).abs().max().item()
+    return pictures.Picture(
+        pictures.moving(figure, draw, len(frames)),
+        f"In training {zeros:.1%} of the numbers become 0 and the others {factor:.2f} times as large, so the mean over "
+        f"{calls} calls is {wholes.mean():.3f}; that of x is {x.mean():.3f}. In eval the output differs from x by "
+        f"{off:g}.",
+        {"x": x, "eval": in_eval, "train": train[-1], "mean": mean[-1], "means": wholes, "zeros": zeros},
+    )
+
+
 class _Forgets(Dropout):
     def forward(self, x):
         return F.dropout(x, self.p)

@@ -47,6 +47,74 @@ class BatchNorm(nn.Module):
         self.num_batches_tracked += 1
 
 
+def picture(solution):
+    from dojo.kit import pictures
+
+    torch.manual_seed(0)
+    batches = 4 - 2 * torch.rand(61, 64, 1).clamp(min=1e-6).log()  # far from normal: mean 6, variance 4
+    unseen = 4 - 2 * torch.rand(4000, 1).clamp(min=1e-6).log()
+    edges = torch.linspace(-2, 14, 65)
+
+    def share(values):
+        return (torch.histogram(values, edges).hist / values.numel()).tolist()
+
+    layer = solution.BatchNorm(1)
+    means, variances, trained, in_eval = [], [], [], []
+    with torch.no_grad():
+        for batch in batches:
+            means.append(layer.running_mean.item())
+            variances.append(layer.running_var.item())
+            layer.eval()
+            in_eval.append(layer(unseen))
+            layer.train()
+            trained.append(layer(batch))
+    after = torch.cat(trained)
+
+    figure = pictures.figure(6, 3.6)
+    left, right = figure.subplots(1, 2)
+    left.stairs(share(batches), edges.tolist(), color=pictures.GREY, fill=True, alpha=0.4, label="before")
+    left.stairs(share(after), edges.tolist(), color=pictures.ORANGE, linestyle="--", label="behind it, in train")
+    moving = left.stairs(share(in_eval[0]), edges.tolist(), color=pictures.BLUE, label="behind it, in eval")
+    left.set(ylim=(0, 0.26))
+    pictures.tidy(left, "the feature", "share of the rows", "after 0 batches")
+    left.legend(frameon=False, fontsize=8)
+    (mean,) = right.plot([], [], color=pictures.BLUE, marker="o", markersize=3, label="running_mean")
+    (variance,) = right.plot([], [], "--", color=pictures.GREEN, marker="s", markersize=3, label="running_var")
+    right.axhline(6, color=pictures.BLUE, linewidth=1, linestyle=":", label="mean of all data: 6")
+    right.axhline(4, color=pictures.GREEN, linewidth=1, linestyle=(0, (1, 3)), label="their variance: 4")
+    right.set(xlim=(0, 61), ylim=(0, 7))
+    pictures.tidy(right, "batches", "running statistics")
+    right.legend(frameon=False, fontsize=8, loc="lower right")
+    frames = pictures.steps_to_show(len(means), 16)
+
+    def draw(i):
+        n = frames[i]
+        moving.set_data(share(in_eval[n]))
+        left.set_title(f"after {n} batches", fontsize=10)
+        mean.set_data(range(n + 1), means[: n + 1])
+        variance.set_data(range(n + 1), variances[: n + 1])
+
+    def spread(values):
+        return f"mean {values.mean().item():.2f} and standard deviation {values.std().item():.2f}".replace(
+            "-0.00", "0.00"
+        )
+
+    return pictures.Picture(
+        pictures.moving(figure, draw, len(frames)),
+        f"In train each batch is normalised by itself, and what comes out has {spread(after)}. In eval it has "
+        f"{spread(in_eval[0])} before the first batch, and {spread(in_eval[-1])} after {len(means) - 1} batches: by "
+        f"then running_mean is {means[-1]:.2f} (of all data: 6) and running_var {variances[-1]:.2f} (4).",
+        {
+            "running_mean": means,
+            "running_var": variances,
+            "before": share(batches),
+            "train": share(after),
+            "eval": [share(in_eval[n]) for n in frames],
+            "eval_mean_std": [(y.mean().item(), y.std().item()) for y in in_eval],
+        },
+    )
+
+
 class _Base(BatchNorm):
     """The layer in pieces, for the mistakes to replace one."""
 

@@ -27,6 +27,63 @@ def init_(module: nn.Module) -> None:
                 nn.init.zeros_(m.bias)
 
 
+def picture(solution):
+    from dojo.kit import pictures
+
+    depth, width = 20, 256
+    torch.manual_seed(0)
+    x = torch.randn(64, width, dtype=torch.float64)
+
+    def started(own=False, times=1.0):
+        torch.manual_seed(1)
+        layers = [nn.Linear(width, width).double() for _ in range(depth)]
+        if not own:
+            solution.init_(nn.Sequential(*layers))
+        with torch.no_grad():
+            for layer in layers:
+                layer.weight *= times
+        return layers
+
+    @torch.no_grad()
+    def behind(layers):
+        """What comes out of each layer and its ReLU, the input in front."""
+        outputs = [x]
+        for layer in layers:
+            outputs.append(torch.relu(layer(outputs[-1])))
+        return outputs
+
+    outputs = {
+        "init_, times 1.5": behind(started(times=1.5)),
+        "init_": behind(started()),
+        "init_, times 0.7": behind(started(times=0.7)),
+        "torch's own start": behind(started(own=True)),
+    }
+    spread = {name: [y.std(0).mean().item() for y in ys] for name, ys in outputs.items()}
+
+    figure = pictures.figure(6, 4.4)
+    grid = figure.add_gridspec(2, 2, width_ratios=[1.5, 1])
+    curves = figure.add_subplot(grid[:, 0])
+    colours = (pictures.ORANGE, pictures.BLUE, pictures.PINK, pictures.BLACK)
+    for (name, values), colour, marker in zip(spread.items(), colours, "^osv", strict=True):
+        curves.plot(values, color=colour, marker=marker, markersize=4, label=name)
+    curves.set(yscale="log", xticks=range(0, depth + 1, 5))
+    pictures.tidy(curves, "layers", "standard deviation between 64 inputs")
+    curves.legend(frameon=False, fontsize=8, loc="lower left")
+    for row, name in enumerate(("init_", "torch's own start")):
+        image = figure.add_subplot(grid[row, 1])
+        image.imshow(outputs[name][-1][:16, :24].numpy(), cmap="gray")
+        image.set(xlabel="24 units of layer 20", ylabel="16 inputs", xticks=[], yticks=[])
+        image.set_title(name, fontsize=9)
+    large, he, small, own = (f"{values[-1]:.3g}" for values in spread.values())
+    return pictures.Picture(
+        figure,
+        f"Behind {depth} layers the outputs for different inputs have a standard deviation of {he} with init_, and of "
+        f"{own} with torch's own start: all inputs look the same there. With init_'s weights times 0.7 it is {small}, "
+        f"with those times 1.5 it is {large}.",
+        {"spread": spread, "outputs": {name: ys[-1][:16, :24] for name, ys in outputs.items()}},
+    )
+
+
 def _with(write, bias=nn.init.zeros_, of=(nn.Linear, nn.Conv2d)):
     """As init_, with another way to write the weights."""
 

@@ -34,6 +34,72 @@ def padding_mask(lengths: list[int], S: int) -> torch.Tensor:
     return torch.arange(S) >= torch.tensor(lengths).unsqueeze(1)  # (S,) beside (B, 1)
 
 
+def picture(solution):
+    from dojo.kit import pictures
+
+    S, lengths = 6, [3, 6, 4]
+    torch.manual_seed(0)
+    x = torch.randn(len(lengths), S, 8)
+    keep = torch.ones(S, S, dtype=torch.bool).tril()
+    causal, padding = solution.to_mha_mask(keep), solution.padding_mask(list(lengths), S)
+    values = torch.eye(S).repeat(len(lengths), 1, 1)  # an average of these values is the weights themselves
+    mha = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+    with torch.no_grad():
+        by_keep = solution.attention(x, x, values, keep=keep)[0]
+        by_causal = mha(x, x, x, attn_mask=causal)[1][0]
+        by_padding = mha(x, x, x, key_padding_mask=padding)[1][0]
+
+    def blocked(mask):
+        return mask if mask.dtype == torch.bool else mask.softmax(-1) == 0
+
+    def written(value):
+        return "FT"[value] if isinstance(value, bool) else "0" if value == 0 else "-∞" if value < -1e30 else "-"
+
+    figure = pictures.figure(6, 5.6)
+    parts = figure.subfigures(2, 1, height_ratios=[1, 1.25])
+    above, below = parts[0].subplots(1, 3), parts[1].subplots(1, 3)
+    masks = (
+        (keep, ~keep, "query", "keep"),
+        (causal, blocked(causal), "query", "to_mha_mask(keep)"),
+        (padding, blocked(padding), "sequence", f"padding_mask(\n{lengths}, {S})"),
+    )
+    for axes, (mask, dark, rows, title) in zip(above, masks, strict=True):
+        axes.imshow(dark.numpy(), cmap="gray_r", vmin=0, vmax=2)
+        for i, row in enumerate(mask.tolist()):
+            for j, value in enumerate(row):
+                axes.text(j, i, written(value), ha="center", va="center", fontsize=9)
+        axes.set(xlabel="key", ylabel=rows, xticks=range(S), yticks=range(len(mask)))
+        axes.set_title(title, fontsize=9)
+    weights = (
+        (by_keep, "attention\n(q, k, v, keep)"),
+        (by_causal, "MultiheadAttention\nwith this attn_mask"),
+        (by_padding, "MultiheadAttention,\nsequence 0"),
+    )
+    for axes, (values, title) in zip(below, weights, strict=True):
+        image = axes.imshow(values.numpy(), cmap=pictures.RISING, vmin=0, vmax=1)
+        i, j = (values == 0).nonzero(as_tuple=True)
+        axes.plot(j.tolist(), i.tolist(), "x", color="white", markersize=5)
+        axes.set(xlabel="key", ylabel="query", xticks=range(S), yticks=range(S))
+        axes.set_title(title, fontsize=9)
+    parts[1].colorbar(image, ax=below, label="weight (×: exactly 0)", location="bottom", shrink=0.6)
+
+    same = "the same" if torch.equal(by_keep == 0, by_causal == 0) else "other"
+    return pictures.Picture(
+        figure,
+        f"keep is True at {int(keep.sum())} of {S * S} places: a query may look there. to_mha_mask(keep) blocks "
+        f"{int(blocked(causal).sum())} places (grey), and {same} weights are 0. padding_mask blocks the last "
+        f"{int(blocked(padding)[0].sum())} of {S} keys for a sequence of {lengths[0]}.",
+        {
+            "keep": keep,
+            "to_mha_mask": blocked(causal),
+            "padding_mask": blocked(padding),
+            "weights": by_keep,
+            "mha_weights": by_causal,
+            "mha_weights_padding": by_padding,
+        },
+    )
+
+
 def _attention(q, k, v, keep=None, scale=lambda q, k, v: math.sqrt(q.shape[-1]), fill=-math.inf, invert=False, dim=-1):
     scores = q @ k.transpose(-2, -1) / scale(q, k, v)
     if keep is not None:
