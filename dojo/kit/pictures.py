@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 if TYPE_CHECKING:
@@ -120,20 +121,29 @@ def _dpi(figure: Figure) -> float:
 
 
 def _frames(animation: Animation) -> list[Image]:
-    """The frames, drawn by matplotlib's own writer of GIFs; their palette and times are decided here."""
-    from matplotlib.animation import PillowWriter
+    """Each frame as it was drawn; matplotlib's own writers draw each three times, and choose a palette for each."""
+    from matplotlib.animation import AbstractMovieWriter
+    from PIL.Image import fromarray
 
-    class Keeping(PillowWriter):
+    class Kept(AbstractMovieWriter):
         frames: list[Image]
 
-        def finish(self) -> None:
-            self.frames = [frame.convert("RGB") for frame in self._frames]  # type: ignore[attr-defined]
+        def setup(self, fig: Figure, outfile: Any, dpi: float | None = None) -> None:
+            super().setup(fig, outfile, dpi)
+            self.frames = []
+            fig.set_dpi(_dpi(fig))
+            fig.canvas.draw()
+            fig.set_layout_engine("none")  # laid out once: anew for each frame it takes most of the time, and trembles
 
-    figure: Figure = animation._fig  # type: ignore[attr-defined]  # matplotlib has no public name for it
-    figure.canvas.draw()
-    figure.set_layout_engine("none")  # laid out once: anew for each frame it takes most of the time, and trembles
-    writer = Keeping(fps=1000 // _MILLISECONDS)
-    animation.save(os.devnull, writer, dpi=_dpi(figure))
+        def grab_frame(self, **_: Any) -> None:
+            canvas: Any = self.fig.canvas
+            self.frames.append(fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
+
+        def finish(self) -> None:
+            """Nothing is written here."""
+
+    writer = Kept()
+    animation.save(os.devnull, writer)
     return writer.frames
 
 
