@@ -6,6 +6,7 @@ import functools
 from pathlib import Path
 
 import pytest
+import torch
 
 from dojo.kata.seam import import_solution
 from dojo.kit import pictures
@@ -36,3 +37,12 @@ def test_line_2x_plus_2():
     assert abs(numbers["b"][-1] - 2) < 0.05
     assert numbers["loss"][-1] < 1e-3 * numbers["loss"][0]
     assert numbers["diverges"][-1] > 1000 * numbers["diverges"][0]
+
+
+def test_permute_not_reshape():
+    numbers = drawn("02_memory/02_permute_not_reshape").numbers
+    moved, relabelled = numbers["to_chw"], numbers["reshape"]
+    assert moved.shape == relabelled.shape == (3, 24, 36)
+    assert torch.equal(moved.permute(1, 2, 0).flatten(), relabelled.flatten())
+    assert numbers["stay"][0] == 24 * 36
+    assert numbers["stay"][1] < 24 * 36 / 10
