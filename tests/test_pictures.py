@@ -46,3 +46,21 @@ def test_permute_not_reshape():
     assert torch.equal(moved.permute(1, 2, 0).flatten(), relabelled.flatten())
     assert numbers["stay"][0] == 24 * 36
     assert numbers["stay"][1] < 24 * 36 / 10
+
+
+def test_augment_each_sample():
+    numbers = drawn("12_data/09_augment_each_sample").numbers
+    assert all(sum(row) in (0, len(row)) for row in numbers["one"])
+    assert sum(0 < sum(row) < len(row) for row in numbers["each"]) >= 4
+    assert len({tuple(row) for row in numbers["each"]}) > len({tuple(row) for row in numbers["one"]})
+
+
+def test_where_does_not_stop_nan():
+    numbers = drawn("03_indexing/05_where_does_not_stop_nan").numbers
+    x, (root, quotient) = numbers["places"], numbers["safe_gradients"]
+    assert list(numbers["nans"].values()) == [0, int((x <= 0).sum()), 0, 1]
+    safe, naive, safe_quotient, naive_quotient = numbers["values"].values()
+    assert torch.equal(safe, naive)
+    assert torch.equal(safe_quotient, naive_quotient)
+    torch.testing.assert_close(root, torch.where(x > 0, 0.5 / x.clamp(min=0.01).sqrt(), 0.0))
+    assert quotient[x == 0].item() == 0

@@ -49,11 +49,11 @@ def picture(solution):
     figure = pictures.figure(6, 3.4)
     places = figure.subplots(2, 4, sharex=True, sharey=True, width_ratios=[1.6, 1, 1, 1])
     for name, chw, row in zip(["to_chw(img)", "img.reshape(3, 24, 36)"], [moved, relabelled], places):
-        row[0].imshow(torch.stack(list(chw), dim=-1))
+        row[0].imshow(torch.stack(list(chw), dim=-1).numpy())
         row[0].set_ylabel("row (pixels)", fontsize=9)
         row[0].set_title(name, fontsize=10)
         for colour, plane, place in zip(["red", "green", "blue"], chw, row[1:]):
-            place.imshow(plane, cmap="gray", vmin=0, vmax=255)
+            place.imshow(plane.numpy(), cmap="gray", vmin=0, vmax=255)
             place.set_title(f"its {colour} plane", fontsize=9)
     for place in places[1]:
         place.set_xlabel("column (pixels)", fontsize=9)
