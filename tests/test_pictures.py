@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -64,3 +65,24 @@ def test_where_does_not_stop_nan():
     assert torch.equal(safe_quotient, naive_quotient)
     torch.testing.assert_close(root, torch.where(x > 0, 0.5 / x.clamp(min=0.01).sqrt(), 0.0))
     assert quotient[x == 0].item() == 0
+
+
+def test_mnist_98(monkeypatch, tmp_path):
+    """On the digits that stand in for MNIST, with a training that is short."""
+    pytest.importorskip("sklearn")
+    monkeypatch.setenv("KATA_DATA", str(tmp_path))
+    reference = import_solution(ROOT / "reference/13_training/09_mnist_98.py")
+    shorter = SimpleNamespace(**vars(reference))
+    shorter.train = lambda images, labels, epochs: reference.train(images, labels, epochs=6)
+    picture = reference.picture(shorter)
+    numbers, counts = picture.numbers, picture.numbers["confusion"]
+    assert numbers["kind"] == "stand-in"
+    assert "it is not MNIST" in picture.says
+    assert numbers["accuracy"] > 0.9
+    assert counts.sum() == 360
+    assert counts.diagonal().sum().item() / 360 == pytest.approx(numbers["accuracy"])
+    assert numbers["filters"].shape == (16, 1, 5, 5)
+    assert len(set(numbers["worst"].tolist())) == 12
+
+    shorter.train = lambda images, labels, epochs: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+    assert "filters" not in reference.picture(shorter).numbers  # of a net that has no convolution

@@ -43,11 +43,12 @@ def picture(solution):
         "where(b == 0, 0, 1 / b)": lambda b: torch.where(b == 0, 0.0, 1 / b),
     }
     drawn = {name: with_slopes(f) for name, f in functions.items()}
+    names = list(drawn)
     nans = {name: int(slopes.isnan().sum()) for name, (_, slopes) in drawn.items()}
 
     figure = pictures.figure(6, 4.6)
     axes = figure.subplots(2, 2, sharex=True)
-    for column, (safe, naive) in zip(axes.T, [list(drawn)[:2], list(drawn)[2:]]):
+    for column, (safe, naive) in zip(axes.T, [names[:2], names[2:]]):
         for place, ours, theirs in zip(column, drawn[safe], drawn[naive]):
             place.plot(places, theirs, "o", color=pictures.ORANGE, markersize=6, fillstyle="none", label=naive)
             place.plot(places, ours, ".", color=pictures.BLUE, markersize=5, label=safe)
@@ -59,13 +60,15 @@ def picture(solution):
         pictures.tidy(column[1], variable, f"gradient of {variable}")
         column[0].legend(frameon=False, fontsize=8, handletextpad=0, loc=free[0])
         column[1].legend([crosses], ["where: NaN"], frameon=False, fontsize=9, handletextpad=0, loc=free[1])
+    gap = max((drawn[safe][0] - drawn[naive][0]).abs().max().item() for safe, naive in [names[:2], names[2:]])
     steepest = {name: slopes.abs().max().item() for name, (_, slopes) in drawn.items()}
     root, naive_root, quotient, naive_quotient = nans.values()
     return pictures.Picture(
         figure,
-        f"The values agree. The gradient of where(x > 0, x.sqrt(), 0) is NaN at {naive_root} of {len(places)} places, "
-        f"that of where(b == 0, 0, 1 / b) at {naive_quotient}; those of safe_sqrt and safe_div at {root} and "
-        f"{quotient}, and they are at most {steepest['safe_sqrt']:.3g} and {steepest['safe_div']:.3g}.",
+        f"The values differ by {gap:.2g} at most. But the gradient of where(x > 0, x.sqrt(), 0) is NaN at {naive_root} "
+        f"of {len(places)} places, that of where(b == 0, 0, 1 / b) at {naive_quotient}. Those of safe_sqrt and "
+        f"safe_div: NaN at {root} and {quotient}, elsewhere at most {steepest['safe_sqrt']:.3g} and "
+        f"{steepest['safe_div']:.3g}.",
         {
             "places": places,
             "nans": nans,
