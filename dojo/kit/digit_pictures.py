@@ -40,7 +40,7 @@ def draw_confusion(figure: FigureBase, counts: torch.Tensor, *, diagonal: bool =
                 colour = "white" if dark else pictures.GREY if row == column else pictures.BLACK
                 axes.text(column, row, str(n), ha="center", va="center", fontsize=8, color=colour)
     axes.set(xticks=range(10), yticks=range(10), xlabel="read as", ylabel="is")
-    axes.set_title(f"{int(mistakes.sum())} of {int(counts.sum()):,} read wrong", fontsize=10)
+    axes.set_title(f"{int(mistakes.sum()):,} of {int(counts.sum()):,} read wrong", fontsize=10)
     return image
 
 

@@ -100,7 +100,8 @@ def picture(solution):
         times = f"{int(counts[digit, answer])} of {int(counts[digit].sum()):,}"
         says.append(f"The most frequent mistake: {digit} is read as {answer} ({times}).")
     label = int(labels[index])
-    says.append(f"Image {index}, which is {label}, is the worst: {label} got {probabilities[index, label].item():.2%}.")
+    percent = 100 * probabilities[index, label].item()
+    says.append(f"Image {index}, which is {label}, is the worst: {label} got {percent:.2g}%.")
     numbers = {"kind": kind, "accuracy": share, "confusion": counts, "worst": worst}
     if first is not None:
         weight = first.weight.detach().cpu()

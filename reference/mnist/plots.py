@@ -76,7 +76,7 @@ def confusion(result: Evaluation) -> Figure:
 
 def worst(data: Split, result: Evaluation, rows: int = 4, columns: int = 5) -> Figure:
     """The images whose label got the smallest probability, each with the net's three best guesses."""
-    figure = _figure(2.1 * columns, 2.5 * rows)
+    figure = _figure(2.1 * columns, 2.75 * rows)
     digit_pictures.draw_worst(figure, data.images, result.labels, result.probabilities, rows, columns)
     figure.suptitle("The digits whose true label got the smallest probability")
     return figure
