@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from dojo.kata.seam import import_solution
 from dojo.kit import pictures
@@ -94,3 +96,51 @@ def test_attention_masks():
     assert numbers["padding_mask"].sum(1).tolist() == [3, 0, 2]
     assert not numbers["mha_weights_padding"][:, 3:].any()
     assert (numbers["mha_weights_padding"][:, :3] > 0).all()
+
+
+def test_permute_not_reshape():
+    numbers = drawn("02_memory/02_permute_not_reshape").numbers
+    moved, relabelled = numbers["to_chw"], numbers["reshape"]
+    assert moved.shape == relabelled.shape == (3, 24, 36)
+    assert torch.equal(moved.permute(1, 2, 0).flatten(), relabelled.flatten())
+    assert numbers["stay"][0] == 24 * 36
+    assert numbers["stay"][1] < 24 * 36 / 10
+
+
+def test_augment_each_sample():
+    numbers = drawn("12_data/09_augment_each_sample").numbers
+    assert all(sum(row) in (0, len(row)) for row in numbers["one"])
+    assert sum(0 < sum(row) < len(row) for row in numbers["each"]) >= 4
+    assert len({tuple(row) for row in numbers["each"]}) > len({tuple(row) for row in numbers["one"]})
+
+
+def test_where_does_not_stop_nan():
+    numbers = drawn("03_indexing/05_where_does_not_stop_nan").numbers
+    x, (root, quotient) = numbers["places"], numbers["safe_gradients"]
+    assert list(numbers["nans"].values()) == [0, int((x <= 0).sum()), 0, 1]
+    safe, naive, safe_quotient, naive_quotient = numbers["values"].values()
+    assert torch.equal(safe, naive)
+    assert torch.equal(safe_quotient, naive_quotient)
+    torch.testing.assert_close(root, torch.where(x > 0, 0.5 / x.clamp(min=0.01).sqrt(), 0.0))
+    assert quotient[x == 0].item() == 0
+
+
+def test_mnist_98(monkeypatch, tmp_path):
+    """On the digits that stand in for MNIST, with a training that is short."""
+    pytest.importorskip("sklearn")
+    monkeypatch.setenv("KATA_DATA", str(tmp_path))
+    reference = import_solution(ROOT / "reference/13_training/09_mnist_98.py")
+    shorter = SimpleNamespace(**vars(reference))
+    shorter.train = lambda images, labels, epochs: reference.train(images, labels, epochs=6)
+    picture = reference.picture(shorter)
+    numbers, counts = picture.numbers, picture.numbers["confusion"]
+    assert numbers["kind"] == "stand-in"
+    assert "it is not MNIST" in picture.says
+    assert numbers["accuracy"] > 0.9
+    assert counts.sum() == 360
+    assert counts.diagonal().sum().item() / 360 == pytest.approx(numbers["accuracy"])
+    assert numbers["filters"].shape == (16, 1, 5, 5)
+    assert len(set(numbers["worst"].tolist())) == 12
+
+    shorter.train = lambda images, labels, epochs: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+    assert "filters" not in reference.picture(shorter).numbers  # of a net that has no convolution

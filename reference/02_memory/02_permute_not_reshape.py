@@ -29,6 +29,43 @@ def split_heads(x: torch.Tensor, h: int) -> torch.Tensor:
     return x.unflatten(-1, (h, -1)).transpose(1, 2)
 
 
+def picture(solution):
+    from dojo.kit import pictures
+
+    rows, columns = torch.meshgrid(torch.arange(24), torch.arange(36), indexing="ij")
+    img = torch.stack([90 + 4 * rows, 160 + 3 * rows, 250 - 2 * rows], dim=-1).byte()  # a sky
+    img[17:] = torch.tensor([60, 150, 60], dtype=torch.uint8)
+    img[(rows - 5) ** 2 + (columns - 28) ** 2 < 14] = torch.tensor([255, 200, 0], dtype=torch.uint8)
+    img[11:20, 5:17] = torch.tensor([235, 225, 205], dtype=torch.uint8)
+    img[14:20, 9:12] = torch.tensor([110, 60, 30], dtype=torch.uint8)
+    img[(rows < 11) & ((columns - 10.5).abs() < 1.4 * (rows - 5) + 1)] = torch.tensor([190, 40, 40], dtype=torch.uint8)
+
+    moved, relabelled = solution.to_chw(img.clone()), img.reshape(3, 24, 36)
+
+    def stay(chw):
+        """How many pixels have the three numbers that img has there."""
+        return sum(torch.equal(chw[:, r, c], img[r, c]) for r in range(24) for c in range(36))
+
+    figure = pictures.figure(6, 3.4)
+    places = figure.subplots(2, 4, sharex=True, sharey=True, width_ratios=[1.6, 1, 1, 1])
+    for name, chw, row in zip(["to_chw(img)", "img.reshape(3, 24, 36)"], [moved, relabelled], places):
+        row[0].imshow(torch.stack(list(chw), dim=-1).numpy())
+        row[0].set_ylabel("row (pixels)", fontsize=9)
+        row[0].set_title(name, fontsize=10)
+        for colour, plane, place in zip(["red", "green", "blue"], chw, row[1:]):
+            place.imshow(plane.numpy(), cmap="gray", vmin=0, vmax=255)
+            place.set_title(f"its {colour} plane", fontsize=9)
+    for place in places[1]:
+        place.set_xlabel("column (pixels)", fontsize=9)
+    return pictures.Picture(
+        figure,
+        f"Both have the shape {tuple(moved.shape)}. to_chw leaves {stay(moved)} of {24 * 36} pixels with their three "
+        f"colours, reshape {stay(relabelled)}: each of its planes holds a third of the rows, with red, green and blue "
+        "side by side.",
+        {"to_chw": moved, "reshape": relabelled, "stay": [stay(moved), stay(relabelled)]},
+    )
+
+
 def _view_chw(img):
     height, width, colours = img.shape
     return img.reshape(colours, height, width)

@@ -25,6 +25,59 @@ def safe_div(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return torch.where(zero, 0.0, a / torch.where(zero, 1.0, b))
 
 
+def picture(solution):
+    from dojo.kit import pictures
+
+    places = torch.arange(-16, 17) / 8  # 0 is one of them
+
+    def with_slopes(f):
+        """f at each place, and its gradient there."""
+        x = places.clone().requires_grad_()
+        y = f(x)
+        return y.detach(), torch.autograd.grad(y.sum(), x)[0]
+
+    functions = {
+        "safe_sqrt": solution.safe_sqrt,
+        "where(x > 0, x.sqrt(), 0)": lambda x: torch.where(x > 0, x.sqrt(), 0.0),
+        "safe_div": lambda b: solution.safe_div(torch.ones_like(b), b),
+        "where(b == 0, 0, 1 / b)": lambda b: torch.where(b == 0, 0.0, 1 / b),
+    }
+    drawn = {name: with_slopes(f) for name, f in functions.items()}
+    names = list(drawn)
+    nans = {name: int(slopes.isnan().sum()) for name, (_, slopes) in drawn.items()}
+
+    figure = pictures.figure(6, 4.6)
+    axes = figure.subplots(2, 2, sharex=True)
+    for column, (safe, naive) in zip(axes.T, [names[:2], names[2:]]):
+        for place, ours, theirs in zip(column, drawn[safe], drawn[naive]):
+            place.plot(places, theirs, "o", color=pictures.ORANGE, markersize=6, fillstyle="none", label=naive)
+            place.plot(places, ours, ".", color=pictures.BLUE, markersize=5, label=safe)
+        lost = places[drawn[naive][1].isnan()]
+        bottom = torch.full_like(lost, column[1].get_ylim()[0])
+        (crosses,) = column[1].plot(lost, bottom, "x", color=pictures.ORANGE)
+        variable, free = ("x", ["upper left"] * 2) if safe == "safe_sqrt" else ("b", ["lower right", "center right"])
+        pictures.tidy(column[0], "", "value")
+        pictures.tidy(column[1], variable, f"gradient of {variable}")
+        column[0].legend(frameon=False, fontsize=8, handletextpad=0, loc=free[0])
+        column[1].legend([crosses], ["where: NaN"], frameon=False, fontsize=9, handletextpad=0, loc=free[1])
+    gap = max((drawn[safe][0] - drawn[naive][0]).abs().max().item() for safe, naive in [names[:2], names[2:]])
+    steepest = {name: slopes.abs().max().item() for name, (_, slopes) in drawn.items()}
+    root, naive_root, quotient, naive_quotient = nans.values()
+    return pictures.Picture(
+        figure,
+        f"The values differ by {gap:.2g} at most. But the gradient of where(x > 0, x.sqrt(), 0) is NaN at {naive_root} "
+        f"of {len(places)} places, that of where(b == 0, 0, 1 / b) at {naive_quotient}. Those of safe_sqrt and "
+        f"safe_div: NaN at {root} and {quotient}, elsewhere at most {steepest['safe_sqrt']:.3g} and "
+        f"{steepest['safe_div']:.3g}.",
+        {
+            "places": places,
+            "nans": nans,
+            "values": {name: y for name, (y, _) in drawn.items()},
+            "safe_gradients": [drawn["safe_sqrt"][1], drawn["safe_div"][1]],
+        },
+    )
+
+
 def _sqrt_in_place(x):
     x[x < 0] = 0
     return torch.where(x > 0, x, 0.0).sqrt()

@@ -23,6 +23,63 @@ def random_flip_batch(x: torch.Tensor) -> torch.Tensor:
     return torch.where(chosen, x.flip(-1), x)
 
 
+def picture(solution):
+    from matplotlib.patches import Rectangle
+
+    from dojo.kit import pictures
+
+    letters = {  # none is its own mirror image
+        "F": (".###.", ".#...", ".##..", ".#...", ".#..."),
+        "J": ("..##.", "...#.", "...#.", ".#.#.", "..#.."),
+        "L": (".#...", ".#...", ".#...", ".#...", ".###."),
+        "P": (".##..", ".#.#.", ".##..", ".#...", ".#..."),
+        "R": (".##..", ".#.#.", ".##..", ".#.#.", ".#..#"),
+        "S": ("..##.", ".#...", "..#..", "...#.", ".##.."),
+    }
+    x = torch.tensor([[[[float(p == "#") for p in line] for line in rows]] for rows in letters.values()])
+
+    def one_draw(x):
+        return x.flip(-1) if torch.rand(()) < 0.5 else x
+
+    def calls(flip):
+        """Six calls, and which images each has mirrored."""
+        torch.manual_seed(0)
+        batches = [flip(x.clone()) for _ in range(6)]
+        return batches, [[torch.allclose(a, b) for a, b in zip(batch, x.flip(-1))] for batch in batches]
+
+    each, one = calls(solution.random_flip_batch), calls(one_draw)
+    figure = pictures.figure(6, 3.6)
+    places = figure.subplot_mosaic([["given", "given"], ["each", "one"]], height_ratios=[1, 5])
+
+    def show(place, batches, mirrored, names, title):
+        """A batch a row, with a frame around what is mirrored."""
+        rows = [torch.cat(list(torch.nn.functional.pad(batch[:, 0], (1, 1, 1, 1))), dim=-1) for batch in batches]
+        place.imshow(torch.cat(rows).numpy(), cmap="gray_r")
+        for row, column in torch.tensor(mirrored).nonzero().tolist():
+            corner = (7 * column - 0.2, 7 * row - 0.2)
+            place.add_patch(Rectangle(corner, 6.4, 6.4, fill=False, edgecolor=pictures.ORANGE, linewidth=1.5))
+        place.set(xticks=[], yticks=[7 * row + 3 for row in range(len(batches))], yticklabels=names)
+        place.tick_params(length=0)
+        place.spines[:].set_visible(False)
+        place.set_title(title, fontsize=10)
+
+    show(places["given"], [x], [[False] * len(x)], ["x"], "the batch")
+    for name, (batches, mirrored), title in [
+        ("each", each, "random_flip_batch(x)"),
+        ("one", one, "one draw for the whole batch"),
+    ]:
+        names = [f"call {i}: {sum(row)} of {len(x)}" for i, row in enumerate(mirrored, 1)]
+        show(places[name], batches, mirrored, names, title)
+        places[name].set_xlabel("framed: mirrored")
+    said = {name: ", ".join(str(sum(row)) for row in rows) for name, rows in [("each", each[1]), ("one", one[1])]}
+    return pictures.Picture(
+        figure,
+        f"In six calls random_flip_batch mirrors {said['each']} of {len(x)} images: {len(set(map(tuple, each[1])))} "
+        f"different batches. One draw for the whole batch mirrors {said['one']}: all or none.",
+        {"each": each[1], "one": one[1]},
+    )
+
+
 def _choose(draw, flip=lambda x: x.flip(-1), after=lambda y: y):
     """where(draw(x), flip(x), x): the mistakes differ in one of them."""
 

@@ -69,6 +69,53 @@ def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> fl
     return right / len(images)
 
 
+def picture(solution):
+    from dojo.kit import digit_pictures, pictures
+    from dojo.kit.mnist import at_hand, load
+
+    kind = at_hand()
+    images, labels = load(kind, train=False)
+    torch.manual_seed(0)
+    model = solution.train(*load(kind, train=True), **({} if kind == "mnist" else {"epochs": 20}))
+    share = solution.accuracy(model, images, labels)
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    model.eval()
+    with torch.no_grad():
+        parts = [model(solution.prepare(part).to(device)).softmax(1).cpu() for part in images.split(1000)]
+    probabilities = torch.cat(parts).float()
+    counts = digit_pictures.confusion(labels, probabilities.argmax(1))
+    worst = digit_pictures.worst(labels, probabilities, 12)
+    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d) and m.in_channels == 1), None)
+
+    figure = pictures.figure(6, 6)
+    left, right = figure.subfigures(1, 2, width_ratios=[1.15, 1])
+    top, bottom = left.subfigures(2, 1, height_ratios=[1.2, 1]) if first is not None else (left, None)
+    digit_pictures.draw_confusion(top, counts, diagonal=False)
+    digit_pictures.draw_worst(right, images, labels, probabilities, rows=4, columns=3, guesses=2)
+
+    name = "MNIST's" if kind == "mnist" else "the stand-in's (it is not MNIST)"
+    (digit, answer), index = divmod(int(counts.clone().fill_diagonal_(0).argmax()), 10), int(worst[0])
+    says = [f"{share:.2%} of {name} {len(labels):,} test images are read right."]
+    if digit != answer:
+        times = f"{int(counts[digit, answer])} of {int(counts[digit].sum()):,}"
+        says.append(f"The most frequent mistake: {digit} is read as {answer} ({times}).")
+    label = int(labels[index])
+    percent = 100 * probabilities[index, label].item()
+    says.append(f"Image {index}, which is {label}, is the worst: {label} got {percent:.2g}%.")
+    numbers = {"kind": kind, "accuracy": share, "confusion": counts, "worst": worst}
+    if first is not None:
+        weight = first.weight.detach().cpu()
+        digit_pictures.draw_filters(bottom, weight[:24], columns=6)
+        bottom.suptitle(f"{min(len(weight), 24)} of the {len(weight)} filters of the first layer", fontsize=10)
+        cancel = int((weight.sum((1, 2, 3)).abs() < 0.25 * weight.abs().sum((1, 2, 3))).sum())
+        says.append(
+            f"In {cancel} of the {len(weight)} filters of the first layer, red and blue all but cancel: those look for "
+            "edges, not for ink alone."
+        )
+        numbers["filters"] = weight[:24]
+    return pictures.Picture(figure, " ".join(says), numbers)
+
+
 # ── known mistakes ──
 
 

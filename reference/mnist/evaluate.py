@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from dojo.kit import digit_pictures
 from reference.mnist.data import Split, prepare
 
 
@@ -27,19 +28,17 @@ class Evaluation:
 
     @property
     def loss(self) -> float:
-        return -self._of_the_label().clamp_min(1e-12).log().mean().item()
+        of_the_label = self.probabilities.gather(1, self.labels[:, None])
+        return -of_the_label.clamp_min(1e-12).log().mean().item()
 
     @property
     def confusion(self) -> torch.Tensor:
         """int64 (10, 10): how many images of digit [row] were read as digit [column]."""
-        return (self.labels * 10 + self.answers).bincount(minlength=100).view(10, 10)
+        return digit_pictures.confusion(self.labels, self.answers)
 
     def worst(self, n: int) -> torch.Tensor:
         """The indices of the n images whose label got the smallest probability, the worst first."""
-        return self._of_the_label().argsort()[:n]
-
-    def _of_the_label(self) -> torch.Tensor:
-        return self.probabilities.gather(1, self.labels[:, None]).squeeze(1)  # (N,)
+        return digit_pictures.worst(self.labels, self.probabilities, n)
 
 
 @torch.no_grad()

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
+from dojo.kit import digit_pictures
 from reference.mnist.data import Split
 from reference.mnist.evaluate import Evaluation
 from reference.mnist.train import Run
@@ -67,58 +66,27 @@ def curves(run: Run, result: Evaluation) -> Figure:
 
 
 def confusion(result: Evaluation) -> Figure:
-    """Which digit is read as which. The colour shows mistakes only: the diagonal would outshine them."""
+    """Which digit is read as which."""
     figure = _figure(6.2, 5.6)
-    axes = figure.subplots()
-    counts = result.confusion
-    mistakes = counts.clone().fill_diagonal_(0)
-    image = axes.imshow(mistakes.numpy(), cmap="Reds", vmin=0, vmax=max(1, int(mistakes.max())))
-    for row in range(10):
-        for column in range(10):
-            n = int(counts[row, column])
-            dark = row != column and n > 0.6 * int(mistakes.max())
-            colour = "white" if dark else _GREY if row == column else "black"
-            axes.text(column, row, str(n) if n else "", ha="center", va="center", fontsize=8, color=colour)
-    axes.set(xticks=range(10), yticks=range(10), xlabel="read as", ylabel="is")
-    axes.set_title(f"{int(mistakes.sum())} of {len(result.labels):,} read wrong")
-    figure.colorbar(image, ax=axes, shrink=0.8, label="images read wrong")
+    image = digit_pictures.draw_confusion(figure, result.confusion)
+    bar = figure.colorbar(image, ax=figure.axes, shrink=0.8, label="images read wrong")
+    bar.ax.set_ylim(0, None)  # the colours of the map's lower half are not used
     return figure
 
 
 def worst(data: Split, result: Evaluation, rows: int = 4, columns: int = 5) -> Figure:
     """The images whose label got the smallest probability, each with the net's three best guesses."""
-    figure = _figure(2.1 * columns, 2.5 * rows)
-    for place, index in zip(figure.subplots(rows, columns).flat, result.worst(rows * columns).tolist(), strict=True):
-        place.imshow(data.images[index].cpu().numpy(), cmap="gray_r", vmin=0, vmax=255)
-        best = result.probabilities[index].topk(3)
-        guesses = "  ".join(
-            f"{digit}: {p:.0%}" for p, digit in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        )
-        label = int(result.labels[index])
-        right = int(result.answers[index]) == label
-        place.set_title(f"is {label}, index {index}", fontsize=9, color="black" if right else _RED)
-        place.set_xlabel(guesses, fontsize=8)
-        place.set(xticks=[], yticks=[])
-    figure.suptitle("The digits whose true label got the smallest probability (red: read wrong)")
+    figure = _figure(2.1 * columns, 2.75 * rows)
+    digit_pictures.draw_worst(figure, data.images, result.labels, result.probabilities, rows, columns)
+    figure.suptitle("The digits whose true label got the smallest probability")
     return figure
 
 
 def filters(run: Run) -> Figure:
     """The 5x5 filters of the first layer: where ink makes the answer of each larger, and where smaller."""
-    weights = run.model.conv1.weight.detach().float().cpu().squeeze(1)  # (first, 5, 5)
+    weight = run.model.conv1.weight
     columns = 8
-    rows = -(-len(weights) // columns)
-    figure = _figure(columns, 1.05 * rows + 1)
-    limit = float(weights.abs().max())
-    blank = torch.zeros(rows * columns - len(weights), 5, 5)
-    places = figure.subplots(rows, columns, squeeze=False).flat
-    for i, (place, weight) in enumerate(zip(places, torch.cat([weights, blank]), strict=True)):
-        if i < len(weights):
-            image = place.imshow(weight.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
-        place.set(xticks=[], yticks=[])
-        place.set_frame_on(i < len(weights))
-    figure.suptitle(f"What the {len(weights)} filters of the first layer look for, on 5x5 pixels", fontsize=12)
-    bar = figure.colorbar(image, ax=figure.axes, shrink=0.9)
-    bar.set_label("weight of a pixel")
-    figure.supxlabel("red: ink here makes the filter's answer larger; blue: ink here makes it smaller", fontsize=10)
+    figure = _figure(columns, 1.05 * -(-len(weight) // columns) + 1)
+    digit_pictures.draw_filters(figure, weight, columns)
+    figure.suptitle(f"What the {len(weight)} filters of the first layer look for, on 5x5 pixels", fontsize=12)
     return figure
