@@ -13,6 +13,8 @@ from dojo.kit import pictures, training
 from dojo.kit.pictures import Picture
 
 pytest.importorskip("matplotlib")
+from matplotlib.figure import Figure
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -78,3 +80,44 @@ def test_the_weights_of_each_step_are_noted_without_a_change():
         assert not value.equal(weights[2][name])
         torch.testing.assert_close(end[0][name], value.detach())
         assert not value.equal(weights[0][name])
+
+
+def test_bend_the_line():
+    picture = drawn("13_training/03_bend_the_line")
+    numbers = picture.numbers
+    assert numbers["step"][-1] == 600
+    assert numbers["distance"][0] > numbers["distance"][-1]
+    assert numbers["distance"][-1] < 0.1
+    assert max(numbers["net"]) > 1
+    line, net = torch.tensor(numbers["line"]), torch.tensor(numbers["net"])
+    assert line.diff(n=2).abs().max() < 1e-5
+    assert net.diff(n=2).abs().max() > 1e-3
+    assert "is at 0.51" in picture.says
+    first, *_, last = frames(picture)
+    assert first.tobytes() != last.tobytes()
+
+
+def test_learning_curves():
+    picture = drawn("13_training/04_learning_curves")
+    train, val, at = (picture.numbers[name] for name in ("train", "val", "steps of val"))
+    assert len(train) == 400
+    assert at == [10.0 * i for i in range(41)]
+    assert train[-1] < 0.1 * train[0]
+    best = min(val)
+    assert best < 0.6 * val[0]
+    assert val[-1] > 1.2 * best  # the net has learnt the noise of its points
+    assert isinstance(picture.drawing, Figure)
+    assert [line.get_label() for line in picture.drawing.axes[0].get_lines()] == ["train", "val"]
+
+
+def test_schedules_by_formula():
+    rates = drawn("11_optimizers/07_schedules_by_formula").numbers
+    assert len(rates) == 5
+    for name, values in rates.items():
+        assert values[0] == 0.1, name
+        if "eta_min" not in name:
+            assert values == sorted(values, reverse=True), name
+            assert values[-1] < 0.01, name
+    climbs = rates["CosineAnnealingLR, T 20, eta_min 0.01"]
+    assert climbs[20] == min(climbs) == pytest.approx(0.01)
+    assert climbs[40] == pytest.approx(0.1)
