@@ -96,6 +96,29 @@ def stale_gradients_found() -> Iterator[None]:
             hook.remove()
 
 
+def weights_of_each_step(train: Callable[[], nn.Module]) -> tuple[nn.Module, list[dict[str, torch.Tensor]]]:
+    """The net that `train` returns, and its weights: before each step of an optimizer, and at the end.
+
+    A training that moves its weights by hand shows their end only.
+    """
+    from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+    noted: list[dict[torch.Tensor, torch.Tensor]] = []
+
+    def note(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        noted.append({p: p.detach().clone() for group in optimizer.param_groups for p in group["params"]})
+
+    hook = register_optimizer_step_pre_hook(note)
+    try:
+        net = train()
+    finally:
+        hook.remove()
+    noted.append({p: p.detach().clone() for p in net.parameters()})
+    names: dict[torch.Tensor, str] = {p: name for name, p in net.named_parameters()}
+    weights = [{names[p]: value for p, value in step.items() if p in names} for step in noted]
+    return net, [step for step in weights if step]
+
+
 @contextlib.contextmanager
 def locked_test_split() -> Iterator[None]:
     """AssertionError where code in here opens MNIST's test split, also when it swallows the first one."""

@@ -35,6 +35,37 @@ def cosine_lr(base: float, e: int, T: int, eta_min: float = 0.0) -> float:
     return eta_min + (base - eta_min) * share
 
 
+def picture(solution):
+    from dojo.kit import pictures
+
+    base, last = 0.1, 40
+    epochs = list(range(last + 1))
+    rates = {
+        "StepLR, size 10, g 0.5": [solution.step_lr(base, e, 10, 0.5) for e in epochs],
+        "MultiStepLR, milestones 25 and 35, g 0.2": [solution.multistep_lr(base, e, [25, 35], 0.2) for e in epochs],
+        "ExponentialLR, g 0.9": [solution.exponential_lr(base, e, 0.9) for e in epochs],
+        "CosineAnnealingLR, T 40": [solution.cosine_lr(base, e, 40) for e in epochs],
+        "CosineAnnealingLR, T 20, eta_min 0.01": [solution.cosine_lr(base, e, 20, eta_min=0.01) for e in epochs],
+    }
+
+    figure = pictures.figure(6, 4.4)
+    axes = figure.subplots()
+    for (name, values), (colour, dashes) in zip(rates.items(), pictures.CYCLE, strict=False):
+        drops = "steps-post" if "StepLR" in name else "default"
+        axes.plot(epochs, values, color=colour, linestyle=dashes, drawstyle=drops, label=name)
+    pictures.tidy(axes, "epochs", "learning rate")
+    figure.legend(fontsize=8, loc="outside lower center", ncols=2, frameon=False)
+
+    ends = ", ".join(f"{name.split(',')[0]} {values[-1]:.4f}" for name, values in list(rates.items())[:4])
+    climbs = rates["CosineAnnealingLR, T 20, eta_min 0.01"]
+    return pictures.Picture(
+        figure,
+        f"From {base:g} in epoch 0 to epoch {last}: {ends}. With T 20 the cosine is lowest, {min(climbs):.3g}, "
+        f"in epoch {climbs.index(min(climbs))}, and in epoch {last} back at {climbs[-1]:.3g}.",
+        rates,
+    )
+
+
 def _sorts_in_place(base, e, milestones, g):
     milestones.sort()
     return base * g ** bisect.bisect_right(milestones, e)

@@ -11,6 +11,8 @@ most wrong. The four functions share one decision, what the model returns. One t
 probability, or the other way round, still runs, and only gets worse answers.
 """
 
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -39,6 +41,72 @@ def predict_proba(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 def predict(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return (predict_proba(model, x) > 0.5).long()
+
+
+def picture(solution):
+    from contourpy import contour_generator
+    from matplotlib.colors import ListedColormap
+    from sklearn.datasets import load_iris
+
+    from dojo.kit import pictures, training
+
+    data = load_iris()
+    x, y = torch.tensor(data.data[:100, :2], dtype=torch.float32), torch.tensor(data.target[:100])
+    lengths, widths = torch.linspace(4, 7.3, 34), torch.linspace(1.8, 4.6, 29)
+    grid = torch.cartesian_prod(widths, lengths).flip(1)
+    cut = torch.stack([torch.linspace(4, 7.3, 331), torch.full((331,), 3.0)], 1)
+
+    torch.manual_seed(0)
+    model, weights = training.weights_of_each_step(lambda: solution.fit_logistic(x, y))
+    steps, logits, along, right = pictures.steps_to_show(len(weights), 26), [], [], []
+    for n in steps:
+        model.load_state_dict(weights[n], strict=False)
+        logits.append(solution.predict_proba(model, grid).view(29, 34).logit(eps=1e-6).numpy())
+        along.append(solution.predict_proba(model, cut))
+        right.append(int((solution.predict(model, x) == y).sum()))
+
+    figure = pictures.figure(5.4, 4.9)
+    top, low = figure.subplots(2, sharex=True, height_ratios=[3, 1])
+    colours = ListedColormap(["#d6e6f2", "#f8e0d2"])  # of the logits below 0, and of those above
+    region = top.imshow(logits[0], colours, vmin=-1, vmax=1, interpolation="bilinear", origin="lower", aspect="auto")
+    region.set_extent((3.95, 7.35, 1.75, 4.65))  # a point of the grid is the middle of a pixel
+    top.set(xlim=(4, 7.3), ylim=(1.8, 4.6))
+    lines = [
+        top.plot([], [], dashes, color=pictures.BLACK, label=f"probability {p}")[0]
+        for p, dashes in ((0.1, ":"), (0.5, "-"), (0.9, "--"))
+    ]
+    top.plot(*x[y == 0].T, "o", color=pictures.BLUE, mec="white", label="setosa, class 0")
+    top.plot(*x[y == 1].T, "^", color=pictures.ORANGE, mec="white", label="versicolor, class 1")
+    top.axhline(3, color=pictures.GREY, linewidth=0.8)
+    figure.legend(fontsize=8, loc="outside lower center", ncols=2, frameon=False)
+    pictures.tidy(top, "", "sepal width (cm)")
+    top.grid(False)
+    (curve,) = low.plot(cut[:, 0], along[0], color=pictures.BLACK)
+    low.axhline(0.5, color=pictures.GREY, linewidth=0.8)
+    low.set(ylim=(-0.05, 1.05), yticks=[0, 0.5, 1])
+    pictures.tidy(low, "sepal length (cm), at a width of 3 cm", "probability")
+
+    def draw(i):
+        region.set_data(logits[i])
+        contours = contour_generator(lengths, widths, logits[i])
+        for line, p in zip(lines, (0.1, 0.5, 0.9), strict=True):
+            found = contours.lines(math.log(p / (1 - p)))
+            line.set_data(*max(found, key=len).T if found else ([], []))
+        curve.set_ydata(along[i])
+        when = f"optimizer step {steps[i]} of {steps[-1]}" if len(steps) > 1 else "after the training"
+        top.set_title(f"{when}: {right[i]} of 100 flowers right", fontsize=10)
+
+    draw(len(steps) - 1)
+    p = solution.predict_proba(model, x)
+    unsure = int(((p > 0.1) & (p < 0.9)).sum())
+    changes = cut[1:, 0][solution.predict(model, cut).diff() != 0].tolist()
+    return pictures.Picture(
+        pictures.moving(figure, draw, len(steps)) if len(steps) > 1 else figure,
+        f"In the end {right[-1]} of 100 flowers are on their side of the boundary; {unsure} get a probability "
+        f"between 0.1 and 0.9. At a width of 3 cm the answer changes at a length of "
+        f"{' and '.join(f'{length:.2f}' for length in changes)} cm.",
+        {"step": steps, "right": right, "p": p.tolist(), "along": along[-1].tolist(), "changes": changes},
+    )
 
 
 # ── known mistakes ──

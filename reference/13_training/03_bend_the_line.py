@@ -38,6 +38,70 @@ def fit_curve(x: torch.Tensor, y: torch.Tensor) -> nn.Module:
     return model
 
 
+def picture(solution):
+    from dojo.kit import pictures, training
+
+    torch.manual_seed(0)
+    x = torch.linspace(-3, 3, 200)[:, None]
+    true = torch.sin(2 * x) + 0.1 * x**2
+    y = true + 0.1 * torch.randn(200, 1)
+    columns = torch.cat([x, torch.ones_like(x)], 1)
+    line = columns @ torch.linalg.lstsq(columns, y).solution
+
+    def answers(net):
+        with torch.no_grad():
+            return net.eval()(x)
+
+    def distance(z):
+        return (z - true).square().mean().item()
+
+    torch.manual_seed(0)
+    untrained = answers(solution.make_mlp())
+    torch.manual_seed(0)
+    net, weights = training.weights_of_each_step(lambda: solution.fit_curve(x, y))
+    steps, curves = pictures.steps_to_show(len(weights), 32), []
+    for n in steps:
+        net.load_state_dict(weights[n], strict=False)
+        curves.append(answers(net))
+    distances = [distance(z) for z in curves]
+
+    figure = pictures.figure(6, 3.7)
+    left, right = figure.subplots(1, 2, width_ratios=[3, 2])
+    left.plot(x, y, ".", color=pictures.GREY, markersize=3, label="the points")
+    left.plot(x, untrained, ":", color=pictures.BLACK, label="make_mlp(), untrained")
+    left.plot(x, line, "--", color=pictures.ORANGE, label="the best without an activation")
+    (curve,) = left.plot(x, curves[0], color=pictures.BLUE, label="fit_curve's net")
+    left.set(ylim=(-1.4, 2.2))
+    pictures.tidy(left, "x", "y")
+    right.plot(steps, distances, color=pictures.BLUE)
+    right.axhline(distance(line), linestyle="--", color=pictures.ORANGE)
+    (here,) = right.plot([], [], "o", color=pictures.BLUE)
+    right.set(yscale="log")
+    pictures.tidy(right, "optimizer steps", "mean squared distance")
+    figure.legend(fontsize=8, loc="outside lower center", ncols=2, frameon=False)
+
+    def draw(i):
+        curve.set_ydata(curves[i])
+        here.set_data([steps[i]], [distances[i]])
+        when = f"optimizer step {steps[i]} of {steps[-1]}" if len(steps) > 1 else "after the training"
+        left.set_title(when, fontsize=10)
+
+    draw(len(steps) - 1)
+    return pictures.Picture(
+        pictures.moving(figure, draw, len(steps)) if len(steps) > 1 else figure,
+        f"The trained net ends at a mean squared distance of {distances[-1]:.3f} from the curve under the points, and "
+        f"its highest answer is {curves[-1].max().item():.2f}; the best straight line, all that a net without an "
+        f"activation can be, is at {distance(line):.2f}.",
+        {
+            "step": steps,
+            "distance": distances,
+            "line": line.flatten().tolist(),
+            "untrained": untrained.flatten().tolist(),
+            "net": curves[-1].flatten().tolist(),
+        },
+    )
+
+
 # ── known mistakes ──
 
 

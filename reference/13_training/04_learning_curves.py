@@ -38,11 +38,50 @@ class History:
 
         figure, ax = plt.subplots()
         ax.plot(range(1, len(self.train) + 1), self.train, label="train")
-        ax.plot(self._val_steps, self.val, label="val")
+        ax.plot(self._val_steps, self.val, "--", label="val")
         ax.set(xlabel="training steps", ylabel="loss")
         ax.legend()
         plt.close(figure)
         return figure
+
+
+def picture(solution):
+    import matplotlib
+    from torch import nn
+
+    from dojo.kit import pictures
+
+    matplotlib.use("Agg")
+    torch.manual_seed(0)
+    x, x_val = torch.linspace(-3, 3, 12)[:, None], torch.linspace(-3, 3, 100)[:, None]
+    y, y_val = (torch.sin(2 * x) + 0.5 * torch.randn(len(x), 1) for x in (x, x_val))
+    net = nn.Sequential(nn.Linear(1, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1))
+    opt = torch.optim.Adam(net.parameters(), lr=0.003)
+
+    history = solution.History()
+    for step in range(400):
+        if step % 10 == 0:
+            with torch.no_grad():
+                history.log_val(nn.functional.mse_loss(net(x_val), y_val))
+        loss = nn.functional.mse_loss(net(x), y)
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        history.log_step(loss)
+    with torch.no_grad():
+        history.log_val(nn.functional.mse_loss(net(x_val), y_val))
+
+    figure = history.figure()
+    lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
+    at = [float(step) for step in lines["val"].get_xdata()]
+    best = min(range(len(history.val)), key=history.val.__getitem__)
+    return pictures.Picture(
+        figure,
+        f"Your History's own figure of a net that learns 12 noisy points by heart: after {at[-1]:g} steps train is at "
+        f"{history.train[-1]:.2f}, and val at {history.val[-1]:.2f}. val was lowest, {history.val[best]:.2f}, after "
+        f"{at[best]:g} steps.",
+        {"train": history.train, "val": history.val, "steps of val": at},
+    )
 
 
 # ── known mistakes: each changes one thing of this right answer ──
