@@ -34,6 +34,7 @@ DPI = 100
 WIDEST = 600  # pixels of a picture's longer side
 MOST_FRAMES = 60
 _MILLISECONDS = 100  # of a frame
+_COLOURS = 96  # of a GIF
 _LAST_FRAME = 2000  # milliseconds: time to look at where it ends
 
 
@@ -149,9 +150,13 @@ def _frames(animation: Animation) -> list[Image]:
 
 def _gif(frames: list[Image]) -> bytes:
     """One palette for all frames, so that what does not change costs next to nothing."""
-    from PIL.Image import Dither
+    from PIL.Image import Dither, new
 
-    palette = frames[-1].quantize(64)
+    shown = [frames[0], frames[len(frames) // 2], frames[-1]]
+    sheet = new("RGB", (shown[0].width, shown[0].height * len(shown)))
+    for i, frame in enumerate(shown):
+        sheet.paste(frame, (0, i * frame.height))
+    palette = sheet.quantize(_COLOURS)
     reduced = [frame.quantize(palette=palette, dither=Dither.NONE) for frame in frames]
     content = io.BytesIO()
     times = [_MILLISECONDS] * (len(frames) - 1) + [_LAST_FRAME]
