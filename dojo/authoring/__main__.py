@@ -19,6 +19,8 @@ def main() -> int:
     new.set_defaults(do=lambda given: _new(given.key))
     pages = commands.add_parser("pages", help="bring the made pages up to date: the chapters' tables, MYTHS, MAP, EXAM")
     pages.set_defaults(do=lambda given: _pages())
+    pictures = commands.add_parser("pictures", help="draw docs/pictures anew, from the reference")
+    pictures.set_defaults(do=lambda given: _pictures())
     attack = commands.add_parser("attack", help="spoil the reference in general ways: what do the tests not see?")
     attack.add_argument("names", metavar="NAME", nargs="*", help="a kata (default: all)")
     attack.set_defaults(do=lambda given: _attack(given.names))
@@ -44,6 +46,14 @@ def _pages() -> None:
 
     for path in write_pages(_ROOT / "katas"):
         print(f"wrote {path.relative_to(_ROOT)}")
+
+
+def _pictures() -> None:
+    from dojo.authoring.pictures import draw
+
+    for path in draw(_ROOT):
+        print(f"wrote {path.relative_to(_ROOT)}, {path.stat().st_size / 1000:.0f} KB")
+    _pages()  # the chapters show them
 
 
 def _attack(names: list[str]) -> None:

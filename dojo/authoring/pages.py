@@ -67,10 +67,22 @@ def myths_page(katas: list[Kata]) -> str:
 
 
 def chapter_page(readme: str, katas: list[Kata]) -> str:
-    """A chapter's README with its table made anew: the text above the mark is the author's."""
+    """A chapter's README with its table and pictures made anew: the text above the mark is the author's."""
     text = readme.split(BEGIN)[0].rstrip()
     head = "| | kata | what it is about | minutes | before it |\n|---|---|---|---|---|\n"
-    return f"{text}\n\n{BEGIN}\n\n{head}{''.join(map(_row, katas))}\n{END}\n"
+    pictures = "".join(map(_picture, katas))
+    return f"{text}\n\n{BEGIN}\n\n{head}{''.join(map(_row, katas))}\n{pictures}{END}\n"
+
+
+def _picture(kata: Kata) -> str:
+    """What `--kata-picture` draws of the kata, where it is one of those shown in docs/pictures."""
+    picture = next(iter((kata.root.parent / "docs" / "pictures").glob(f"{kata.slug}.*")), None)
+    if picture is None:
+        return ""
+    return (
+        f"`pytest --kata-picture {kata.slug}` draws yours:\n\n"
+        f"![{_cell(kata.title)}](../../docs/pictures/{picture.name})\n\n"
+    )
 
 
 def _row(kata: Kata) -> str:

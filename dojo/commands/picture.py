@@ -67,7 +67,9 @@ def _draw(session: KataSession, kata: Kata, folder: Path, page: Page, *, peek: b
         at = f", at {relative(place[0])}:{place[1]}" if place else ""
         what = str(error) if isinstance(error, Timeout) else f"{type(error).__name__}: {first_lines(error, 3)}"
         return page.lines(f"the picture could not be drawn{at}: {what}", "red")
-    whose = "the reference's functions" if peek else "your functions"
+    trees = session.trees
+    theirs = f"the functions of {listed([relative(folder) for folder in trees.solutions])}"
+    whose = "the reference's functions" if peek else "your functions" if trees.own else theirs
     files = [row for path in paths for row in page.broken_path(relative(path), "  ")]
     return [
         Line(kata.name, ("bold",)),

@@ -50,7 +50,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help="draw what your functions of a kata do, once it passes (default: the kata that you solved last)",
     )
-    add("--kata-pictures-to", default="pictures", metavar="DIR", help="the folder for pictures (default: ./pictures)")
+    add(
+        "--kata-pictures-to",
+        default="pictures",
+        metavar="DIR",
+        help="write it with `=`: the folder for pictures (default: ./pictures)",
+    )
     add("--kata-verdict", metavar="NAME", help="run one kata (default: up to the current one), print its verdict only")
     add("--kata-download", action="store_true", help="fetch MNIST (12 MB), verify it, and end")
 
