@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def screen(result) -> str:
@@ -229,3 +236,33 @@ def test_without_matplotlib_a_picture_says_what_to_install(drawing, monkeypatch)
     assert "a picture needs matplotlib: python3 -m pip install matplotlib" in screen(
         drawing.run("--kata-picture", "alpha")
     )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("answer", [b"\x1b[?62;4;22c", b"\x1b[?62;22c", b""], ids=["sixel", "no pictures", "no answer"])
+def test_a_terminal_that_can_shows_the_picture_between_the_lines(drawing, answer):
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    drawing.solve("alpha")
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 90, 900, 800))  # rows, columns, pixels
+    environment = os.environ | {"TERM": "foot", "PYTHONPATH": str(ROOT)}
+    environment.pop("TERM_PROGRAM", None)
+    command = [sys.executable, "-m", "pytest", "--kata-picture", "alpha"]
+    with subprocess.Popen(
+        command, cwd=drawing.path, stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+    ) as run:
+        os.close(theirs)
+        said = b""
+        with contextlib.suppress(OSError):  # the end, on Linux
+            while chunk := os.read(ours, 4096):
+                if b"\x1b[c" in chunk and answer:
+                    os.write(ours, answer)
+                said += chunk
+        assert run.wait(60) == 0, said.decode(errors="replace")[-3000:]
+    os.close(ours)
+    assert b"21 becomes 42" in said
+    assert (b"\x1bP" in said) == (b";4;" in answer), "a sixel image"

@@ -15,6 +15,7 @@ from dojo.isolation.timeout import TIMEOUTS, Timeout
 from dojo.kata.files import Kata
 from dojo.kata.seam import import_solution, solution_of
 from dojo.kata.source import PICTURE, has_picture
+from dojo.screen.inline import inline
 from dojo.screen.lines import Line, Page
 from dojo.session.session import Command, KataSession
 from dojo.text import first_lines, listed, relative
@@ -67,16 +68,23 @@ def _draw(session: KataSession, kata: Kata, folder: Path, page: Page, *, peek: b
         at = f", at {relative(place[0])}:{place[1]}" if place else ""
         what = str(error) if isinstance(error, Timeout) else f"{type(error).__name__}: {first_lines(error, 3)}"
         return page.lines(f"the picture could not be drawn{at}: {what}", "red")
-    trees = session.trees
-    theirs = f"the functions of {listed([relative(folder) for folder in trees.solutions])}"
-    whose = "the reference's functions" if peek else "your functions" if trees.own else theirs
+    whose = _whose(session, peek=peek)
     files = [row for path in paths for row in page.broken_path(relative(path), "  ")]
+    image = inline(paths[0], session.config)
     return [
         Line(kata.name, ("bold",)),
+        *([Line(image)] if image else []),
         *page.lines(picture.says, indent="  "),
         Line(f"drawn with {whose}:"),
         *map(Line, files),
     ]
+
+
+def _whose(session: KataSession, *, peek: bool) -> str:
+    if peek:
+        return "the reference's functions"
+    trees = session.trees
+    return "your functions" if trees.own else f"the functions of {listed([relative(f) for f in trees.solutions])}"
 
 
 def _picture(session: KataSession, kata: Kata, solution: SimpleNamespace) -> Picture:

@@ -22,17 +22,22 @@ def inline(path: Path, config: pytest.Config) -> str:
     known = any(os.environ.get(name, "").startswith(starts) for name, starts in _TERMINALS.items())
     if not known or importlib.util.find_spec("textual_image") is None:
         return ""
-    with _the_terminal_itself(config):
-        if not (sys.__stdout__ and sys.__stdout__.isatty() and sys.__stdin__ and sys.__stdin__.isatty()):
-            return ""
-        from rich.console import Console
-        from textual_image.renderable import Image, SixelImage, TGPImage
+    # An ornament: a terminal that answers oddly must not cost the run.
+    with contextlib.suppress(Exception), _the_terminal_itself(config):
+        if sys.__stdout__ and sys.__stdout__.isatty() and sys.__stdin__ and sys.__stdin__.isatty():
+            return _as_the_terminal_wants_it(path)
+    return ""
 
-        if Image not in (SixelImage, TGPImage):
-            return ""
-        paper = io.StringIO()
-        console = Console(file=paper, force_terminal=True, width=_COLUMNS, height=40)
-        console.print(Image(path, width=_COLUMNS - 2, height="auto"))
+
+def _as_the_terminal_wants_it(path: Path) -> str:
+    from rich.console import Console
+    from textual_image.renderable import Image, SixelImage, TGPImage  # asks the terminal
+
+    if Image not in (SixelImage, TGPImage):
+        return ""
+    paper = io.StringIO()
+    console = Console(file=paper, force_terminal=True, width=_COLUMNS, height=40)
+    console.print(Image(path, width=_COLUMNS - 2, height="auto"))
     return paper.getvalue().rstrip("\n")
 
 
