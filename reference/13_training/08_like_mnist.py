@@ -112,7 +112,8 @@ def _largest(ink, size):
     return functional.adaptive_max_pool2d(ink[None, None], size)[0, 0]
 
 
-def _half_open(drawing):
+def _without_the_last(drawing):
+    """The end of a slice is not in it: the last row and column of the ink are lost."""
     rows, columns = drawing.nonzero(as_tuple=True)
     cut = drawing[rows.min() : max(rows.max(), rows.min() + 1), columns.min() : max(columns.max(), columns.min() + 1)]
     return like_mnist(cut) if cut.any() else like_mnist(drawing)
@@ -167,6 +168,9 @@ def _reading(
         if mode == "eval and back":
             for module, training in modes.items():
                 module.training = training
+        elif mode == "children back":
+            for module in (net, *net.children()):
+                module.training = modes[module]
         elif mode == "train after":
             net.train()
         return got
@@ -217,21 +221,29 @@ MISTAKES = [
     _drawn(
         "like_mnist raised on ink of", _SIDE, _wrong(short=lambda shape, n: [side * 20 // max(shape) for side in shape])
     ),
+    _drawn(
+        "keep the proportion", _SIDE, _wrong(short=lambda shape, n: [max(1, int(20 * n / max(shape))) for n in shape])
+    ),
+    _drawn("keep the proportion", _SIDE, _wrong(short=lambda shape, n: [-(-20 * n // max(shape)) for n in shape])),
+    _drawn("grey ink is ink as well", _MASS, _wrong(threshold=127)),
     _drawn("its box lies in the middle", _MASS, _wrong(centre="box")),
     _drawn("expected 14 and 14", _MASS, _wrong(centre="four")),
     _drawn("round the way to go", _MASS, _wrong(rounding=lambda way: int(way // 1))),
     _drawn("round the way to go", _MASS, _wrong(place=13.5)),
     _drawn("expected 14 and 14", _MASS, _wrong(weigh=lambda ink: (ink > 0).float())),
-    _drawn("the proportion is another one", _SIDE, _swapped),
+    _drawn("keep the proportion", _SIDE, _swapped),
     _drawn("a part of it fell off the edge", _EDGE, _wrong(keep_in=False)),
     _drawn("came in again at the other", _EDGE, _rolled),
-    _drawn("by more than that takes", _EDGE, _back_to_the_middle),
-    _drawn("one old pixel was taken for each new one", _MEAN, _wrong(resize=_by("nearest"))),
-    _drawn("one old pixel was taken for each new one", _MEAN, _wrong(resize=_by("nearest-exact"))),
-    _drawn("one old pixel was taken for each new one", _MEAN, _wrong(resize=_by("bilinear", align_corners=False))),
+    _drawn("the ink touches the edge", _EDGE, _back_to_the_middle),
+    _drawn("one or two old pixels were taken", _MEAN, _wrong(resize=_by("nearest"))),
+    _drawn("one or two old pixels were taken", _MEAN, _wrong(resize=_by("nearest-exact"))),
+    _drawn("one or two old pixels were taken", _MEAN, _wrong(resize=_by("bilinear", align_corners=False))),
     _drawn("the mean of what they cover", _MEAN, _wrong(resize=_largest)),
     _drawn("the mean of what they cover", _MEAN, _wrong(finish=lambda image: ((image > 20) * 255).to(torch.uint8))),
     _drawn("the mean of what they cover", _MEAN, _wrong(finish=_brightest)),
+    _drawn("round the mean", _MEAN, _wrong(finish=lambda image: image.to(torch.uint8))),
+    _drawn("lie in another order", _MEAN, lambda x: like_mnist(x.flip(1))),
+    _drawn("lie in another order", _MEAN, _without_the_last),
     _drawn("the values of the ink stay as they are", _MEAN, lambda x: like_mnist((x / x.max() * 255).to(torch.uint8))),
     _drawn(
         "of faint ink no ink is left",
@@ -253,6 +265,17 @@ MISTAKES = [
     _read("read_drawing returns an int", answer=lambda logits: logits.argmax(1)),
     _read("read_drawing returns an int", answer=lambda logits: logits.softmax(1).max().item()),
     _read("the largest logit is that of 3", answer=lambda logits: int(logits.abs().argmax(1))),
+    _read("read_drawing changed what it was given", mode="children back"),
+    Mistake(
+        "all above 0 is ink",
+        caught_by=_ASKED,
+        read_drawing=lambda net, x: read_drawing(net, x) if x.max() > 127 else None,
+    ),
+    Mistake(
+        "there is ink on the paper",
+        caught_by=_ASKED,
+        read_drawing=lambda net, x: read_drawing(net, x) if x.float().mean() > 1 else None,
+    ),
     _read("expected None", empty="asked"),
     _read("expected None", empty=-1),
 ]
