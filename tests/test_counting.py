@@ -59,9 +59,13 @@ def test_each_tensor_in_a_list_is_a_read_and_cpu_is_a_copy() -> None:
     with CountReads() as reads:
         torch.tensor([x[0], 2.0, x[1]])
     assert (reads.count, reads.copies) == (2, 0)
-    with CountReads() as reads:
-        x.cpu()
-    assert (reads.count, reads.copies) == (1, 1)
+    for home in (x.cpu, lambda: x.to("cpu"), lambda: x.to(device="cpu")):
+        with CountReads() as reads:
+            home()
+        assert (reads.count, reads.copies) == (1, 1)
+    with CountReads(inputs=[x]) as reads:
+        x.to("cpu"), x.to(torch.device("cpu")), x.to(torch.float64)
+    assert (reads.count, reads.copies) == (0, 0)
 
 
 def test_arithmetic_reads_nothing_and_counting_ends_with_the_block() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -25,12 +25,14 @@ class CountReads:
 
     `.item()`, `float(t)`, `if t:`, `f"{t}"`, `tolist`, `numpy`, `cpu`, `print` each count once, and so does each tensor
     in a list that becomes a tensor, and each operation whose shape depends on values. `count` is the sum; of it,
-    `shapes` were for a shape, and `copies` were calls of `cpu()`.
+    `shapes` were for a shape, and `copies` were calls of `cpu()` or `to("cpu")`.
+
+    inputs: tensors that may be moved by `to("cpu")` without a read: the model may be there.
     """
 
-    count: int = 0
-    shapes: int = 0
-    copies: int = 0
+    def __init__(self, inputs: Iterable[torch.Tensor] = ()) -> None:
+        self.count = self.shapes = self.copies = 0
+        self.inputs = list(inputs)
 
     def __enter__(self) -> CountReads:
         self._modes = (_Functions(self), _Operations(self))
@@ -76,12 +78,18 @@ class _Functions(TorchFunctionMode):
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         name, kwargs = getattr(func, "__name__", ""), kwargs or {}
-        self.reads.copies += name == "cpu"
-        self.reads.count += name in _SILENT_READS
+        moved = name == "to" and self._leaves(args, kwargs)
+        self.reads.copies += moved or name == "cpu"
+        self.reads.count += moved or name in _SILENT_READS
         if name in _READ_LISTS:
             lists = [x for x in (*args, *kwargs.values()) if isinstance(x, list | tuple)]
             self.reads.count += sum(isinstance(x, torch.Tensor) for values in lists for x in values)
         return func(*args, **kwargs)
+
+    def _leaves(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Does `to` bring a tensor home? Only the word "cpu" says so: a torch.device may be that of the model."""
+        home = "cpu" in [value for value in (*args, *kwargs.values()) if isinstance(value, str)]
+        return home and all(args[0] is not one for one in self.reads.inputs)
 
 
 class CountingBackend:

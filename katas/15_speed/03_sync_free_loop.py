@@ -29,8 +29,6 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from dojo import under_test
 from dojo.kit import CountReads, OneDevicePerOp, explain, unchanged
@@ -156,54 +154,13 @@ def test_totals_are_sums_over_rows_and_are_divided_once(sizes):
             assert not torch.is_grad_enabled(), "the caller has switched gradients off, and they are on afterwards"
 
 
-class _Unseen(TorchFunctionMode):
-    """Counts what CountReads does not see: tensors in a list that torch.tensor reads one by one, and `to("cpu")`.
-
-    `copies` are those to the CPU, by cpu() too. To move x and y of a batch is no read: the model may be on the CPU.
-    """
-
-    def __init__(self, batches: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
-        super().__init__()
-        self.count = self.copies = 0
-        self.given = [id(t) for batch in batches for t in batch]
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs, name = kwargs or {}, getattr(func, "__name__", "")
-        if name in ("tensor", "as_tensor", "asarray", "new_tensor"):
-            lists = [x for x in (*args, *kwargs.values()) if isinstance(x, list | tuple)]
-            self.count += sum(isinstance(x, torch.Tensor) for values in lists for x in values)
-        # Only the word "cpu" counts: a torch.device may be that of the model.
-        moved = name == "to" and id(args[0]) not in self.given
-        moved = moved and "cpu" in [v for v in (*args, *kwargs.values()) if isinstance(v, str)]
-        self.count += moved
-        self.copies += moved or name == "cpu"
-        return func(*args, **kwargs)
-
-
-_SELECTIONS = {"nonzero", "nonzero_numpy", "argwhere", "masked_select", "_unique2", "unique_dim", "unique_consecutive"}
-
-
-class _Selections(TorchDispatchMode):
-    """Counts operations whose result has a shape that depends on values."""
-
-    count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
-        masks = [x for x in args[1] if x is not None and x.dtype == torch.bool] if name == "index" else []
-        self.count += bool(masks) or name in _SELECTIONS or (name == "where" and len(args) == 1)
-        return func(*args, **(kwargs or {}))
-
-
 def _waits(function: Callable[..., Any], model: nn.Module, batches: Any) -> tuple[int, str, int, Any]:
     """How often it would wait for a GPU (and in words), how often it copies to the CPU, and what it returns."""
     __tracebackhide__ = True
-    raised = explain("the call raised", _SIGNS)
-    with CountReads() as reads, _Unseen(batches) as unseen, _Selections() as selections, raised:
+    with CountReads(t for batch in batches for t in batch) as reads, explain("the call raised", _SIGNS):
         got = function(model, batches)
-    waits = reads.count + unseen.count + selections.count
-    shapes = f" (of these {selections.count} for a shape that depends on values)" if selections.count else ""
-    return waits, f"{waits} reads for 5 batches{shapes}", unseen.copies, got
+    shapes = f" (of these {reads.shapes} for a shape that depends on values)" if reads.shapes else ""
+    return reads.count, f"{reads.count} reads for 5 batches{shapes}", reads.copies, got
 
 
 @pytest.mark.myth(
