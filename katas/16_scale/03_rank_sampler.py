@@ -176,9 +176,7 @@ def test_the_global_random_numbers_have_no_part_in_it():
     today="It fills up by repeating samples, and these count twice in the result; cut without filling up.",
 )
 @pytest.mark.parametrize(
-    ("n", "world"),
-    [(10, 3), (10, 2), (7, 4), (5, 4), (5, 1)],
-    ids=["ten over three", "ten over two", "seven", "five over four", "one rank"],
+    ("n", "world"), [(10, 3), (10, 2), (7, 4), (5, 1)], ids=["ten over three", "ten over two", "seven", "one rank"]
 )
 def test_an_evaluation_counts_each_sample_once(n, world):
     parts = []

@@ -256,11 +256,6 @@ MISTAKES = [
         ),
     ),
     Mistake(
-        "eval_indices(5, 3, 4) raised",
-        caught_by=_ONCE,
-        eval_indices=lambda n, rank, world: torch.arange(n).chunk(world)[rank].tolist(),
-    ),
-    Mistake(
         "one rank does all the work",
         caught_by=_ONCE,
         eval_indices=lambda n, rank, world: list(range(n)) if rank == 0 else [],
