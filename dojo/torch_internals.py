@@ -88,11 +88,14 @@ def autocast_depth() -> int:
 
 
 def leave_autocasts_to(depth: int) -> None:
-    """Undo autocasts entered and never left: inside one, the casts of weights are kept from step to step.
+    """Undo autocasts entered and never left (or left twice).
 
-    A training in bfloat16 would go on with the weights of its first step, whatever its optimizer does.
+    torch forgets the casts of weights where the outermost autocast ends. Where the count is wrong it never does: a
+    training in bfloat16 goes on with the weights of its first step, whatever its optimizer does.
     """
-    while autocast_depth() > depth:
+    for _ in range(autocast_depth(), depth):
+        torch.autocast_increment_nesting()
+    for _ in range(depth, autocast_depth()):
         torch.autocast_decrement_nesting()
     torch.clear_autocast_cache()
 

@@ -38,6 +38,36 @@ def test_each_way_to_read_a_value_counts_once(how: str, mode: Callable[[], Any])
     assert reads.count == 1
 
 
+SHAPES: dict[str, Callable[[torch.Tensor], Any]] = {
+    "a mask": lambda x: x[x > 1],
+    "nonzero": torch.nonzero,
+    "where": lambda x: torch.where(x > 1),
+    "masked_select": lambda x: torch.masked_select(x, x > 1),
+    "unique": torch.unique,
+}
+
+
+@pytest.mark.parametrize("how", SHAPES)
+def test_a_shape_that_depends_on_values_is_a_read(how: str) -> None:
+    with CountReads() as reads:
+        SHAPES[how](torch.arange(3.0))
+    assert (reads.count, reads.shapes) == (1, 1)
+
+
+def test_each_tensor_in_a_list_is_a_read_and_cpu_is_a_copy() -> None:
+    x = torch.arange(3.0)
+    with CountReads() as reads:
+        torch.tensor([x[0], 2.0, x[1]])
+    assert (reads.count, reads.copies) == (2, 0)
+    for home in (x.cpu, lambda: x.to("cpu"), lambda: x.to(device="cpu")):
+        with CountReads() as reads:
+            home()
+        assert (reads.count, reads.copies) == (1, 1)
+    with CountReads(inputs=[x]) as reads:
+        x.to("cpu"), x.to(torch.device("cpu")), x.to(torch.float64)
+    assert (reads.count, reads.copies) == (0, 0)
+
+
 def test_arithmetic_reads_nothing_and_counting_ends_with_the_block() -> None:
     x = torch.ones(3)
     with CountReads() as reads:

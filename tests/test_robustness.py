@@ -196,9 +196,14 @@ def test_state_left_changed_is_put_back_and_named(project):
     assert text.count("your code left") == 1
 
 
-def test_an_autocast_left_open_keeps_no_old_weights_for_the_next_kata(project):
-    """Inside an autocast the casts of weights are kept: a training after it would never see its optimizer's steps."""
-    project.body("alpha", 'torch.autocast("cpu").__enter__()\n    return x * 2')
+@pytest.mark.parametrize(
+    "body",
+    ['torch.autocast("cpu").__enter__()', "torch.autocast_decrement_nesting()"],
+    ids=["left open", "left twice"],
+)
+def test_an_autocast_not_left_once_keeps_no_old_weights_for_the_next_kata(project, body):
+    """The casts of weights would be kept: a training after it would never see its optimizer's steps."""
+    project.body("alpha", f"{body}\n    return x * 2")
     project.body(
         "beta",
         """w = torch.ones(2, 2, requires_grad=True)
@@ -213,7 +218,7 @@ def test_an_autocast_left_open_keeps_no_old_weights_for_the_next_kata(project):
     )
     result = project.run("katas/01_first")
     assert "2 passed" in result.outlines[-1]
-    assert "your code left autocast on the CPU (was off, is now on)" in folded(result)
+    assert ("your code left autocast on the CPU (was off, is now on)" in folded(result)) == ("enter" in body)
 
 
 def test_an_entry_of_the_search_path_that_no_learner_made_is_not_named(project):

@@ -55,14 +55,12 @@ def _environments(machines: Sequence[int], port: int) -> list[dict[str, str]]:
     environments = []
     places = [(machine, local) for machine, processes in enumerate(machines) for local in range(processes)]
     for rank, (machine, local) in enumerate(places):
-        environment = {
-            **{"RANK": rank, "LOCAL_RANK": local, "GROUP_RANK": machine},
-            **{"WORLD_SIZE": len(places), "LOCAL_WORLD_SIZE": machines[machine]},
-            **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
-            **{"TORCHELASTIC_RUN_ID": "kata", "TORCHELASTIC_RESTART_COUNT": 0, "TORCHELASTIC_MAX_RESTARTS": 0},
-            # env:// then connects to the store, rather than open one of its own.
-            **{"TORCHELASTIC_USE_AGENT_STORE": True, "OMP_NUM_THREADS": 1},
-        }
+        environment: dict[str, str | int] = {"RANK": rank, "LOCAL_RANK": local, "GROUP_RANK": machine}
+        environment |= {"WORLD_SIZE": len(places), "LOCAL_WORLD_SIZE": machines[machine]}
+        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        environment |= {"TORCHELASTIC_RUN_ID": "kata", "TORCHELASTIC_RESTART_COUNT": 0, "TORCHELASTIC_MAX_RESTARTS": 0}
+        # env:// then connects to the store, rather than open one of its own.
+        environment |= {"TORCHELASTIC_USE_AGENT_STORE": True, "OMP_NUM_THREADS": 1}
         environments.append({name: str(value) for name, value in environment.items()})
     return environments
 
@@ -76,7 +74,11 @@ def _agent() -> Iterator[int]:
     process.start()
     theirs.close()
     try:
-        yield ours.recv()
+        try:
+            port = ours.recv()
+        except EOFError:
+            raise RuntimeError("the process of the ranks' store ended before it had a port") from None
+        yield port
     finally:
         ours.close()
         process.kill()

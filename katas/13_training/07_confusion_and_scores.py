@@ -38,7 +38,8 @@ def confusion_matrix(batches: Iterable[tuple[torch.Tensor, torch.Tensor]], n_cla
     Each batch is a pair of scores (B, C), of any float dtype, and labels (B,), int64, from 0 to C - 1; B is 1 or more
     and may differ. The prediction is the class of the highest score, which may be any number. Scores may have a graph.
 
-    `batches` can be walked once only. Scores and labels may be on two devices, either way round. All stay as they are.
+    `batches` may be a list, a loader, or a generator, which can be walked once only. Scores and labels may be on two
+    devices, either way round. All stay as they are.
     """
     raise NotImplementedError("count the pairs of label and prediction")
 
@@ -78,6 +79,7 @@ _SIGNS = {
     "bincount with minlength counts for all pairs of classes",
     "has no len|expected a non-empty list|not subscriptable|need at least one array": "batches may be a generator: it "
     "has no length and no index, and a second walk over it sees nothing",
+    "is not an iterator": "next() is for a generator: batches may be a list or a loader, which a for loop walks too",
     "same device|not on the expected device": "scores and labels were on two devices: bring both to one",
 }
 
@@ -87,10 +89,10 @@ def _once(batches: list[tuple[torch.Tensor, torch.Tensor]]) -> Iterator[tuple[to
     yield from batches
 
 
-def _matrix(batches: list[tuple[torch.Tensor, torch.Tensor]], n_classes: int) -> torch.Tensor:
+def _matrix(batches: Iterable[tuple[torch.Tensor, torch.Tensor]], n_classes: int) -> torch.Tensor:
     __tracebackhide__ = True
     with explain("confusion_matrix raised", _SIGNS):
-        got = confusion_matrix(_once(batches), n_classes)
+        got = confusion_matrix(batches, n_classes)
     assert isinstance(got, torch.Tensor), f"confusion_matrix returns a tensor, not {type(got).__name__}"
     return got
 
@@ -119,7 +121,7 @@ def test_a_row_is_a_label_and_a_column_is_a_prediction():
         batches = _ragged(dtype)
         batches[0][0].requires_grad_()
         with unchanged("confusion_matrix changed a batch", batches=batches):
-            got = _matrix(batches, 4)
+            got = _matrix(_once(batches), 4)
         told = f"batches of 5, 3 and 1 rows, scores in {dtype}"
         assert got.shape == (4, 4), f"{told}: expected a table of shape (4, 4), all classes; got {tuple(got.shape)}"
         assert got.any(), f"{told}: nothing was counted; batches is a generator here, which can be walked once only"

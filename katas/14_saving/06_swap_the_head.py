@@ -110,7 +110,7 @@ class _Net(nn.Module):
         super().__init__()
         norm = nn.BatchNorm2d(width)
         self.body = nn.Sequential(
-            nn.Conv2d(1, width, 3), norm, nn.ReLU(), nn.Dropout(0.2), nn.MaxPool2d(2), nn.Flatten()
+            nn.Conv2d(1, width, 3), norm, nn.Sequential(nn.ReLU(), nn.Dropout(0.2)), nn.MaxPool2d(2), nn.Flatten()
         )
         self.head = nn.Linear(9 * width, n_classes)
 
@@ -189,14 +189,19 @@ def test_a_pretrained_net_comes_with_the_preprocessing_of_its_training(tmp_path)
         loaded.append((name, checkpoint, *_load(tmp_path / name)))
     for name, checkpoint, net, prepare in loaded:
         mean, std, n = checkpoint["mean"], checkpoint["std"], len(checkpoint["classes"])
-        for dtype in (torch.float32, torch.uint8, torch.float64, torch.bfloat16):
-            x = (_digits()[0][:6] * 15.9).to(dtype)
+        for dtype, shape in (
+            (torch.float32, (6, 1, 8, 8)),
+            (torch.uint8, (384,)),
+            (torch.float64, (2, 3, 8, 8)),
+            (torch.bfloat16, (6, 64)),
+        ):
+            x = (_digits()[0][:6] * 15.9).to(dtype).view(shape)
             with explain("the preprocessing raised", _SIGNS), unchanged("the preprocessing changed its x", x=x):
                 got = prepare(x)
             its_own = (x.float() - x.float().mean()) / x.float().std()
             same = isinstance(got, torch.Tensor) and got.shape == x.shape and torch.allclose(got.float(), its_own)
             assert not same, f"{name}: these are the mean and spread of the new images, not those of the file"
-            said = f"{name}, {dtype}: (x - mean) / std with the file's numbers, {mean:.4g} and {std:.4g}"
+            said = f"{name}, {dtype}, shape {shape}: (x - mean) / std with the file's numbers, {mean:.4g} and {std:.4g}"
             check_tensor(got, (x.float() - mean) / std, said, rtol=1e-5, atol=1e-5)
         twin = _Net(n)
         twin.load_state_dict(checkpoint["model"])
@@ -244,6 +249,7 @@ def test_a_new_head_is_trained_and_the_body_is_frozen():
     for n, width, frozen_before in ((7, 12, False), (2, 12, True), (5, 4, False)):
         for dtype in (torch.float32, torch.float64, torch.bfloat16):
             model = _Net(5, width).to(dtype)
+            model.body.add_module("forehead", nn.Linear(2, 2, dtype=dtype))  # its name has 'head' in it
             model.body[1].eval()
             model.requires_grad_(not frozen_before)
             old, body, modes = model.head, dict(model.body.named_parameters()), _modes(model)
@@ -289,13 +295,14 @@ def _train(model: Any, batches: Any, lr: float) -> None:
     says="A layer with requires_grad=False is frozen.",
     today="Its weights are. In train mode batch norm still moves its running statistics, and dropout still drops.",
 )
-@pytest.mark.parametrize("start", ["train mode", "eval mode", "batch norm alone in eval mode"])
+@pytest.mark.parametrize("start", ["train mode", "eval mode", "train mode but for batch norm and dropout"])
 def test_a_frozen_body_keeps_its_statistics_only_in_eval_mode(start):
     torch.manual_seed(2)
     model = _frozen()
     model.train(start != "eval mode")
-    if start == "batch norm alone in eval mode":
+    if start == "train mode but for batch norm and dropout":
         model.body[1].eval()
+        model.body[2][1].eval()
     body, modes = copy.deepcopy(model.body.state_dict()), _modes(model)
     frozen = {name: p.requires_grad for name, p in model.named_parameters()}
     for _ in range(2):
@@ -361,6 +368,7 @@ def test_a_thawed_net_has_two_learning_rates():
     for seed, body_lr, head_lr in ((5, 0.001, 0.05), (6, 0.02, 0.01)):
         torch.manual_seed(seed)
         model = _frozen()
+        model.body.add_module("forehead", nn.Linear(2, 2).double().requires_grad_(False))
         model.body[1].eval()
         params, modes, before = dict(model.named_parameters()), _modes(model), copy.deepcopy(model.state_dict())
         optimizer = _thaw(model, body_lr, head_lr)

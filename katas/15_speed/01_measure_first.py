@@ -107,7 +107,7 @@ def test_the_first_call_is_not_like_the_others():
 
 
 def test_a_mean_counts_every_run():
-    for costs, mean in (((3.0, 1.0), 2.0), ((1.0, 1.0, 1.0, 5.0), 2.0), ((0.25, 0.5), 0.375)):
+    for costs, mean in (((3.0, 1.0), 2.0), ((1.0, 1.0, 1.0, 5.0), 2.0), ((2e-7, 4e-7), 3e-7)):
         work = _Work(costs)
         got = work.measure(20)
         told = f"calls take {', '.join(f'{cost:g}' for cost in costs)} s in turn, and you got {got:g}"
@@ -118,6 +118,12 @@ def test_a_mean_counts_every_run():
         extra = work.calls - 20
         assert extra >= 1, f"fn was called {work.calls} times for runs=20, and one call more at least does not count"
         assert extra <= 20, f"fn was called {work.calls} times for runs=20: at most 20 calls may come before them"
+    for runs in (5, 1):
+        work = _Work(tuple(float(n) for n in range(1, 1000)))
+        got = work.measure(runs)
+        mean = work.calls - (runs - 1) / 2
+        told = f"call n takes n s, runs={runs}, and fn was called {work.calls} times: the runs are the last {runs}"
+        assert got == pytest.approx(mean), f"{told}, with a mean of {mean:g}; you got {got:g}"
 
 
 def test_a_measurement_on_one_thread_gives_the_other_threads_back():
@@ -148,8 +154,8 @@ def _count(fn: Callable[[], Any]) -> dict[str, int]:
         warnings.simplefilter("ignore")
         got = op_counts(fn)
     assert isinstance(got, dict), f"op_counts returns a dict of counts, not {type(got).__name__}"
-    short = sorted(str(key) for key in got if not str(key).startswith("aten::"))
-    assert not short, f"the names of operations begin with aten::, and you have {', '.join(short)}"
+    others = sorted(str(key) for key in got if not str(key).startswith("aten::"))
+    assert not others, f"the names of operations begin with aten::, and you have {', '.join(others)}"
     wrong = {name: count for name, count in got.items() if not isinstance(count, int)}
     assert not wrong, f"each count is an int: {wrong}"
     return got

@@ -3,8 +3,8 @@
 A GPU works behind Python's back, and a value that Python asks for makes it wait until all work in the queue is done.
 So `total += loss.item()` in a loop is a wait for each batch, and `right += (pred == y).sum().item()` a second one: the
 numbers are right, and the GPU stands still between the batches. Nobody sees the wait in the code. `float(t)`, `if t:`,
-`print(t)`, f"{t:.3f}" in a progress line, `tolist()`, `cpu()` wait too, and so does `y[pred == y]`, whose shape depends
-on values. Here there may be no GPU, but what can be counted on a CPU is how often a value is asked for.
+`print(t)`, f"{t:.3f}" in a progress line, `tolist()`, `cpu()`, `to("cpu")` wait too, and so does `y[pred == y]`, whose
+shape depends on values. Here there may be no GPU, but what can be counted on a CPU is how often a value is asked for.
 
 In the end somebody wants the numbers. That is no problem: add up tensors on the device, without a graph (under
 `torch.no_grad()`), and read all of them once, after the last batch. One tensor with three totals is one read:
@@ -29,8 +29,6 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from dojo import under_test
 from dojo.kit import CountReads, OneDevicePerOp, explain, unchanged
@@ -156,45 +154,13 @@ def test_totals_are_sums_over_rows_and_are_divided_once(sizes):
             assert not torch.is_grad_enabled(), "the caller has switched gradients off, and they are on afterwards"
 
 
-class _Lists(TorchFunctionMode):
-    """Counts what CountReads does not see, tensors in a list that torch.tensor reads one by one; and calls of cpu()."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = self.copies = 0
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__name__", "") in ("tensor", "as_tensor", "asarray", "new_tensor"):
-            lists = [x for x in (*args, *kwargs.values()) if isinstance(x, list | tuple)]
-            self.count += sum(isinstance(x, torch.Tensor) for values in lists for x in values)
-        self.copies += getattr(func, "__name__", "") == "cpu"
-        return func(*args, **kwargs)
-
-
-_SELECTIONS = {"nonzero", "nonzero_numpy", "argwhere", "masked_select", "_unique2", "unique_dim", "unique_consecutive"}
-
-
-class _Selections(TorchDispatchMode):
-    """Counts operations whose result has a shape that depends on values."""
-
-    count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
-        masks = [x for x in args[1] if x is not None and x.dtype == torch.bool] if name == "index" else []
-        self.count += bool(masks) or name in _SELECTIONS or (name == "where" and len(args) == 1)
-        return func(*args, **(kwargs or {}))
-
-
-def _waits(call: Callable[[], Any]) -> tuple[int, str, int, Any]:
-    """How often the call would wait for a GPU (and in words), how often it copies to the CPU, and what it returns."""
+def _waits(function: Callable[..., Any], model: nn.Module, batches: Any) -> tuple[int, str, int, Any]:
+    """How often it would wait for a GPU (and in words), how often it copies to the CPU, and what it returns."""
     __tracebackhide__ = True
-    with CountReads() as reads, _Lists() as lists, _Selections() as selections, explain("the call raised", _SIGNS):
-        got = call()
-    waits = reads.count + lists.count + selections.count
-    shapes = f" (of these {selections.count} for a shape that depends on values)" if selections.count else ""
-    return waits, f"{waits} reads for 5 batches{shapes}", lists.copies, got
+    with CountReads(t for batch in batches for t in batch) as reads, explain("the call raised", _SIGNS):
+        got = function(model, batches)
+    shapes = f" (of these {reads.shapes} for a shape that depends on values)" if reads.shapes else ""
+    return reads.count, f"{reads.count} reads for 5 batches{shapes}", reads.copies, got
 
 
 @pytest.mark.myth(
@@ -203,12 +169,12 @@ def _waits(call: Callable[[], Any]) -> tuple[int, str, int, Any]:
 )
 def test_the_numbers_are_read_after_the_loop():
     model, batches = _Net().eval(), _batches((3, 3, 3, 2, 1))
-    waits, told, _, got = _waits(lambda: running_totals(model, batches))
+    waits, told, _, got = _waits(running_totals, model, batches)
     _checked_totals(got)
     assert waits == 0, f"running_totals: {told}. Add up on the device; it reads no value at all"
-    waits, told, copies, got = _waits(lambda: metrics(model, batches))
+    waits, told, copies, got = _waits(metrics, model, batches)
     _checked_metrics(got)
-    limit = 4 if 1 <= copies <= 2 else 2  # what was copied to the CPU once can be read without another wait
+    limit = 5 if 1 <= copies <= 2 else 2  # what was copied to the CPU once can be read without another wait
     assert waits <= limit, f"metrics: {told}. Add up on the device, and read once after the loop"
 
 

@@ -110,7 +110,8 @@ def _off(moved: torch.Tensor, want: torch.Tensor) -> float:
 )
 @pytest.mark.parametrize("scale", [65536.0, 1024.0], ids=["scale of 65536", "scale of 1024"])
 def test_gradients_are_unscaled_before_they_are_clipped(scale):
-    model = _net()
+    model, modes = _net(), []
+    model.register_forward_pre_hook(lambda *_: modes.append(model.training))
     groups = [{"params": model[0].parameters()}, {"params": model[2].parameters()}]
     optimizer, scaler = torch.optim.SGD(groups, lr=1.0), torch.amp.GradScaler("cpu", init_scale=scale)
     for rows, max_norm in ((6, 1.0), (4, 0.25), (5, 2)):
@@ -133,6 +134,7 @@ def test_gradients_are_unscaled_before_they_are_clipped(scale):
         turned = _off(moved, gradient * (max_norm / norm))
         assert turned < 1e-3, f"the step has the right length, but not the gradient's direction: off by {turned:.1%}"
         assert model.training, "the model came in train mode, and it was left in eval mode"
+        assert all(modes), "the model came in train mode, and ran in eval mode"
 
 
 def test_a_short_gradient_gives_the_step_of_a_training_without_scaler():
@@ -189,7 +191,10 @@ def test_a_step_with_gradients_that_are_not_finite_is_left_out(kind):
         assert _weights(model).isfinite().all(), f"{kind}: inf or nan is in the weights now, for good"
         drifted = not torch.equal(_weights(model), weights)
         assert not drifted, f"{kind}: the weights moved in a step that was to be left out"
-        for i, state in optimizer.state_dict()["state"].items():
+        after = optimizer.state_dict()
+        kept = after["state"].keys() == memory["state"].keys() and after["param_groups"] == memory["param_groups"]
+        assert kept, f"{kind}: the optimizer lost its momentum, or has other settings, and is to stay as it is"
+        for i, state in after["state"].items():
             said = f"{kind}: the momentum changed in a step that was to be left out"
             check_tensor(state["momentum_buffer"], memory["state"][i]["momentum_buffer"], said)
         new, due = scaler.get_scale(), scale / 2**left_out

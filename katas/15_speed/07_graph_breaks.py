@@ -102,6 +102,7 @@ def test_where_takes_one_of_two_results():
         (-rows.T, 3, "the sum of all values is -1, so all are times 3"),
         (torch.tensor([0.1, 1 / 3], dtype=torch.float64), 2, "2 * x in float64"),
         (torch.tensor([3e-6, -2e-6]), 2, "the sum is 0.000001, which is above 0: 2 * x"),
+        (torch.tensor([3e-60, -2e-60], dtype=torch.float64), 2, "the sum is 1e-60, above 0 in float64: 2 * x"),
         (torch.tensor(-0.25), 3, "a tensor with a single value and no dimension"),
     ):
         check_tensor(_run("signed_scale", x), x * factor, said, rtol=1e-9 if x.dtype == torch.float64 else 1e-6)

@@ -90,7 +90,7 @@ def _check(values, shares):
         assert isinstance(value, float), f"rank {rank} got {value!r}: expected a Python float on each rank, not {kind}"
         if value == pytest.approx(right / seen, abs=1e-6):
             continue
-        says = f"{told}. Rank {rank} got {value:.4f}, expected {right / seen:.4f}"
+        says = f"{told}. Rank {rank} got {value:.6g}, expected {right / seen:.6g}"
         own = shares[rank][1] and value == pytest.approx(means[rank] if len(means) == len(shares) else -1, abs=1e-6)
         assert value != pytest.approx(fmean(means), abs=1e-6), (
             f"{says}: {value:.2f} is the mean of {len(means)} accuracies, and the shares are not of one size"
@@ -129,8 +129,9 @@ def test_a_collective_writes_into_the_tensor_that_it_is_given():
     def rank_main(rank, world):
         counts = torch.tensor([[9, 10], [1, 2]])[rank]
         floats, total = torch.tensor([[5.0, 8.0], [0.0, 1.0]])[rank], torch.tensor(3 + rank)
+        doubles = floats.double()
         values = []
-        for correct, seen in (counts, floats, (total, total), (counts[0], 10 - 8 * rank)):
+        for correct, seen in (counts, floats, doubles, (total, total), (counts[0], 10 - 8 * rank)):
             with (
                 unchanged("these tensors are the caller's: let the collective write into one of your own", c=correct),
                 unchanged("these tensors are the caller's: let the collective write into one of your own", t=seen),
@@ -140,7 +141,8 @@ def test_a_collective_writes_into_the_tensor_that_it_is_given():
         return values
 
     ranks = run_ranks(rank_main, 2)
-    for i, shares in enumerate([[(9, 10), (1, 2)], [(5, 8), (0, 1)], [(3, 3), (4, 4)], [(9, 10), (1, 2)]]):
+    small, others = [(9, 10), (1, 2)], [(5, 8), (0, 1)]
+    for i, shares in enumerate([small, others, others, [(3, 3), (4, 4)], small]):
         _check([values[i] for values in ranks], shares)
 
 

@@ -16,7 +16,8 @@ run then, too: alone.
 
 If four ranks write one file, it may be spoilt, so only one of them writes. The others must not read before it is done:
 `dist.barrier()` is a collective at which each rank waits until all have come. At the end
-`dist.destroy_process_group()` leaves the group; without one it raises. `dist.is_initialized()` says if there is one.
+`dist.destroy_process_group()` leaves the group; where there is none, it raises. `dist.is_initialized()` says if there
+is one.
 
 What is asked here: the four functions that such a script needs. The tests make its processes on this machine.
 
@@ -56,8 +57,9 @@ def start() -> tuple[int, int, int]:
 def device_for(local_rank: int, n_gpus: int) -> torch.device:
     """The device of the process with this local rank, on a machine with n_gpus GPUs: one of its own.
 
-    Without any GPU it is the CPU, for each process. Where there are some, and too few for this process, it raises
-    ValueError or RuntimeError. n_gpus counts, whatever this machine has.
+    GPUs are torch.device("cuda", 0), torch.device("cuda", 1), ... Without any it is the CPU, for each process. Where
+    there are some, and none is left for this local rank, it raises ValueError or RuntimeError. n_gpus counts, whatever
+    this machine has.
     """
     raise NotImplementedError("return the GPU of this process, or the CPU")
 
@@ -66,7 +68,7 @@ def save_once(state: dict[str, Any], path: str | Path) -> None:
     """Save `state` with `torch.save`, once for the whole group: the state of rank 0, and only rank 0 writes.
 
     Every rank calls it, and on none does it return before the file is complete. A file that is there already is
-    replaced. Where there is no group, this process is alone, and writes.
+    replaced. Where there is no group, a process that is rank 0 or alone writes.
     """
     raise NotImplementedError("write on one rank, and let all of them wait for it")
 

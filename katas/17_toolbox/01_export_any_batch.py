@@ -25,6 +25,7 @@ https://docs.pytorch.org/docs/stable/user_guide/torch_compiler/export.html
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -48,8 +49,8 @@ def export_any_batch(model: nn.Module, example: torch.Tensor) -> Callable[[torch
 def save(model: nn.Module, example: torch.Tensor, path: str) -> None:
     """Export `model` for batches of any size, and write the program to `path`, which ends in ".pt2".
 
-    Its mode is for the caller to choose, before this call; it stays as it is. (What a model in train mode becomes in
-    the file is not asked.)
+    The model's mode is for the caller to choose, before this call; it stays as it is. (What a model in train mode
+    becomes in the file is not asked.)
     """
     raise NotImplementedError("export the model, and save the program")
 
@@ -195,27 +196,26 @@ def test_the_mode_at_export_is_the_mode_for_ever():
     today="TorchScript is deprecated; torch.export.export gives such a program, and says which sizes may change.",
 )
 def test_a_program_runs_without_the_code_of_the_model():
-    class Model(nn.Linear):
-        def forward(self, input: torch.Tensor) -> torch.Tensor:
-            return super().forward(input).relu()
-
     def gone(self: Any, input: torch.Tensor) -> torch.Tensor:
-        raise _GoneError("forward of the model was called")
+        raise _GoneError("forward of a layer was called")
 
-    model, x = Model(4, 2).eval(), torch.randn(3, 4)
+    model, x = nn.Sequential(nn.Linear(4, 2), nn.ReLU()).eval(), torch.randn(3, 4)
     want = model(x).detach()
     program = _exported(model, torch.randn(2, 4))
     script = isinstance(program, torch.jit.ScriptModule | torch.jit.ScriptFunction)
     assert not script, "this is TorchScript (torch.jit), which is deprecated: export with torch.export"
-    Model.forward = gone
-    with explain("", {"_GoneError": "the program called the model's forward in Python: it was not exported"}):
+    signs = {"_GoneError": "the program called a layer's forward in Python: it was not exported"}
+    with (
+        mock.patch.object(nn.ReLU, "forward", gone),
+        explain("the program raised when the code of a layer was gone", signs),
+    ):
         got = program(x)
-    check_tensor(got.detach(), want, "the program, when the class of the model is gone", rtol=1e-4, atol=1e-5)
+    check_tensor(got.detach(), want, "the program, when the code of a layer is gone", rtol=1e-4, atol=1e-5)
 
 
 @_quiet
 def test_a_saved_program_does_not_follow_the_live_model(tmp_path):
-    model, x = _dense().eval(), torch.randn(5, 4)
+    model, x = _dense().eval(), torch.randn(100, 4)
     want = model(x).detach()
     _save(model, torch.randn(2, 4), tmp_path / "model.pt2")
     with torch.no_grad():
@@ -232,7 +232,7 @@ def test_a_saved_program_does_not_follow_the_live_model(tmp_path):
     _save(other, torch.randn(2, 4), tmp_path / "model.pt2")
     got = _call(_load(tmp_path / "model.pt2"), x, "the program, loaded from the same path again,")
     said = "another model was saved to the same path, one that gives zeros, and load gives the program of before"
-    check_tensor(got, torch.zeros(5, 2), said)
+    check_tensor(got, torch.zeros(100, 2), said)
 
 
 @_quiet
@@ -258,12 +258,17 @@ def test_both_branches_are_in_the_program():
     above = torch.tensor([[5.0, -1.0, 0.25], [-2.0, -1.0, 0.0]])  # the sum is 1.25, that of the second row -3
     zero = torch.tensor([[1.0, 2.0, -3.0], [4.0, -4.5, 0.5]])
     doubles = torch.tensor([0.1, 1 / 3], dtype=torch.float64)
+    cube = torch.tensor([[[0.1, -0.7]], [[1 / 3, 0.0]]], dtype=torch.float64)
     cases = [
         (above, 2 * above, "the sum is above 0: 2 * x, all of it"),
         (-above, -above - 1, "the sum is below 0: x - 1, all of it"),
         (zero, zero - 1, "the sum is 0, not above it: x - 1"),
     ]
-    for x, want, said in [*cases, (doubles, 2 * doubles, "two values in float64, the sum is above 0: 2 * x")]:
+    others = [
+        (doubles, 2 * doubles, "two values in float64, the sum is above 0: 2 * x"),
+        (cube, cube - 1, "shape (2, 1, 2) in float64, the sum of all is below 0: x - 1"),
+    ]
+    for x, want, said in [*cases, *others]:
         with explain("the gate raised"), unchanged("the gate changed its input", x=x):
             got = gate(x)
         check_tensor(got, want, f"the gate in Python; {said}", rtol=1e-9)

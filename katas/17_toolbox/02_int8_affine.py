@@ -192,6 +192,9 @@ def test_the_range_is_spread_over_all_levels(values, levels):
     symmetric = isinstance(q, torch.Tensor) and zero_point == 0
     cause = "the levels lie on both sides of 0, so many of them stand for values that don't occur. " * symmetric
     check_tensor(q, want, f"{cause}The levels of {values} (scale {scale!r}, zero point {zero_point!r})")
+    pairs, _, _ = _quantize(torch.stack([x, x.flip(0)]).t(), f"{values} in two columns")
+    said = f"The levels of {values}, once forwards and once backwards, in shape ({len(x)}, 2)"
+    check_tensor(pairs, torch.stack([want, want.flip(0)], 1), said)
     step = _range(x) / 255
     assert float(scale) == pytest.approx(step, rel=1e-5), f"scale of {values}: expected {step:.6g}, got {scale!r}"
 
@@ -201,7 +204,7 @@ def test_the_range_is_spread_over_all_levels(values, levels):
     [
         (2 / 255, 0, [100.0, -100.0, 0.5, 1.2, -1.2], [127, -128, 64, 127, -128]),
         (0.5, 10, [100.0, -100.0, 0.3, -0.3, -0.2, 1.7, 58.4, 60.0], [127, -128, 11, 9, 10, 13, 127, 127]),
-        (0.1, -120, [-0.76, -1.2, 24.71, 25.1, 70000.0, -70000.0], [-128, -128, 127, 127, 127, -128]),
+        (0.1, -120, [-0.76, -1.2, 24.71, 25.1, 102000.0, -102000.0], [-128, -128, 127, 127, 127, -128]),
         (0.01, 5, [1.2149, -1.3331, 1.2151, 0.0], [126, -128, 127, 5]),
         (3.0, 127, [0.0, 2.0, -10.0, -765.0, -1e6], [127, 127, 124, -128, -128]),
     ],
@@ -213,7 +216,10 @@ def test_values_out_of_range_stop_at_the_last_level(scale, zero_point, values, l
     wrapped = ((x / scale).round() + zero_point).to(torch.int64).to(torch.int8)
     wraps = isinstance(q, torch.Tensor) and q.dtype == torch.int8 and q.shape == x.shape and bool((q == wrapped).all())
     cause = "int8 wraps: what is beyond an end came in again at the other one. " * wraps
-    check_tensor(q, want, f"{cause}The levels of {values} with scale {scale:.4g} and zero point {zero_point}")
+    said = f"The levels of {values} with scale {scale:.4g} and zero point {zero_point}"
+    check_tensor(q, want, f"{cause}{said}")
+    q = _quantize_with(torch.stack([x, x.flip(0)]).t(), scale, zero_point)
+    check_tensor(q, torch.stack([want, want.flip(0)], 1), f"{said}, in shape ({len(x)}, 2)")
 
 
 def test_a_tensor_of_zeros_has_a_scale_too():

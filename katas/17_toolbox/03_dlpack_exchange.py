@@ -57,7 +57,7 @@ def to_numpy(t: torch.Tensor) -> np.ndarray:
 
 
 def snapshot(x: Any) -> torch.Tensor:
-    """A tensor with the values, dtype and shape of `x`, always in memory of its own.
+    """A tensor with the values, dtype and shape of `x`, always in memory of its own, a place for each value.
 
     `x` is what from_other takes, and stays as it is.
     """
@@ -200,10 +200,13 @@ def test_a_read_only_array_is_not_written_through():
     locked.flags.writeable = False
     window = base[:, 1:].T
     window.flags.writeable = False
+    mapped = _grid("float64").view(np.memmap)  # of a real one, read-only, a write would end the whole program
+    mapped.flags.writeable = False
     row = np.array([1.0, 2.0, 3.0])
     for what, a in (
         ("a read-only array", locked),
         ("a read-only window on an array", window),
+        ("a read-only memmap, a subclass of ndarray", mapped),
         ("an array from broadcast_to", np.broadcast_to(row, (4, 3))),
         ("an array from broadcast_to with columns repeated", np.broadcast_to(row[:, None], (3, 2))),
     ):
@@ -289,12 +292,14 @@ def test_a_snapshot_sees_no_later_write():
     ]
     switches = np.array([[False, True], [True, False]])
     hidden = torch.arange(6, dtype=torch.float64).view(2, 3)
+    repeated = np.broadcast_to(np.array([1.0, 2.0, 3.0]), (4, 3))
     for what, x, values in (
         *((what, a, torch.from_numpy(a)) for what, a in arrays),
         ("an array of bool", switches, torch.from_numpy(switches)),
         ("a foreign object", _Foreign(hidden), hidden),
         ("a foreign object, transposed", _Foreign(hidden.t()), hidden.t()),
         ("a read-only array", locked, torch.from_dlpack(locked)),
+        ("an array from broadcast_to", repeated, torch.from_dlpack(repeated)),
     ):
         want = values.clone()
         with explain(f"snapshot raised on {what}"):
@@ -303,6 +308,8 @@ def test_a_snapshot_sees_no_later_write():
         got[0] = 50
         through = not torch.equal(values, want)
         assert not through, f"{what} changed with its snapshot: it is no copy"
+        check_tensor(got[1:], want[1:], f"the first of a snapshot of {what} was written, and others changed with it")
         got = snapshot(x)
         values[1] = 60
         check_tensor(got, want, f"the snapshot changed when {what} was written")
+    assert not locked.flags.writeable, "snapshot made a read-only array writeable: its flag belongs to those who set it"

@@ -45,14 +45,17 @@ def hubconf_source() -> str:
 
     The entry is `tiny(pretrained: bool = False, width: int = 4)`. It returns a new `nn.Linear(width, 2)`: with random
     weights, or, if `pretrained`, with those in the file weights.pt in hubconf.py's own folder, which was written by
-    `torch.save(linear.state_dict(), path)`. Without `pretrained` that file need not be there. If there is
-    code in that file, it is refused and does not run.
+    `torch.save(linear.state_dict(), path)`; both kinds can be trained. Without `pretrained` that file need not be
+    there. If there is code in that file, it is refused and does not run. sys.path and the working directory are left
+    as they are.
     """
     raise NotImplementedError("return the text of a hubconf.py")
 
 
 def load_model(folder: Path, entry: str, *args: Any, **kwargs: Any) -> nn.Module:
     """What `entry` of the hubconf.py in `folder` returns for these arguments, in eval mode, without the network.
+
+    Its parameters can be trained afterwards, as those that the entry returns.
 
     hubconf.py may import modules that lie beside it, under names that no other folder has. A package that stands in its
     `dependencies` (and is not imported at its top), but is not installed, and an entry that it does not have, are a
@@ -96,6 +99,8 @@ def _tiny(folder: Path, *args: Any, **kwargs: Any) -> nn.Linear:
     with explain(f"tiny({given}) raised, loaded by torch.hub from the folder", signs):
         model = torch.hub.load(str(folder), "tiny", *args, source="local", **kwargs)
     assert isinstance(model, nn.Linear), f"tiny({given}) is to be an nn.Linear, got {type(model).__name__}"
+    frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
+    assert not frozen, f"tiny({given}) cannot be trained: requires_grad is False for its {' and '.join(frozen)}"
     return model
 
 
@@ -186,7 +191,7 @@ def test_the_arguments_go_to_the_entry(tmp_path):
     for model in (first, second):
         loaded = torch.equal(model.weight, saved["weight"])
         assert not loaded, "tiny() has the weights of the file: only pretrained=True asks for them"
-    same = first is second or torch.equal(first.weight, second.weight)
+    same = torch.equal(first.weight, second.weight)
     assert not same, "two calls of tiny() gave the same weights: each makes a new model with random ones"
 
 
@@ -199,19 +204,23 @@ def test_weights_are_found_beside_the_module(tmp_path, monkeypatch, decoy):
     torch.manual_seed(0)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
+    other = _state()
     if decoy:
-        torch.save(_state(), elsewhere / "weights.pt")
+        torch.save(other, elsewhere / "weights.pt")
     monkeypatch.chdir(elsewhere)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = list(sys.path)
     for name, width in (("first", 4), ("second", 4), ("third", 6)):
         want = _state(width)
         folder = _folder(tmp_path / name, _source(), want)
         kwargs = {"pretrained": True} if width == 4 else {"pretrained": True, "width": width}
         model = _tiny(folder, **kwargs)
         said = f"tiny(pretrained=True) of a folder named {name}: not the {{}} of the weights.pt in it"
-        other = decoy and width == 4 and not torch.equal(model.weight, want["weight"])
-        assert not other or not torch.equal(model.weight, torch.load("weights.pt")["weight"]), _BESIDE
+        assert not torch.equal(model.weight, other["weight"]), _BESIDE
         for key, value in want.items():
             check_tensor(getattr(model, key).detach(), value, said.format(key))
+        assert Path.cwd() == elsewhere, "tiny changed the working directory of the program that loads it"
+        assert sys.path == before, f"hubconf.py changed sys.path, by {set(sys.path) ^ set(before)}"
 
 
 @pytest.mark.myth(
@@ -272,6 +281,8 @@ def test_a_folder_is_loaded_without_the_network(tmp_path, monkeypatch, offline):
         assert dropout.p == 0.25, f"rate=0.25 did not reach the entry: it made a {dropout}"
         training = [path or "the model itself" for path, module in model.named_modules() if module.training]
         assert not training, f"still in train mode: {', '.join(training)}"
+        frozen = [path for path, p in model.named_parameters() if not p.requires_grad or p.is_inference()]
+        assert not frozen, f"after load_model, parameters that could be trained cannot: {', '.join(frozen)}"
     monkeypatch.chdir(tmp_path)
     model = _load(Path("owner") / "two", "net", 2)
     assert len(list(model.children())) == 1, f"net(2) has one block, got {model}"

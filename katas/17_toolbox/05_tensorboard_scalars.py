@@ -1,8 +1,8 @@
 """Curves that survive a restart
 
-TensorBoard draws the curves of your trainings in a browser. `SummaryWriter(folder)` opens an *event file* in a folder,
-`add_scalar(tag, value, step)` appends a point, and `tensorboard --logdir runs` shows each folder under `runs` as one
-run. Without the third argument, all points stand at step 0.
+TensorBoard draws the curves of your trainings in a browser. `SummaryWriter(folder)` of torch.utils.tensorboard
+opens an *event file* in a folder, `add_scalar(tag, value, step)` appends a point, and `tensorboard --logdir runs` shows
+each folder under `runs` as one run. Without the third argument, all points stand at step 0.
 
 A point does not go to the disk at once: it waits in a queue, up to two minutes. A script that dies, or a notebook that
 goes on, leaves a curve without its end. `flush()` writes what waits; `close()`, or the end of `with SummaryWriter(...)
@@ -18,7 +18,8 @@ side by side.
 
 Back in Python, `EventAccumulator(str(folder))` from tensorboard.backend.event_processing.event_accumulator reads a run:
 nothing before `Reload()`, then `Tags()["scalars"]` lists the tags, and `Scalars(tag)` the points, each with `step` and
-`value`. It keeps 10 000 points of a tag and picks them at random; with `size_guidance={"scalars": 0}` it keeps all.
+`value`, which the file holds as float32. Of a longer curve it keeps 10 000 points, picked at random; with
+`size_guidance={"scalars": 0}` it keeps all.
 
 What is asked here: log a run, and read a curve. Import both classes inside your functions (`pip install tensorboard`).
 
@@ -52,8 +53,8 @@ def log_run(
     """Log the losses of a training as one run in `folder`, which may not exist yet; no folder is made inside it.
 
     `train` goes to the tag `loss/train`, at the steps start, start + 1, ... `val` goes to `loss/val`: each key is the
-    step of its loss (key 9 is step 9, whatever start is), one of the steps of this call. A loss is a float, also 0 or
-    inf, or a 0-d tensor, float32 or float64, which may have a graph and stays as it is.
+    step of its loss (key 9 is step 9, whatever start is), one of the steps of this call. A loss is a float, also 0,
+    -2 or inf, or a 0-d tensor, float32 or float64, which may have a graph and stays as it is.
 
     All points are on disk when log_run returns. With `start` above 0 the training goes on after a crash: points of
     both tags that the folder has from earlier calls, at step `start` or later, don't count any more.
@@ -204,8 +205,8 @@ def test_points_are_on_disk_after_a_flush(tmp_path):
 
 
 def test_each_point_stands_at_its_own_step(tmp_path):
-    _log(tmp_path / "first", (8.0, math.inf, 2.0, 0.0, 0.5, 2.0**-20), types.MappingProxyType({2: 16.0, 5: 0.0}))
-    train = [(0, 8.0), (1, math.inf), (2, 2.0), (3, 0.0), (4, 0.5), (5, 2.0**-20)]
+    _log(tmp_path / "first", (8.0, math.inf, -2.0, 0.0, 0.5, 1 + 2.0**-20), types.MappingProxyType({2: 16.0, 5: 0.0}))
+    train = [(0, 8.0), (1, math.inf), (2, -2.0), (3, 0.0), (4, 0.5), (5, 1 + 2.0**-20)]
     _is(_curve(tmp_path / "first", "loss/train"), train, "loss/train, of six steps from 0 on")
     _is(_curve(tmp_path / "first", "loss/val"), [(2, 16.0), (5, 0.0)], "loss/val, with the keys 2 and 5")
     _log(tmp_path / "late", [2.0, 1.0, 0.5], {9: 0.125, 7: 0.25}, 7)
@@ -272,7 +273,7 @@ def test_two_curves_need_no_folders_of_their_own(tmp_path):
 
 
 def test_a_curve_is_read_as_ints_and_floats(tmp_path):
-    other = [(3, 2.0**-20), (7, 0.0), (7, 128.0)]
+    other = [(3, 2.0**-20), (7, 0.0), (7, 128.0), (9, math.inf)]
     folder = tmp_path / "run"
     want = [(0, 1.0), (10, 0.5), (20, 0.25), (30, 0.125)]
     _write(folder, {"loss/val": other, "loss/train": want})

@@ -45,7 +45,7 @@ from dojo.kit import check_tensor, explain, needs, unchanged
 
 
 def export_onnx(model: nn.Module, example: torch.Tensor, path: Path) -> None:
-    """Write `model` to `path` (it ends in .onnx), as one file that needs no other.
+    """Write `model` to `path` (it ends in .onnx), as one file that needs no other; a file that was there is replaced.
 
     `example` is a float32 batch (N, ...) that the model takes, its only argument; N is 2 or more. The file has one
     input and one output, gives the numbers of the model in eval mode, and takes batches of any size.
@@ -215,15 +215,18 @@ def test_the_mode_of_a_model_says_nothing_about_its_layers(tmp_path):
     model[1].train()  # the model as a whole is in eval mode
     example, x = torch.randn(2, 4), torch.randn(5, 4)
     want = model[0](x).detach()
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"of yesterday")
     with warnings.catch_warnings(), explain("export_onnx raised", _EXPORT_SIGNS):
         warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
-        _call(export_onnx, model, example, tmp_path / "model.onnx")
+        _call(export_onnx, model, example, path)
+    assert path.read_bytes() != b"of yesterday", "a file of an earlier export was at the path, and is still there"
     modes = [model.training, model[0].training, model[1].training]
     assert modes == [False, False, True], (
         f"train mode of the model, a Linear and a Dropout was [False, False, True]; after export_onnx it is {modes}"
     )
     with explain("onnxruntime cannot load the file that export_onnx wrote"):
-        session = _load(tmp_path / "model.onnx")
+        session = _load(path)
     got = _run(session, x)
     dropped = got.shape == want.shape and torch.logical_or(got == 0, torch.isclose(got, 2 * want, rtol=1e-4)).all()
     assert not dropped, "a dropout was in train mode inside a model in eval mode: it is on in the file"

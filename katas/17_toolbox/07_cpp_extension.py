@@ -220,8 +220,9 @@ def test_float64_is_compared_as_float64(count):
         torch.tensor([1, 5], dtype=torch.int32),
         torch.tensor([True, False]),
         torch.tensor([1.0, 5.0], dtype=torch.float16),
+        torch.tensor([1.0, 5.0], dtype=torch.bfloat16),
     ],
-    ids=["int64", "int32", "bool", "float16"],
+    ids=["int64", "int32", "bool", "float16", "bfloat16"],
 )
 def test_a_dtype_without_a_loop_is_refused(count, x, tmp_path_factory, capsys):
     count(torch.tensor([1.0]), 0.5)

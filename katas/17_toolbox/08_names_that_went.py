@@ -67,7 +67,7 @@ def memory_under(x: torch.Tensor) -> int:
 
 
 def sum_over(x: torch.Tensor, names: Sequence[str], name: str) -> tuple[torch.Tensor, tuple[str, ...]]:
-    """The sum of `x` over the dimension called `name`, as `x.sum` makes it, and the names of the dimensions left.
+    """The sum of `x` (floats or int64) over the dimension called `name`, as `x.sum` makes it, and the names left.
 
     `names` has a name for each dimension of `x`, in their order. ValueError or KeyError where it has too few or too
     many, where one of them is there twice, and where `name` is none of them. `names` stays as it is.
@@ -180,7 +180,7 @@ def test_no_grad_builds_no_graph(dtype):
         assert model.graphs, "predict did not call the model"
         built = any(model.graphs)
         assert not built, "the graph was built during the forward, and thrown away: its memory was needed all the same"
-    scores = torch.tensor([[0.0, 2.0, -3.0]], dtype=dtype)
+    scores = torch.tensor([[0.0, 2.0, -3.0, 1000.0, -1000.0]], dtype=dtype)
     handed_on = "predict changed its argument, which nn.Identity had handed on"
     with torch.no_grad(), unchanged(handed_on, scores=scores):
         got = _call("predict", predict, nn.Identity(), scores)
@@ -209,6 +209,7 @@ def test_a_loss_is_a_number_without_a_dimension():
         (grid, -grid, 4 * (2.25 + 4 + 0.0625 + 16 + 1)),
         (tenths, torch.full((3,), 0.3, dtype=torch.float64), 0.04 + 0.01 + 0.16),
         (torch.tensor(3.0), torch.tensor(5.0), 4.0),
+        (torch.tensor([1e4, 1e4 + 2]), torch.tensor([1e4 + 0.5, 1e4]), 4.25),
     ):
         with unchanged("total_loss changed what it was given", prediction=prediction, target=target):
             got = _call("total_loss", total_loss, prediction, target)
@@ -333,15 +334,16 @@ def test_models_made_under_old_names_predict_as_others():
     torch.manual_seed(0)
     x, plain, eye = torch.randn(3, 4), nn.Sequential(nn.Linear(4, 3)), torch.eye(3)
     late = _Checkpointed()
-    for what, least, make, model in (
-        ("DataParallel", "works", lambda: nn.DataParallel(plain), plain),
-        ("torch.jit.script", "warns", lambda: torch.jit.script(plain), plain),
-        ("torch.jit.trace", "warns", lambda: torch.jit.trace(plain, x), plain),
+    for what, least, make in (
+        ("torch.jit.script", "warns", lambda: torch.jit.script(plain)),
+        ("torch.jit.trace", "warns", lambda: torch.jit.trace(plain, x)),
+        ("DataParallel", "works", lambda: nn.DataParallel(plain, [0])),
     ):
         made = _check_old(what, least, make)
         if made is not None:
-            want = torch.sigmoid(model(x).detach())
-            check_tensor(_call("predict", predict, made, x), want, f"predict of a model from {what}", rtol=1e-5)
+            there = x.to(plain[0].weight.device)  # where there is a GPU, DataParallel has moved the model to it
+            want = torch.sigmoid(plain(there).detach())
+            check_tensor(_call("predict", predict, made, there), want, f"predict of a model from {what}", rtol=1e-5)
     _check_old("checkpoint without use_reentrant", "warns", lambda: late(x))
     for name in ("symeig", "solve"):
         _check_old(f"torch.{name}", "raises", lambda name=name: getattr(torch, name)(*[eye] * (1 + (name == "solve"))))

@@ -247,6 +247,12 @@ def _counts_the_batches_first(batches, n_classes):
     return matrix if rows else matrix * 0
 
 
+def _takes_the_first_off(batches, n_classes):
+    """As if batches were an iterator."""
+    matrix = confusion_matrix([next(batches)], n_classes)
+    return matrix + confusion_matrix(batches, n_classes)
+
+
 def _in_float32(batches, n_classes):
     return confusion_matrix(((scores.float(), labels) for scores, labels in batches), n_classes)
 
@@ -304,6 +310,7 @@ MISTAKES = [
         caught_by=_TABLE,
         confusion_matrix=lambda b, n: confusion_matrix(b, n).tolist(),
     ),
+    Mistake("next() is for a generator", caught_by=_OFTEN, confusion_matrix=_takes_the_first_off),
     Mistake(_ONCE, caught_by=_OFTEN, confusion_matrix=_table(add=_plus_equals)),
     Mistake(_ONCE, caught_by=_OFTEN, confusion_matrix=_table(add=_without_accumulate)),
     Mistake("in 300 rows of one batch", caught_by=_OFTEN, confusion_matrix=_table(add=_bytes)),

@@ -84,6 +84,12 @@ def _own_statistics(mean, std):
     return lambda x: (x.float() - x.float().mean()) / x.float().std()
 
 
+def _for_images_only(mean, std):
+    """As torchvision's Normalize: a number for each channel of (N, C, H, W)."""
+    mean, std = (torch.tensor([value]).view(1, -1, 1, 1) for value in (mean, std))
+    return lambda x: (x.float() - mean) / std
+
+
 def _kept_dtype(mean, std):
     return lambda x: (x - mean) / std
 
@@ -222,6 +228,12 @@ def _swap_spares_batch_norm(model, n_classes):
     model.body[1].requires_grad_(True)
 
 
+def _swap_freezes_by_name(model, n_classes):
+    swap_head(model, n_classes)
+    for name, p in model.named_parameters():
+        p.requires_grad = "head" in name
+
+
 def _swap_eval(model, n_classes):
     swap_head(model, n_classes)
     model.body.eval()
@@ -288,6 +300,16 @@ def _training(
             model.train()
 
     return wrong
+
+
+def _modes_of_the_outer_layers(model, batches, lr):
+    """train(mode) of a block sets what is in it, too."""
+    layers = [model, model.body, model.head, *model.body.children()]
+    modes = [layer.training for layer in layers]
+    model.eval()
+    _steps(model, batches, torch.optim.SGD(model.head.parameters(), lr=lr))
+    for layer, training in zip(layers, modes, strict=True):
+        layer.train(training)
 
 
 def _puts_statistics_back(model, batches, lr):
@@ -372,6 +394,13 @@ def _thaw_repeated(model, body_lr, head_lr):
     return optimizer
 
 
+def _thaw_by_name(model, body_lr, head_lr):
+    model.requires_grad_(True)
+    rest = [p for name, p in model.named_parameters() if "head" not in name]
+    head = [p for name, p in model.named_parameters() if "head" in name]
+    return torch.optim.SGD([{"params": rest, "lr": body_lr}, {"params": head, "lr": head_lr}])
+
+
 def _thaw_exchanged(model, body_lr, head_lr):
     return thaw(model, head_lr, body_lr)
 
@@ -447,6 +476,7 @@ MISTAKES = [
     Mistake(_NUMBERS, caught_by=_LOAD, load_pretrained=_loading(prepare=_in_the_dtype_of_x)),
     Mistake(_NUMBERS, caught_by=_LOAD, load_pretrained=_loading(prepare=_scaled_first)),
     Mistake(_NUMBERS, caught_by=_LOAD, load_pretrained=_loading(prepare=_multiplied)),
+    Mistake("shape (384,)", caught_by=_LOAD, load_pretrained=_loading(prepare=_for_images_only)),
     Mistake(_NUMBERS, caught_by=_LOAD, load_pretrained=_global_numbers),
     Mistake("not those of the file", caught_by=_LOAD, load_pretrained=_loading(prepare=_own_statistics)),
     Mistake("the preprocessing changed its x", caught_by=_LOAD, load_pretrained=_loading(prepare=_in_place)),
@@ -473,6 +503,7 @@ MISTAKES = [
     Mistake("the body is to be frozen", caught_by=_SWAP, swap_head=_swap_freezes_the_module_attribute),
     Mistake("the body is to be frozen", caught_by=_SWAP, swap_head=_swap_freezes_weights_only),
     Mistake("the body is to be frozen", caught_by=_SWAP, swap_head=_swap_spares_batch_norm),
+    Mistake("still trained are forehead.weight", caught_by=_SWAP, swap_head=_swap_freezes_by_name),
     Mistake("the modes are", caught_by=_SWAP, swap_head=_swap_eval),
     Mistake("of the old layer was changed", caught_by=_SWAP, swap_head=_swap_resets_old),
     Mistake("the parameters of the body are other objects", caught_by=_SWAP, swap_head=_swap_copies_the_body),
@@ -482,6 +513,7 @@ MISTAKES = [
     Mistake(_ANOTHER_MODE, caught_by=_MODES, train_head=_training(back="never")),
     Mistake(_ANOTHER_MODE, caught_by=_MODES, train_head=_training(back="whole")),
     Mistake(_ANOTHER_MODE, caught_by=_MODES, train_head=_training(back="train")),
+    Mistake(_ANOTHER_MODE, caught_by=_MODES, train_head=_modes_of_the_outer_layers),
     Mistake("of the body moved: it is to be frozen", caught_by=_MODES, train_head=_all_layers),
     Mistake("what is frozen changed", caught_by=_MODES, train_head=_thawed_while_training),
     Mistake("train_head left gradients switched off", caught_by=_MODES, train_head=_grads_off),
@@ -500,6 +532,7 @@ MISTAKES = [
     Mistake("batches may be a generator", caught_by=_STEP, train_head=_indexed),
     Mistake("has lr=", caught_by=_THAW, thaw=_thaw_one_rate),
     Mistake("has lr=", caught_by=_THAW, thaw=_thaw_exchanged),
+    Mistake("and body.forehead.weight has lr=", caught_by=_THAW, thaw=_thaw_by_name),
     Mistake("has lr=", caught_by=_THAW, thaw=_thaw_wrong_key),
     Mistake("a parameter is in two groups", caught_by=_THAW, thaw=_thaw_twice),
     Mistake("each is in one, once", caught_by=_THAW, thaw=_thaw_repeated),

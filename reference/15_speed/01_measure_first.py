@@ -272,6 +272,8 @@ MISTAKES = [
     Mistake("the statement of a Timer is text", caught_by=_FIRST, seconds_per_call=_not_text),
     Mistake("that is the time of the fastest", caught_by=_MEAN, seconds_per_call=_minimum),
     Mistake("the mean of 20 runs is", caught_by=_MEAN, seconds_per_call=_last),
+    Mistake("the mean of 20 runs is", caught_by=_MEAN, seconds_per_call=lambda f, r, c: round(_timed(f, r, c), 6)),
+    Mistake("the runs are the last 5", caught_by=_MEAN, seconds_per_call=lambda f, r, c: _timed(f, max(r, 10), c)),
     Mistake("that is the time of the fastest", caught_by=_MEAN, seconds_per_call=_median),
     Mistake(
         "at most 20 calls may come before them", caught_by=_MEAN, seconds_per_call=lambda f, r, c: _timed(f, r, c, 100)

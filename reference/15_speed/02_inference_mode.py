@@ -89,6 +89,13 @@ def _grad_off(model, x):
     return probs
 
 
+def _off_and_on(model, x):
+    torch.set_grad_enabled(False)
+    probs = predict(model, x)
+    torch.set_grad_enabled(True)
+    return probs
+
+
 def _only_the_root(model, x):
     probs = _predicts()(model, x)
     model.eval()
@@ -194,6 +201,11 @@ def _backward_too(student, teacher_probs, x):
     return loss
 
 
+def _clears_first(student, teacher_probs, x):
+    student.zero_grad()
+    return distill_loss(student, teacher_probs, x)
+
+
 def _head_only(student, teacher_probs, x):
     with torch.no_grad():
         h = student.norm(x)
@@ -238,6 +250,9 @@ _KEEPS = "autograd has to keep the teacher's tensor for backward"
 _WRITES = "an inference tensor was changed outside of inference_mode"
 _MEAN = "the mean of the squared differences"
 _MAXIMUM = "the maximum of each row becomes 1"
+_LEFT_MODE = "model is not as it was: its mode"
+_FROZEN = "model.norm.weight is not as it was: requires_grad"
+_CLEARED = "model.norm.weight is not as it was: its grad"
 _EVAL = "test_a_prediction_is_made_in_eval_mode"
 _IS = "test_an_inference_tensor_is_one_outside_of_the_block_too"
 _MODEL = "test_predict_leaves_the_model_as_it_was"
@@ -272,15 +287,16 @@ MISTAKES = [
     Mistake(_ORDINARY, caught_by=_IS, predict=_detached),
     Mistake(_ORDINARY, caught_by=_IS, predict=_numpy),
     Mistake(_ORDINARY, caught_by=_IS, predict=_graph),
-    Mistake("put the mode back", caught_by=_MODEL, predict=_predicts(back=False)),
-    Mistake("put the mode back", caught_by=_MODEL, predict=_predicts(back=True)),
-    Mistake("its dropout was not put back", caught_by=_MODEL, predict=_only_the_root),
-    Mistake("predict moved norm.running_mean", caught_by=_MODEL, predict=_train_first),
-    Mistake("requires_grad of the parameters stays as it is", caught_by=_MODEL, predict=_freezes),
-    Mistake("requires_grad of the parameters stays as it is", caught_by=_MODEL, predict=_freezes_and_thaws),
-    Mistake("gradients that were there stay as they are", caught_by=_MODEL, predict=_clears),
-    Mistake("gradients that were there stay as they are", caught_by=_MODEL, predict=_zeros),
+    Mistake(_LEFT_MODE, caught_by=_MODEL, predict=_predicts(back=False)),
+    Mistake(_LEFT_MODE, caught_by=_MODEL, predict=_predicts(back=True)),
+    Mistake("model.norm is not as it was: its mode", caught_by=_MODEL, predict=_only_the_root),
+    Mistake("model.norm.running_mean is not as it was", caught_by=_MODEL, predict=_train_first),
+    Mistake(_FROZEN, caught_by=_MODEL, predict=_freezes),
+    Mistake("model.out.bias is not as it was: requires_grad", caught_by=_MODEL, predict=_freezes_and_thaws),
+    Mistake(_CLEARED, caught_by=_MODEL, predict=_clears),
+    Mistake(_CLEARED, caught_by=_MODEL, predict=_zeros),
     Mistake("gradients are switched off", caught_by=_MODEL, predict=_grad_off),
+    Mistake("and they are on after predict", caught_by=_MODEL, predict=_off_and_on),
     Mistake(_KEEPS, caught_by=_STUDENT, distill_loss=_raw),
     Mistake(_KEEPS, caught_by=_STUDENT, distill_loss=_product),
     Mistake(_KEEPS, caught_by=_STUDENT, distill_loss=_detach_target),
@@ -304,11 +320,13 @@ MISTAKES = [
         caught_by=_STUDENT,
         distill_loss=lambda student, t, x: distill_loss(student, t, x).item(),
     ),
-    Mistake("the student's gradients are there already", caught_by=_STUDENT, distill_loss=_backward_too),
+    Mistake("the gradients of the student have changed", caught_by=_STUDENT, distill_loss=_backward_too),
+    Mistake("the gradients of the student have changed", caught_by=_STUDENT, distill_loss=_clears_first),
     Mistake("backward does not reach norm.weight", caught_by=_STUDENT, distill_loss=_head_only),
     Mistake("the loss is that of its mode", caught_by=_MODE, distill_loss=_distance(before=lambda s: s.train())),
     Mistake("the loss is that of its mode", caught_by=_MODE, distill_loss=_distance(before=lambda s: s.eval())),
     Mistake("the loss is that of its mode", caught_by=_MODE, distill_loss=_eval_and_back),
+    Mistake("exp overflows", caught_by=_MODE, distill_loss=_distance(softmax=_by_hand)),
     Mistake(_WRITES, caught_by=_OUTSIDE, normalize_=_divides),
     Mistake(_WRITES, caught_by=_OUTSIDE, normalize_=_copies_into),
     Mistake(_WRITES, caught_by=_OUTSIDE, normalize_=_row_by_row),

@@ -123,6 +123,11 @@ def _to_the_cpu_per_batch(model, batches):
     return loss / rows, right / rows
 
 
+def _moved_per_batch(model, batches):
+    loss, right, rows = sum(running_totals(model, [batch]).to("cpu") for batch in batches).tolist()
+    return loss / rows, right / rows
+
+
 def _nan_check(model, batches):
     for batch in batches:
         if running_totals(model, [batch])[0].isnan():
@@ -320,6 +325,7 @@ MISTAKES = [
     Mistake(_ONCE, caught_by=_READ, metrics=_printed_tensor),
     Mistake(_ONCE, caught_by=_READ, metrics=_list_per_batch),
     Mistake(_ONCE, caught_by=_READ, metrics=_to_the_cpu_per_batch),
+    Mistake(_ONCE, caught_by=_READ, metrics=_moved_per_batch),
     Mistake(_ONCE, caught_by=_READ, metrics=_nan_check),
     Mistake(_ONCE, caught_by=_READ, metrics=_selected),
     Mistake(_ONCE, caught_by=_READ, metrics=_six_items),

@@ -218,6 +218,28 @@ def _left_in_eval(model, optimizer, scaler, x, y, max_norm):
     return amp_step(model, optimizer, scaler, x, y, max_norm)
 
 
+def _eval_and_back(model, optimizer, scaler, x, y, max_norm):
+    model.eval()
+    done = amp_step(model, optimizer, scaler, x, y, max_norm)
+    model.train()
+    return done
+
+
+def _forgets_momentum(model, optimizer, scaler, x, y, max_norm):
+    done = amp_step(model, optimizer, scaler, x, y, max_norm)
+    if not done:
+        optimizer.state.clear()
+    return done
+
+
+def _smaller_steps(model, optimizer, scaler, x, y, max_norm):
+    done = amp_step(model, optimizer, scaler, x, y, max_norm)
+    if not done:
+        for group in optimizer.param_groups:
+            group["lr"] /= 2
+    return done
+
+
 def _not_halved(model, optimizer, scaler, x, y, max_norm):
     scale = scaler.get_scale()
     amp_step(model, optimizer, scaler, x, y, max_norm)
@@ -346,6 +368,7 @@ MISTAKES = [
     Mistake("the step has length", caught_by=_CLIP, amp_step=_divides_by_the_default),
     Mistake("the step has length", caught_by=_CLIP, amp_step=_clips_the_first_group),
     Mistake("it was left in eval mode", caught_by=_CLIP, amp_step=_left_in_eval),
+    Mistake("ran in eval mode", caught_by=_CLIP, amp_step=_eval_and_back),
     Mistake("did not use scaler.scale", caught_by=_CLIP, amp_step=_multiplies_by_hand),
     Mistake("unscale_ was called twice", caught_by=_CLIP, amp_step=_unscales_twice),
     Mistake("without an update of the scaler between them", caught_by=_CLIP, amp_step=_no_update),
@@ -356,6 +379,8 @@ MISTAKES = [
     Mistake("times what SGD with momentum makes of it", caught_by=_PLAIN, amp_step=_in_bfloat16),
     Mistake("inf or nan is in the weights now", caught_by=_BAD, amp_step=_clips_scaled_ones_and_steps),
     Mistake("the weights moved in a step that was to be left out", caught_by=_BAD, amp_step=_steps_with_zeros),
+    Mistake("the optimizer lost its momentum, or has other settings", caught_by=_BAD, amp_step=_forgets_momentum),
+    Mistake("the optimizer lost its momentum, or has other settings", caught_by=_BAD, amp_step=_smaller_steps),
     Mistake("clipping raised on gradients of inf", caught_by=_BAD, amp_step=_raises_on_inf),
     Mistake("update() comes after each step, also one that is left out", caught_by=_BAD, amp_step=_leaves_early),
     Mistake("half of what it was", caught_by=_BAD, amp_step=_looks_at_the_loss_first),

@@ -250,6 +250,10 @@ def _is_contiguous(x):
     return x.is_contiguous()
 
 
+def _if_channels_are_apart(x):
+    return x if x.stride(1) == 1 else x.contiguous(memory_format=_LAST)
+
+
 def _is_by_shape(x):
     return x.shape[-1] in (1, 3, 4)
 
@@ -306,6 +310,9 @@ MISTAKES = [
     Mistake(_OLD, caught_by=_STRIDES, to_nhwc=_copy_thrown_away),
     Mistake("in channels_last have strides (60, 1, 15, 3)", caught_by=_STRIDES, to_nhwc=_only_contiguous_ones),
     Mistake("in channels_last have strides (60, 1, 15, 3)", caught_by=_STRIDES, to_nhwc=_rows_and_columns_swapped),
+    Mistake(
+        "its channels side by side, in channels_last have strides", caught_by=_STRIDES, to_nhwc=_if_channels_are_apart
+    ),
     Mistake(_NOT_LAST, caught_by=_CONV, prepare=_prepare_nothing),
     Mistake(_NOT_LAST, caught_by=_CONV, prepare=_prepare_in_vain),
     Mistake(_NOT_LAST, caught_by=_CONV, prepare=_prepare_top_level),
@@ -340,6 +347,6 @@ MISTAKES = [
     Mistake("in channels_last, with strides", caught_by=_ASK, is_nhwc=_is_permuted_view),
     Mistake("Python's own True and False are asked", caught_by=_ASK, is_nhwc=_is_int),
     Mistake("Python's own True and False are asked", caught_by=_ASK, is_nhwc=_is_tensor),
-    Mistake("columns come before rows", caught_by=_ASK, is_nhwc=_is_channel_stride),
+    Mistake("its channels side by side, with strides", caught_by=_ASK, is_nhwc=_is_channel_stride),
     Mistake("is_nhwc returned None", caught_by=_ASK, is_nhwc=_is_nothing),
 ]

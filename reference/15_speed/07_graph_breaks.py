@@ -193,6 +193,11 @@ MISTAKES = [
         signed_scale=lambda x: torch.where(x.sum() > 0, 2 * x, 3 * x).detach(),
     ),
     Mistake("2 * x in float64", caught_by=_VALUES, signed_scale=lambda x: signed_scale(x.float())),
+    Mistake(
+        "above 0 in float64",
+        caught_by=_VALUES,
+        signed_scale=lambda x: torch.where(x.float().sum() > 0, 2 * x, 3 * x),
+    ),
     Mistake("graphs, expected 1: a value decides", caught_by=_GRAPH, normalize=_norm_if),
     Mistake(_DECIDES, caught_by=_GRAPH, normalize=_norm_any),
     Mistake(_DECIDES, caught_by=_FULL, normalize=_norm_item),

@@ -122,6 +122,20 @@ def _tensor_outside(dtype):
     return make
 
 
+def _unless_one(x, k):
+    return x.clone() if k == 1 else x * k
+
+
+def _unless_zero(x, k):
+    return torch.zeros_like(x) if k == 0 else x * k
+
+
+def _rounded(backend):
+    """So that there are fewer numbers to compile for."""
+    compiled = torch.compile(_scaled, backend=backend, dynamic=True)
+    return lambda x, k: compiled(x, round(k, 2))
+
+
 def _item_again(backend):
     compiled = torch.compile(_scaled, backend=backend)
     return lambda x, k: compiled(x, torch.tensor(k).item())
@@ -172,6 +186,10 @@ def _knows_two(backend):
 
 def _startswith(x, mode):
     return x * 2 if mode.startswith("double") else x / 2
+
+
+def _stripped(x, mode):
+    return x * 2 if mode.strip() == "double" else x / 2
 
 
 def _any_case(x, mode):
@@ -296,7 +314,10 @@ MISTAKES = [
     Mistake("is that the number never changes", caught_by=_NUMBER, compile_scaled=_compiling(_scaled)),
     Mistake("is that the number never changes", caught_by=_NUMBER, compile_scaled=_compiling(_tensor_inside)),
     Mistake("is that the number never changes", caught_by=_NUMBER, compile_scaled=_item_again),
-    Mistake("took 4 compilations", caught_by=_NUMBER, compile_scaled=_compiling(_scaled, dynamic=False)),
+    Mistake("took 6 compilations", caught_by=_NUMBER, compile_scaled=_compiling(_scaled, dynamic=False)),
+    Mistake("2 compilations, expected 1", caught_by=_NUMBER, compile_scaled=_compiling(_unless_one, dynamic=True)),
+    Mistake("2 compilations, expected 1", caught_by=_NUMBER, compile_scaled=_compiling(_unless_zero, dynamic=True)),
+    Mistake("compile_scaled: what was compiled", caught_by=_NUMBER, compile_scaled=_rounded),
     Mistake(_NEVER, caught_by=_NUMBER, compile_scaled=lambda backend: _scaled),
     Mistake("compile_scaled: what was compiled", caught_by=_NUMBER, compile_scaled=_tensor_outside(torch.int64)),
     Mistake("compile_scaled: what was compiled", caught_by=_NUMBER, compile_scaled=_tensor_outside(torch.bfloat16)),
@@ -314,6 +335,7 @@ MISTAKES = [
     Mistake("compile_modes, or what it made, raised", caught_by=_STRING, compile_modes=_knows_two),
     Mistake("shape (2, 2), 'doubled'", caught_by=_STRING, compile_modes=_compiling(_startswith)),
     Mistake("shape (2, 2), 'Double'", caught_by=_STRING, compile_modes=_compiling(_any_case)),
+    Mistake("shape (2, 2), ' double'", caught_by=_STRING, compile_modes=_compiling(_stripped)),
     Mistake(
         "shape (2, 2), 'half'",
         caught_by=_STRING,

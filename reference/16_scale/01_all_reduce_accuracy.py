@@ -95,6 +95,16 @@ def _total_in_place(correct, total):
     return (correct / total).item()
 
 
+def _float64_in_place(correct, total):
+    """as_tensor copies whatever is not float64 already."""
+    right, seen = (torch.as_tensor(n, dtype=torch.float64) for n in (correct, total))
+    if right is seen:
+        seen = seen.clone()
+    dist.all_reduce(right)
+    dist.all_reduce(seen)
+    return (right / seen).item()
+
+
 def _a_tensor(correct, total):
     counts = torch.tensor([int(correct), int(total)])
     dist.all_reduce(counts)
@@ -223,6 +233,7 @@ MISTAKES = [
     Mistake("expected a Python float on each rank", caught_by=_ADD, global_accuracy=_alone(_a_tensor)),
     Mistake(_OWN_TENSOR, caught_by=_TENSORS, global_accuracy=_alone(_in_place)),
     Mistake(_OWN_TENSOR, caught_by=_TENSORS, global_accuracy=_alone(_total_in_place)),
+    Mistake(_OWN_TENSOR, caught_by=_TENSORS, global_accuracy=_alone(_float64_in_place)),
     Mistake("together 10 of 12", caught_by=_ADD, global_accuracy=_alone(_total_times_world)),
     Mistake("together 10 of 12", caught_by=_ADD, global_accuracy=_alone(_only_the_right_ones)),
     Mistake("together 10 of 12", caught_by=_ADD, global_accuracy=_alone(_largest)),

@@ -220,6 +220,20 @@ def _only_rank_0(model, x, y, lr, steps):
     return model
 
 
+def _in_batches(size):
+    def wrong(model, x, y, lr, steps):
+        ddp = DistributedDataParallel(model)
+        optimizer = torch.optim.SGD(ddp.parameters(), lr=lr)
+        for _ in range(steps):
+            for rows, targets in zip(x.split(size), y.split(size), strict=True):
+                optimizer.zero_grad()
+                F.mse_loss(ddp(rows), targets).backward()
+                optimizer.step()
+        return ddp.module
+
+    return wrong
+
+
 def _normalised(model, x, y, lr, steps):
     x -= x.mean(0)
     return train(model, x, y, lr, steps)
@@ -267,6 +281,11 @@ MISTAKES = [
     Mistake("don't cut it again", caught_by=_FOLLOW, train=_by_hand(share=_every)),
     Mistake("don't cut it again", caught_by=_FOLLOW, train=lambda m, x, *a: train(m, _every(x), _every(a[0]), *a[1:])),
     Mistake("don't cut it again", caught_by=_FOLLOW, train=_by_hand(share=lambda x: x[: len(x) // 2])),
+    Mistake(
+        "off those of one process",
+        caught_by=_FOLLOW,
+        train=_by_hand(loss_fn=lambda out, y: (out - y).square().sum(1).mean()),
+    ),
     Mistake("off those of one process", caught_by=_FOLLOW, train=_synced_in_the_last_step),
     Mistake(
         "off those of one process",
@@ -302,6 +321,9 @@ MISTAKES = [
     ),
     Mistake("a float64 model came back with gradients in", caught_by=_GRAD, train=_float),
     Mistake("only gradients travel", caught_by=_ROWS, train=_all_rows),
+    Mistake("off those of one process", caught_by=_ROWS, train=_in_batches(32)),
+    Mistake("off those of one process", caught_by=_ROWS, train=_in_batches(512)),
+    Mistake("expected all of its share", caught_by=_ROWS, train=lambda m, x, y, *a: train(m, x[:64], y[:64], *a)),
     Mistake("only gradients travel", caught_by=_ROWS, train=_only_rank_0),
     Mistake("and .grad was left as another one", caught_by=_GRAD, train=_one_backward_more),
     Mistake("train returned the wrapper", caught_by=_PLAIN, train=_with_ddp(give=lambda ddp: ddp)),

@@ -165,6 +165,10 @@ def _another_default(n, rank, world, epoch, seed=42):
     return rank_indices(n, rank, world, epoch, seed)
 
 
+def _sorted_part(n, rank, world, epoch, seed=0):
+    return sorted(rank_indices(n, rank, world, epoch, seed))
+
+
 def _seed_of_text(n, epoch, seed):
     indices = list(range(n))
     random.Random(hash(f"seed {seed}, epoch {epoch}")).shuffle(indices)
@@ -199,6 +203,7 @@ MISTAKES = [
     Mistake("has one index more than once", caught_by=_CUT, rank_indices=_with_replacement),
     Mistake("that is not shuffled", caught_by=_CUT, rank_indices=_in_order),
     Mistake("that is not shuffled", caught_by=_CUT, rank_indices=_begins_elsewhere),
+    Mistake("that is not shuffled", caught_by=_CUT, rank_indices=_sorted_part),
     Mistake("expected 5", caught_by=_CUT, rank_indices=_all_of_them),
     Mistake("others are no index of", caught_by=_CUT, rank_indices=_from_one),
     Mistake("It makes fewer steps than others, or samples are left out", caught_by=_FILLED, rank_indices=_drop_last),
@@ -214,6 +219,7 @@ MISTAKES = [
         caught_by=_EPOCH,
         rank_indices=_drawn(lambda r, e, s: s * e),
     ),
+    Mistake("in epoch 0 and epoch 1, with seed=7", caught_by=_EPOCH, rank_indices=_drawn(lambda r, e, s: s or e)),
     Mistake("give the same indices", caught_by=_EPOCH, rank_indices=_drawn(lambda r, e, s: e)),
     Mistake("give the same indices", caught_by=_EPOCH, rank_indices=_drawn(lambda r, e, s: (s + 1) * e)),
     Mistake("it is not what seed=0 gives", caught_by=_EPOCH, rank_indices=_another_default),

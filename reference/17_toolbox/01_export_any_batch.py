@@ -137,6 +137,10 @@ def _compiled(model, example):
     return torch.compile(copy.deepcopy(model).eval(), backend="eager", dynamic=True)
 
 
+def _graph_of_layers(model, example):
+    return torch.fx.symbolic_trace(copy.deepcopy(model).eval())
+
+
 def _padded(model, example):
     program = torch.export.export(copy.deepcopy(model).eval(), (example,)).module()
 
@@ -160,6 +164,11 @@ def _detached_weights(model, example):
 
 def _save_static(model, example, path):
     torch.export.save(torch.export.export(model, (example,)), path)
+
+
+def _save_up_to_64(model, example, path):
+    shapes = ({0: torch.export.Dim("batch", max=64)},)
+    torch.export.save(torch.export.export(model, (example,), dynamic_shapes=shapes), path)
 
 
 def _pickle(model, example, path):
@@ -246,7 +255,7 @@ _GATE = "test_both_branches_are_in_the_program"
 
 _FROZEN = "is frozen as in the example"
 _ON = "dropout is on in the program, for ever"
-_NOT_EXPORTED = "called the model's forward in Python: it was not exported"
+_NOT_EXPORTED = "called a layer's forward in Python: it was not exported"
 _NONE = "asks for a value, and at export there are none"
 
 MISTAKES = [
@@ -302,7 +311,9 @@ MISTAKES = [
     Mistake(_NOT_EXPORTED, caught_by=_CODE, export_any_batch=_a_copy),
     Mistake(_NOT_EXPORTED, caught_by=_CODE, export_any_batch=_calls_the_model),
     Mistake(_NOT_EXPORTED, caught_by=_CODE, export_any_batch=_compiled),
+    Mistake(_NOT_EXPORTED, caught_by=_CODE, export_any_batch=_graph_of_layers),
     Mistake(_FROZEN, caught_by=_FOLLOW, save=_save_static),
+    Mistake("the program does not take this batch size", caught_by=_FOLLOW, save=_save_up_to_64),
     Mistake("computes with the live weights", caught_by=_FOLLOW, save=_save_and_remember, load=_load_live),
     Mistake("load gives the program of before", caught_by=_FOLLOW, load=_load_once),
     Mistake("save changed what it was given", caught_by=_FOLLOW, save=_save_in_eval),
@@ -325,6 +336,11 @@ MISTAKES = [
         "the sum is above 0: 2 * x, all of it",
         caught_by=_GATE,
         make_gate=_gate(lambda x: torch.where(x.sum(-1, keepdim=True) > 0, 2 * x, x - 1)),
+    ),
+    Mistake(
+        "the sum of all is below 0",
+        caught_by=_GATE,
+        make_gate=_gate(lambda x: torch.where(x.sum(0).sum(0) > 0, 2 * x, x - 1)),
     ),
     Mistake(
         "the sum is 0, not above it",

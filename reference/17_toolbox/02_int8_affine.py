@@ -114,6 +114,11 @@ def _flat(x):
     return q.flatten(), scale, zero_point
 
 
+def _in_order_of_memory(x):
+    q, scale, zero_point = quantize(x.as_strided((x.numel(),), (1,)))
+    return q.view(x.shape), scale, zero_point
+
+
 def _array(x):
     q, scale, zero_point = quantize(x)
     return q.numpy(), scale, zero_point
@@ -189,6 +194,10 @@ def _multiplies(x, scale, zero_point):
     return (torch.round(x * scale) + zero_point).clamp(-128, 127).to(torch.int8)
 
 
+def _with_in_order_of_memory(x, scale, zero_point):
+    return quantize_with(x.as_strided((x.numel(),), (1,)), scale, zero_point).view(x.shape)
+
+
 def _float_levels(x, scale, zero_point):
     return (torch.round(x / scale) + zero_point).clamp(-128, 127)
 
@@ -244,6 +253,7 @@ MISTAKES = [
     Mistake("quantize returns three things", caught_by=_KIND, quantize=_only_q),
     Mistake("quantize_with returns int8, got torch.float32", caught_by=_KIND, quantize_with=_float_levels),
     Mistake("expected at most half a step", caught_by=_HALF, quantize=_quantizer(steps=256)),
+    Mistake("in shape (3, 2)", caught_by=_SPREAD, quantize=_in_order_of_memory),
     Mistake("256 levels over this range need one above 0", caught_by=_HALF, quantize=_eps),
     Mistake("expected at most half a step", caught_by=_HALF, quantize=_quantizer(ends=_without_outliers)),
     Mistake(
@@ -274,6 +284,7 @@ MISTAKES = [
     Mistake("The levels of", caught_by=_STOP, quantize_with=_own_range),
     Mistake("The levels of", caught_by=_STOP, quantize_with=_multiplies),
     Mistake("The levels of", caught_by=_STOP, quantize_with=_only_upper),
+    Mistake("in shape (5, 2)", caught_by=_STOP, quantize_with=_with_in_order_of_memory),
     Mistake("quantize_with changed its argument", caught_by=_STOP, quantize_with=_with_in_place),
     Mistake("quantize divided by 0", caught_by=_ZEROS, quantize=_unguarded),
     Mistake("quantize divided by 0", caught_by=_ZEROS, quantize=_unguarded_tensors),

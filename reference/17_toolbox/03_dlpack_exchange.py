@@ -49,6 +49,11 @@ def _copied_if(condition, then=torch.from_dlpack):
     return wrong
 
 
+def _exactly_an_array(x):
+    harmful = type(x) is np.ndarray and _harmful(x)
+    return torch.from_dlpack(x.copy() if harmful else x)
+
+
 def _contiguous_first(x):
     return torch.from_dlpack(np.ascontiguousarray(x) if isinstance(x, np.ndarray) and x.flags.writeable else x)
 
@@ -128,6 +133,13 @@ def _deep(x):
     return from_other(x)
 
 
+def _unlocks_and_clones(x):
+    if isinstance(x, np.ndarray) and not x.flags.writeable:
+        x = x.copy() if x.base is not None else x
+        x.flags.writeable = True
+    return from_other(x).clone()
+
+
 _STRIDES = "test_the_strides_travel_with_the_memory"
 _TWO = "test_two_methods_are_all_that_a_library_must_have"
 _LOCKED = "test_a_read_only_array_is_not_written_through"
@@ -176,6 +188,7 @@ MISTAKES = [
         caught_by=_LOCKED,
         from_other=_copied_if(lambda x: isinstance(x, np.ndarray) and any(step <= 0 for step in x.strides)),
     ),
+    Mistake("you wrote into an array that is marked read-only", caught_by=_LOCKED, from_other=_exactly_an_array),
     Mistake("has become writeable", caught_by=_LOCKED, from_other=_unlocks),
     Mistake("warned", caught_by=_LOCKED, from_other=_warned_clone),
     Mistake(
@@ -215,6 +228,12 @@ MISTAKES = [
     Mistake("it is no copy", caught_by=_SNAPSHOT, snapshot=lambda x: from_other(x).detach()),
     Mistake("snapshot raised on a foreign object", caught_by=_SNAPSHOT, snapshot=lambda x: from_other(x.copy())),
     Mistake("snapshot of", caught_by=_SNAPSHOT, snapshot=lambda x: from_other(x).to(torch.float64, copy=True)),
+    Mistake("made a read-only array writeable", caught_by=_SNAPSHOT, snapshot=_unlocks_and_clones),
+    Mistake(
+        "and others changed with it",
+        caught_by=_SNAPSHOT,
+        snapshot=lambda x: copy.deepcopy(torch.from_dlpack(x.copy() if _backwards(x) else x)),
+    ),
     Mistake("snapshot of an array of bool", caught_by=_SNAPSHOT, snapshot=lambda x: from_other(x) * 1),
     Mistake("snapshot of an array of bool", caught_by=_SNAPSHOT, snapshot=lambda x: from_other(x) + 0),
     Mistake("it is no copy", caught_by=_SNAPSHOT, snapshot=lambda x: torch.as_tensor(from_other(x))),

@@ -76,6 +76,15 @@ def _no_eval(folder, entry, *args, **kwargs):
     return torch.hub.load(str(folder), entry, *args, source="local", **kwargs)
 
 
+def _frozen(folder, entry, *args, **kwargs):
+    return load_model(folder, entry, *args, **kwargs).requires_grad_(False)
+
+
+@torch.inference_mode()
+def _in_inference_mode(folder, entry, *args, **kwargs):
+    return load_model(folder, entry, *args, **kwargs)
+
+
 def _eval_on_top(folder, entry, *args, **kwargs):
     model = _no_eval(folder, entry, *args, **kwargs)
     model.training = False
@@ -280,6 +289,26 @@ MISTAKES = [
         ),
     ),
     Mistake(
+        "tiny(pretrained=True) cannot be trained",
+        caught_by=_BESIDE,
+        hubconf_source=_with(("weights_only=True))", "weights_only=True))\n        model.requires_grad_(False)")),
+    ),
+    Mistake(
+        "tiny changed the working directory",
+        caught_by=_BESIDE,
+        hubconf_source=_with(
+            (f"path = {_PATH}", 'os.chdir(os.path.dirname(__file__))\n        path = "weights.pt"'),
+        ),
+    ),
+    Mistake(
+        "hubconf.py changed sys.path",
+        caught_by=_BESIDE,
+        hubconf_source=_with(
+            ("import os\n", "import os\nimport sys\n"),
+            ("import torch\n", "import torch\n\nsys.path.append(os.path.dirname(__file__))\n"),
+        ),
+    ),
+    Mistake(
         "tiny(pretrained=True, width=6) raised",
         caught_by=_BESIDE,
         hubconf_source=_with(("if pretrained:", "if pretrained:\n        model = torch.nn.Linear(4, 2)")),
@@ -334,6 +363,8 @@ MISTAKES = [
             )
         ),
     ),
+    Mistake("parameters that could be trained cannot", caught_by=_FOLDER, load_model=_frozen),
+    Mistake("parameters that could be trained cannot", caught_by=_FOLDER, load_model=_in_inference_mode),
     Mistake("still in train mode: the model itself", caught_by=_FOLDER, load_model=_no_eval),
     Mistake("still in train mode: 0, 0.0", caught_by=_FOLDER, load_model=_eval_on_top),
     Mistake("the folder was taken for owner/name on GitHub", caught_by=_FOLDER, load_model=_no_source),

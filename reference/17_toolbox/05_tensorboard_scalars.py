@@ -11,6 +11,7 @@ the new file, and whoever reads the folder in the order of its files drops what 
 second in the file's name. The reader thins curves out, because a browser has to draw them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -223,6 +224,14 @@ MISTAKES = [
     Mistake(
         "of six steps from 0 on: expected", caught_by=_STEP, log_run=_log(number=lambda loss: round(float(loss), 4))
     ),
+    Mistake(
+        "of six steps from 0 on: expected", caught_by=_STEP, log_run=_log(number=lambda loss: max(float(loss), 0.0))
+    ),
+    Mistake(
+        "of six steps from 0 on: expected",
+        caught_by=_STEP,
+        log_run=_log(number=lambda loss: torch.as_tensor(loss).detach().bfloat16().item()),
+    ),
     Mistake("loss/val, with the keys 2 and 5: points", caught_by=_STEP, log_run=_skips_zeros),
     Mistake("are there twice: purge_step=", caught_by=_AGAIN, log_run=_log(purge=lambda start: None)),
     Mistake("are there twice: purge_step=", caught_by=_AGAIN, log_run=_log(purge=lambda start: start + 1)),
@@ -257,6 +266,11 @@ MISTAKES = [
         "two of them at step 7",
         caught_by=_TYPES,
         read_curve=lambda folder, tag: [(step, round(value, 4)) for step, value in read_curve(folder, tag)],
+    ),
+    Mistake(
+        "two of them at step 7",
+        caught_by=_TYPES,
+        read_curve=_read(cut=lambda points: [point for point in points if math.isfinite(point[1])]),
     ),
     Mistake(
         "four points were written",

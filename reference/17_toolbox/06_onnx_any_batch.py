@@ -216,6 +216,11 @@ def _as_the_root_says(model, example, path):
             module.training = mode
 
 
+def _unless_it_is_there(model, example, path):
+    if not path.exists():
+        _eval_old(model, example, path)
+
+
 def _memory_order(x):
     x = x.detach().float()
     return x.as_strided(x.shape, (x.shape[1], 1)).numpy()
@@ -276,6 +281,7 @@ MISTAKES = [
         "a dropout was in train mode inside a model in eval mode", caught_by=_INSIDE, export_onnx=_eval_if_training
     ),
     Mistake("after export_onnx it is [False, False, False]", caught_by=_INSIDE, export_onnx=_as_the_root_says),
+    Mistake("a file of an earlier export", caught_by=_INSIDE, export_onnx=_unless_it_is_there),
     Mistake("the weights stayed behind", caught_by=_ALONE, export_onnx=_two_files),
     Mistake("the input of this file has another name", caught_by=_NAMES, run_onnx=_run(name="input")),
     Mistake("the input of this file has another name", caught_by=_NAMES, run_onnx=_run(name="x")),

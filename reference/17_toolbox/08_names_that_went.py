@@ -130,6 +130,16 @@ def _scripted(model, x):
         return torch.sigmoid(torch.jit.trace(model, x)(x))
 
 
+def _overflows(model, x):
+    with torch.no_grad():
+        y = model(x).exp()
+        return y / (1 + y)
+
+
+def _never_certain(model, x):
+    return predict(model, x).clamp(1e-6, 1 - 1e-6)
+
+
 def _plain_modules_only(model, x):
     """Looks into the model rather than call it."""
     if type(model) in (nn.Sequential, nn.Identity) or "Net" in type(model).__name__:
@@ -290,6 +300,8 @@ MISTAKES = [
     Mistake("values differ", caught_by=_GRAPH, predict=_softmax),
     Mistake("grad mode was off before predict", caught_by=_GRAPH, predict=_switches_on_again),
     Mistake("which nn.Identity had handed on", caught_by=_GRAPH, predict=_overwrites),
+    Mistake("predict with nn.Identity", caught_by=_GRAPH, predict=_overflows),
+    Mistake("predict with nn.Identity", caught_by=_GRAPH, predict=_never_certain),
     Mistake("predict returns a tensor", caught_by=_GRAPH, predict=lambda model, x: predict(model, x).numpy()),
     Mistake("predict warned", caught_by=_GRAPH, predict=_scripted),
     Mistake(
@@ -319,6 +331,11 @@ MISTAKES = [
     Mistake("total_loss of", caught_by=_NUMBER, total_loss=lambda p, t: (p - t).abs().sum().item()),
     Mistake("total_loss of", caught_by=_NUMBER, total_loss=lambda p, t: (p - t).float().pow(2).sum().item()),
     Mistake("total_loss of", caught_by=_NUMBER, total_loss=lambda p, t: (p - t).norm().item()),
+    Mistake(
+        "total_loss of",
+        caught_by=_NUMBER,
+        total_loss=lambda p, t: (p.pow(2).sum() - 2 * (p * t).sum() + t.pow(2).sum()).item(),
+    ),
     Mistake("total_loss of", caught_by=_NUMBER, total_loss=lambda p, t: F.mse_loss(p, t).item() * len(p)),
     Mistake(
         "total_loss is a Python float, got int", caught_by=_NUMBER, total_loss=lambda p, t: int((p - t).pow(2).sum())

@@ -168,6 +168,10 @@ def _double(x, mean, std):
     return (x.double() - mean) / std
 
 
+def _as_torchvision(x, mean, std):
+    return (x.float() - torch.tensor([mean])[None, :, None, None]) / torch.tensor([std])[None, :, None, None]
+
+
 def _var(x, mean, std):
     return (x.float() - mean) / std**0.5
 
@@ -182,6 +186,14 @@ def _replaced(model, n_classes, features=None, where=True, freeze=True):
 
 def _forgot_to_freeze(model, n_classes):
     _replaced(model, n_classes, freeze=False)
+
+
+def _frozen_by_name(model, n_classes):
+    """As the tutorials do it, with `if "fc" not in name`."""
+    _replaced(model, n_classes, freeze=False)
+    for name, p in model.named_parameters():
+        if "head" not in name:
+            p.requires_grad = False
 
 
 def _all_frozen(model, n_classes):
@@ -309,6 +321,13 @@ def _thaw_overlap(model, body_lr, head_lr):
     return optimizer
 
 
+def _thaw_by_name(model, body_lr, head_lr):
+    rates = {False: body_lr, True: head_lr}
+    return torch.optim.Adam(
+        [{"params": [p.requires_grad_()], "lr": rates["head" in name]} for name, p in model.named_parameters()]
+    )
+
+
 def _thaw_head_only(model, body_lr, head_lr):
     model.requires_grad_(True)
     return torch.optim.SGD(model.head.parameters(), lr=head_lr)
@@ -347,8 +366,10 @@ WRONG = [
     Mistake(_NUMBERS, caught_by="", load_pretrained=_load(prepare=_imagenet)),
     Mistake(_NUMBERS, caught_by="", load_pretrained=_load(prepare=_double)),
     Mistake(_NUMBERS, caught_by="", load_pretrained=_load(prepare=_var)),
+    Mistake("shape (384,)", caught_by="", load_pretrained=_load(prepare=_as_torchvision)),
     Mistake("not those of the file", caught_by="", load_pretrained=_load(prepare=_batch_norm_like)),
     Mistake("the body is to be frozen", caught_by="", swap_head=_forgot_to_freeze),
+    Mistake("still trained are forehead.weight", caught_by="", swap_head=_frozen_by_name),
     Mistake("of the new head is frozen, and it is to be trained", caught_by="", swap_head=_all_frozen),
     Mistake("the weight of the new head is torch.float32", caught_by="", swap_head=_plain_linear),
     Mistake("the head maps 36 numbers to 5", caught_by="", swap_head=_magic_number),
@@ -363,6 +384,7 @@ WRONG = [
     Mistake("gradients from before a batch were added", caught_by="", train_head=_accumulates),
     Mistake("batches may be a generator", caught_by="", train_head=_counts_first),
     Mistake("has lr=", caught_by="", thaw=_thaw_default),
+    Mistake("and body.forehead.weight has lr=", caught_by="", thaw=_thaw_by_name),
     Mistake("a parameter is in two groups", caught_by="", thaw=_thaw_overlap),
     Mistake("these are in no group", caught_by="", thaw=_thaw_head_only),
     Mistake("thaw returns an optimizer", caught_by="", thaw=_thaw_pair),

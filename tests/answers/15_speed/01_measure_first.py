@@ -52,6 +52,15 @@ def _python_timeit(fn, runs, clock):
         return timer.timeit(runs) / runs
 
 
+def _python_repeat(fn, runs, clock):
+    import statistics
+    import timeit
+
+    with _threads(1):
+        times = timeit.repeat(fn, repeat=runs + 1, number=1, timer=clock)
+    return statistics.fmean(times[1:])
+
+
 def _as_many_before(fn, runs, clock):
     with _threads(1):
         for _ in range(min(runs, 20)):
@@ -134,6 +143,7 @@ RIGHT = [
     {"seconds_per_call": _loop, "op_counts": _profiled},
     {"seconds_per_call": _each_run, "op_counts": _shapes_added_up},
     {"seconds_per_call": _python_timeit, "op_counts": _events},
+    {"seconds_per_call": _python_repeat},
     {"seconds_per_call": _as_many_before, "op_counts": _autograd_profiler},
     {"seconds_per_call": _timer, "op_counts": _start_and_stop},
 ]
@@ -231,6 +241,12 @@ def _one_after_the_other(fn, runs, clock):
     for _ in range(runs - 1):
         fn()
     return (clock() - start) / (runs - 1)
+
+
+def _always_twenty(fn, runs, clock):
+    from torch.utils.benchmark import Timer
+
+    return Timer("fn()", globals={"fn": fn}, timer=clock).timeit(20).mean
 
 
 def _fixed_loops(fn, runs, clock):
@@ -341,6 +357,7 @@ WRONG = [
     Mistake("are to be on one thread", caught_by="", seconds_per_call=_all_threads),
     Mistake("seconds_per_call raised", caught_by="", seconds_per_call=_one_after_the_other),
     Mistake("at most 20 calls may come before them", caught_by="", seconds_per_call=_fixed_loops),
+    Mistake("the runs are the last 5", caught_by="", seconds_per_call=_always_twenty),
     Mistake("Grouped by shape, a name has several rows", caught_by="", op_counts=_overwritten),
     Mistake(_ATEN, caught_by="", op_counts=_everything),
     Mistake(_ATEN, caught_by="", op_counts=_any_namespace),

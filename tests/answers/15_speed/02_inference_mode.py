@@ -94,6 +94,10 @@ def _grad_on(student, teacher_probs, x):
         return torch.sum(d**2) / d.numel()
 
 
+def _by_numpy(student, teacher_probs, x):
+    return F.mse_loss(student(x).softmax(1), torch.from_numpy(teacher_probs.numpy().copy()))
+
+
 def _clone_first(probs):
     probs = probs.clone()
     probs /= probs.max(dim=1, keepdim=True).values
@@ -118,7 +122,7 @@ RIGHT = [
     {"predict": _if_it_trained, "distill_loss": _cloned, "normalize_": _really_in_place},
     {"predict": _each_module, "distill_loss": _plain_copy, "normalize_": _sup_norm},
     {"predict": _log, "distill_loss": _grad_on, "normalize_": _rows},
-    {"predict": _copied},
+    {"predict": _copied, "distill_loss": _by_numpy},
     {"predict": _context},
     {"normalize_": lambda probs: probs.clone().div_(probs.max(1)[0].unsqueeze(1))},
     {"normalize_": lambda probs: torch.div(probs.T, probs.max(dim=-1).values).T},
@@ -192,6 +196,13 @@ def _optimizer_zero_grad(model, x):
     return _decorated(model, x)
 
 
+def _switches(model, x):
+    torch.set_grad_enabled(False)
+    probs = _decorated(model, x)
+    torch.set_grad_enabled(True)
+    return probs
+
+
 @torch.inference_mode()
 def _double(model, x):
     was = model.training
@@ -219,6 +230,11 @@ def _soft_cross_entropy(student, teacher_probs, x):
 
 def _batch_mean(student, teacher_probs, x):
     return F.mse_loss(student(x).softmax(1), teacher_probs.clone(), reduction="sum") / len(x)
+
+
+def _exp_over_sum(student, teacher_probs, x):
+    e = torch.exp(student(x))
+    return F.mse_loss(e / e.sum(dim=1, keepdim=True), teacher_probs.clone())
 
 
 def _detached_student(student, teacher_probs, x):
@@ -266,19 +282,23 @@ _ORDINARY = "the prediction is an ordinary tensor"
 _KEEPS = "autograd has to keep the teacher's tensor for backward"
 _WRITES = "an inference tensor was changed outside of inference_mode"
 _MEAN = "the mean of the squared differences"
+_LEFT_MODE = "model is not as it was: its mode"
+_FROZEN = "model.norm.weight is not as it was: requires_grad"
+_CLEARED = "model.norm.weight is not as it was: its grad"
 _MAXIMUM = "the maximum of each row becomes 1"
 
 WRONG = [
     Mistake(_ORDINARY, caught_by="", predict=_no_grad),
     Mistake(_ORDINARY, caught_by="", predict=_no_grad_after),
     Mistake("dropout or batch norm was still in train mode", caught_by="", predict=_no_eval),
-    Mistake("put the mode back", caught_by="", predict=_stays_in_eval),
-    Mistake("put the mode back", caught_by="", predict=_always_train),
+    Mistake(_LEFT_MODE, caught_by="", predict=_stays_in_eval),
+    Mistake(_LEFT_MODE, caught_by="", predict=_always_train),
     Mistake("softmax goes along the classes", caught_by="", predict=_along_the_batch),
     Mistake("softmax goes along the classes", caught_by="", predict=_logits),
     Mistake("exp overflows", caught_by="", predict=_normalised_by_sum),
-    Mistake("requires_grad of the parameters stays as it is", caught_by="", predict=_frozen),
-    Mistake("gradients that were there stay as they are", caught_by="", predict=_optimizer_zero_grad),
+    Mistake(_FROZEN, caught_by="", predict=_frozen),
+    Mistake(_CLEARED, caught_by="", predict=_optimizer_zero_grad),
+    Mistake("and they are on after predict", caught_by="", predict=_switches),
     Mistake("a float32 model", caught_by="", predict=_double),
     Mistake(_KEEPS, caught_by="", distill_loss=_mse),
     Mistake(_KEEPS, caught_by="", distill_loss=_data),
@@ -287,6 +307,7 @@ WRONG = [
     Mistake(_MEAN, caught_by="", distill_loss=_batch_mean),
     Mistake(_MEAN, caught_by="", distill_loss=_no_softmax),
     Mistake(_MEAN, caught_by="", distill_loss=_root),
+    Mistake("exp overflows", caught_by="", distill_loss=_exp_over_sum),
     Mistake("the loss has no graph", caught_by="", distill_loss=_detached_student),
     Mistake("the loss has no graph", caught_by="", distill_loss=_under_inference),
     Mistake("backward does not reach norm.weight", caught_by="", distill_loss=_wrapped),

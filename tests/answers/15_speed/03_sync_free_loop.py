@@ -65,6 +65,12 @@ def _copied(model, batches):
     return totals[0].item() / totals[2].item(), (totals[1] / totals[2]).item()
 
 
+def _moved(model, batches):
+    device = next(model.parameters()).device.type
+    loss, right, n = _stacked(model, [(x.to(device), y.to(device)) for x, y in batches]).to("cpu")
+    return loss.item() / n.item(), right.item() / n.item()
+
+
 def _numpy(model, batches):
     loss, right, n = _all_at_once(model, batches).cpu().numpy()
     return float(loss / n), float(right / n)
@@ -105,6 +111,7 @@ RIGHT = [
     {"running_totals": _all_at_once, "metrics": _numpy},
     {"running_totals": _double, "metrics": _python_rows},
     {"metrics": _divided_on_the_device},
+    {"metrics": _moved},
     {"running_totals": _lists_of_tensors, "metrics": _item_twice_under_inference_mode},
 ]
 

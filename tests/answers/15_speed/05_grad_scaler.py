@@ -97,7 +97,24 @@ def _factors_divided(model, optimizer, scaler, x, y, max_norm):
     return bool(before <= scaler.get_scale())
 
 
-RIGHT = [{"amp_step": f} for f in (_groups_in_one_list, _factors_divided)]
+def _step_replaced(model, optimizer, scaler, x, y, max_norm):
+    """The scaler calls optimizer.step, or does not: a step of one's own notes it."""
+    optimizer.zero_grad()
+    scaler.scale(F.mse_loss(model(x), y)).backward()
+    scaler.unscale_(optimizer)
+    norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters()])
+    torch.nn.utils.clip_grads_with_norm_(model.parameters(), max_norm, norm)
+    made, usual = [], optimizer.step
+    optimizer.step = lambda *args, **kwargs: made.append(usual(*args, **kwargs))
+    try:
+        scaler.step(optimizer)
+    finally:
+        del optimizer.step
+    scaler.update()
+    return len(made) == 1
+
+
+RIGHT = [{"amp_step": f} for f in (_step_replaced, _groups_in_one_list, _factors_divided)]
 RIGHT += [{"amp_step": f} for f in (_norm_tells, _limit_scaled, _steps_by_itself, _hook, _clips_by_hand)]
 
 
@@ -141,6 +158,13 @@ def _update_if_stepped(model, optimizer, scaler, x, y, max_norm):
     if finite:
         scaler.update()
     return bool(finite)
+
+
+def _new_start(model, optimizer, scaler, x, y, max_norm):
+    done = _run("bucsU")(model, optimizer, scaler, x, y, max_norm)
+    if not done:
+        optimizer.load_state_dict({"state": {}, "param_groups": optimizer.state_dict()["param_groups"]})
+    return done
 
 
 def _first_layer_only(model, optimizer, scaler, x, y, max_norm):
@@ -198,6 +222,7 @@ WRONG = [
     Mistake("the gradients are still multiplied by 65536", caught_by="", amp_step=_run("bouU")),
     Mistake("inf or nan is in the weights now", caught_by="", amp_step=_run("bucoU")),
     Mistake("half of what it was", caught_by="", amp_step=_disabled),
+    Mistake("the optimizer lost its momentum, or has other settings", caught_by="", amp_step=_new_start),
     Mistake("half of what it was", caught_by="", amp_step=_skips_by_hand),
     Mistake("update() comes after each step, also one that is left out", caught_by="", amp_step=_update_if_stepped),
     Mistake("without an update of the scaler between them", caught_by="", amp_step=_run("bucs")),

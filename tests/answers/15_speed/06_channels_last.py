@@ -178,7 +178,7 @@ WRONG = [
     ),
     Mistake("stored by columns, with strides", caught_by="", is_nhwc=lambda x: x.is_contiguous() is False),
     Mistake("stored by columns, with strides", caught_by="", is_nhwc=lambda x: x.stride(3) > 1),
-    Mistake("columns come before rows", caught_by="", is_nhwc=lambda x: min(x.stride()) == x.stride(1)),
+    Mistake("its channels side by side, with strides", caught_by="", is_nhwc=lambda x: min(x.stride()) == x.stride(1)),
     Mistake("contiguous, with strides", caught_by="", is_nhwc=lambda x: x.dim() == 4),
     Mistake("in channels_last, with strides", caught_by="", is_nhwc=lambda x: x.shape[-1] == 3),
     Mistake("Python's own True and False are asked", caught_by="", is_nhwc=lambda x: torch.tensor(x.stride(1)) == 1),

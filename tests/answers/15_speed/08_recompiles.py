@@ -292,7 +292,7 @@ WRONG = [
         compile_scaled=lambda backend: torch.compile(lambda x, k: x * torch.as_tensor(k), backend=backend),
     ),
     Mistake(
-        "took 4 compilations",
+        "took 6 compilations",
         caught_by="",
         compile_scaled=lambda backend: torch.compile(lambda x, k: x.mul(k), dynamic=False, backend=backend),
     ),

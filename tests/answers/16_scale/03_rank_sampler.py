@@ -56,6 +56,11 @@ def _dataset(n, rank, world, epoch, seed=0):
     return [i for i in sampler]
 
 
+def _full_blocks_first(n, rank, world):
+    size = math.ceil(n / world)
+    return [*range(n)][rank * size : (rank + 1) * size]
+
+
 def _last_again(n, rank, world, epoch, seed=0):
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed + 7919 * epoch)).tolist()
     while len(order) % world:
@@ -74,7 +79,8 @@ RIGHT = [
         rank_indices=_forked,
         eval_indices=lambda n, rank, world: list(range(n * rank // world, n * (rank + 1) // world)),
     ),
-    dict(rank_indices=_dataset, eval_indices=lambda n, rank, world: torch.arange(n).chunk(world)[rank].tolist()),
+    dict(rank_indices=_dataset, eval_indices=_full_blocks_first),
+    dict(eval_indices=lambda n, rank, world: torch.arange(n).chunk(world)[rank].tolist()),
     dict(
         rank_indices=_last_again,
         eval_indices=lambda n, rank, world: list(
@@ -167,6 +173,14 @@ def _hashed(n, rank, world, epoch, seed=0):
     return _by_hand(n, rank, world, hash((str(seed), epoch)) % 2**31)
 
 
+def _larger_of_both(n, rank, world, epoch, seed=0):
+    return _by_hand(n, rank, world, 0, max(seed, epoch))
+
+
+def _unique(n, rank, world, epoch, seed=0):
+    return np.unique(_by_hand(n, rank, world, epoch, seed)).tolist()
+
+
 def _padded_eval(n, rank, world):
     indices = list(range(n))
     indices += indices[: math.ceil(n / world) * world - n]
@@ -191,6 +205,8 @@ WRONG = [
     Mistake("It makes fewer steps than others, or samples are left out", caught_by="", rank_indices=_split),
     Mistake("It makes fewer steps than others, or samples are left out", caught_by="", rank_indices=_floored),
     Mistake("there hash() of text is another number", caught_by="", rank_indices=_hashed),
+    Mistake("in epoch 0 and epoch 1, with seed=7", caught_by="", rank_indices=_larger_of_both),
+    Mistake("that is not shuffled", caught_by="", rank_indices=_unique),
     Mistake("in which a Tensor stands", caught_by="", rank_indices=_as_tensors),
     Mistake("is a Tensor, expected a list", caught_by="", rank_indices=_subset),
     Mistake("the same samples, in another order", caught_by="", rank_indices=_within),

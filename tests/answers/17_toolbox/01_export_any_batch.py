@@ -285,7 +285,7 @@ class _SubtractsInPlace(nn.Module):
 
 _FROZEN = "is frozen as in the example"
 _ON = "dropout is on in the program, for ever"
-_NOT_EXPORTED = "called the model's forward in Python: it was not exported"
+_NOT_EXPORTED = "called a layer's forward in Python: it was not exported"
 _NONE = "asks for a value, and at export there are none"
 _CALLED = "an ExportedProgram cannot be called"
 

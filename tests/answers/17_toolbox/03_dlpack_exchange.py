@@ -163,6 +163,12 @@ def _flag_by_try(x):
     return torch.from_dlpack(x)
 
 
+def _of_this_class(x):
+    if x.__class__ is np.ndarray and not (x.flags.writeable and min(x.strides) >= 0):
+        x = np.array(x)
+    return torch.from_dlpack(x)
+
+
 def _added(x):
     t = _by_kind(x)
     return t + torch.zeros(t.shape, dtype=torch.uint8)
@@ -170,6 +176,8 @@ def _added(x):
 
 WRONG = [
     Mistake("has become writeable", caught_by="", from_other=_flag_by_try),
+    Mistake("made a read-only array writeable", caught_by="", snapshot=lambda x: _flag_by_try(x).clone()),
+    Mistake("you wrote into an array that is marked read-only", caught_by="", from_other=_of_this_class),
     Mistake("snapshot of an array of bool", caught_by="", snapshot=_added),
     Mistake("was copied", caught_by="", from_other=_safe_copy),
     Mistake("a transposed array of float64 was copied", caught_by="", from_other=_stepwise),

@@ -127,7 +127,21 @@ def _saved_and_restored(folder, entry, *args, **kwargs):
     return model
 
 
+def _assigned():
+    return (
+        "import os as _os\nimport torch as _torch\n"
+        "_HERE = _os.path.dirname(_os.path.realpath(__file__))\n"
+        "dependencies = ['torch']\n"
+        "def tiny(pretrained=False, width=4):\n"
+        "    model = _torch.nn.Linear(width, 2)\n"
+        "    if pretrained:\n"
+        "        model.load_state_dict(_torch.load(f'{_HERE}/weights.pt', weights_only=True), assign=True)\n"
+        "    return model\n"
+    )
+
+
 RIGHT = [
+    {"hubconf_source": _assigned},
     {"load_model": _saved_and_restored},
     {"hubconf_source": _with_pathlib, "load_model": _resolved},
     {"hubconf_source": _joined, "load_model": _local_helper},
@@ -241,6 +255,18 @@ WRONG = [
         "relative to where Python was started",
         caught_by="",
         hubconf_source=_text(path=repr(str(Path(__file__).parent / "weights.pt"))),
+    ),
+    Mistake(
+        "tiny changed the working directory",
+        caught_by="",
+        hubconf_source=_text(
+            head="import os, torch\nos.chdir(os.path.dirname(os.path.abspath(__file__)))", path="'weights.pt'"
+        ),
+    ),
+    Mistake(
+        "tiny(pretrained=True) cannot be trained",
+        caught_by="",
+        hubconf_source=_text(loaded="m.weight, m.bias = (torch.nn.Parameter(v, False) for v in state.values())"),
     ),
     Mistake("not the weight of the weights.pt in it", caught_by="", hubconf_source=_text(loaded="pass")),
     Mistake(

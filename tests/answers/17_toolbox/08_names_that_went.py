@@ -94,7 +94,26 @@ def _norm_squared(prediction, target):
     return (prediction.data - target.data).norm().item() ** 2
 
 
+def _half_angle(model, x):
+    with torch.no_grad():
+        return 0.5 * (1 + torch.tanh(model(x) / 2))
+
+
+def _dot(prediction, target):
+    gap = (prediction - target).detach().flatten()
+    return gap.dot(gap).item()
+
+
+def _einsum(x, names, name):
+    if len(names) != x.dim() or len(set(names)) != len(names) or name not in names:
+        raise ValueError(f"{names}, {name}")
+    letters = dict(zip(names, "abcdefgh", strict=False))
+    left = tuple(n for n in names if n != name)
+    return torch.einsum(f"{''.join(letters.values())}->{''.join(letters[n] for n in left)}", x), left
+
+
 RIGHT = [
+    {"predict": _half_angle, "total_loss": _dot, "sum_over": _einsum},
     {"predict": _on_a_copy, "total_loss": _norm_squared},
     {
         "predict": _inference,
