@@ -66,6 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # one connection for all strokes
     server_version, sys_version = "page", ""
     timeout = 30  # seconds of silence on a connection
+    disable_nagle_algorithm = True  # else the answer waits 40 ms for the acknowledgement of its headers
 
     def do_GET(self) -> None:
         self._answer(self._page)
