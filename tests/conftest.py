@@ -175,3 +175,34 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if slow:
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
+
+
+DRAWS = """
+
+def picture(solution):
+    import torch
+
+    from dojo.kit import pictures
+
+    figure = pictures.figure(3, 2)
+    axes = figure.subplots()
+    (line,) = axes.plot([0, 1, 2], solution.alpha(torch.arange(3.0)), color=pictures.BLUE)
+    pictures.tidy(axes, "x", "twice x")
+    drawing = figure if DRAWING == "still" else pictures.moving(figure, lambda i: line.set_alpha(1 - i / 4), 3)
+    doubled = solution.alpha(torch.tensor([2.0, 21.0]))
+    return pictures.Picture(drawing, f"21 becomes {doubled[1]:g}", {"doubled": doubled})
+"""
+
+
+@pytest.fixture
+def drawing(project):
+    """The fixture project, whose kata alpha has a picture that moves."""
+    for module in (
+        "animation",
+        "backends.backend_agg",
+        "figure",
+    ):  # once: a session in this process forgets its imports
+        pytest.importorskip(f"matplotlib.{module}")
+    reference = project.path / "reference/01_first/01_alpha.py"
+    reference.write_text(reference.read_text() + DRAWS.replace("DRAWING", '"moving"'))
+    return project

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from dojo.authoring.pictures import MOVING, SHOWN
+from dojo.kata.files import find_katas
 from dojo.kata.seam import import_solution
 from dojo.kit import pictures, training
 from dojo.kit.pictures import Picture
@@ -228,3 +231,20 @@ def test_schedules_by_formula():
     climbs = rates["CosineAnnealingLR, T 20, eta_min 0.01"]
     assert climbs[20] == min(climbs) == pytest.approx(0.01)
     assert climbs[40] == pytest.approx(0.1)
+
+
+def test_docs_pictures_holds_what_the_command_draws():
+    folder = ROOT / "docs/pictures"
+    files = {path.name for path in folder.iterdir()}
+    assert files == {f"{slug}.{'gif' if slug in MOVING else 'png'}" for slug in SHOWN} | {"README.md"}
+    assert all((folder / name).stat().st_size < 400_000 for name in files)
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    assert [name for name in re.findall(r"^!\[.+\]\((.+)\)$", page, re.MULTILINE) if name not in files] == []
+    assert re.findall(r"^## \[(\w+)\]", page, re.MULTILINE) == list(SHOWN)
+
+
+def test_a_chapters_page_shows_the_pictures_of_its_katas():
+    for kata in find_katas(ROOT / "katas"):
+        if kata.slug in SHOWN:
+            page = (ROOT / "katas" / kata.chapter / "README.md").read_text(encoding="utf-8")
+            assert f"../../docs/pictures/{kata.slug}." in page, kata.key

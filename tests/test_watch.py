@@ -234,6 +234,22 @@ def test_keys_on_a_terminal_which_is_left_as_it_was(project, watch):
     assert termios.tcgetattr(session.terminal)[3] == before[3]
 
 
+def test_v_draws_what_the_saved_functions_do(drawing, watch):
+    session = watch(terminal=True)
+    session.wait_for(KEYS)
+    session.press("v")
+    assert "Its picture is drawn from your functions once all do." in " ".join(session.wait_for(KEYS).split())
+    drawing.solve("alpha")
+    session.wait_for("first/alpha passes")
+    session.wait_for(KEYS)
+    session.press("v")
+    came = session.wait_for(KEYS)
+    assert "21 becomes 42" in came
+    assert "pictures/alpha.png" in came
+    assert (drawing.path / "pictures/alpha.gif").exists()
+    assert session.close() == 0
+
+
 def test_ctrl_c_leaves_the_terminal_as_it_was(project, watch):
     import termios
 

@@ -273,4 +273,10 @@ WRONG = [
     ),
     Mistake("asked in train mode", caught_by="", read_drawing=lambda net, x: _ask(net, x, train=True)),
     Mistake("read_drawing changed what it was given", caught_by="", read_drawing=lambda net, x: _ask(net.eval(), x)),
+    Mistake(
+        "grey ink is ink as well",
+        caught_by="",
+        like_mnist=lambda x: _adaptive(x * (x > 50)) if x.max() > 50 else _adaptive(x),
+    ),
+    Mistake("lie in another order", caught_by="", like_mnist=lambda x: _adaptive(x.rot90(2))),
 ]
