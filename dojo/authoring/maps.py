@@ -177,7 +177,7 @@ EXAM = [
     Topic("Going further", "mixed precision", ("autocast_bf16", "grad_scaler")),
     Topic("Going further", "learning-rate schedules", ("schedules_by_formula", "scheduler_loop")),
     Topic("Going further", "clipping, gradient accumulation", ("clip_gradients", "grad_accumulation")),
-    Topic("Going further", "inference", ("inference_mode", "predict_one", "export_any_batch")),
+    Topic("Going further", "inference", ("inference_mode", "predict_one", "like_mnist", "export_any_batch")),
     Topic("Going further", "several GPUs", ("all_reduce_accuracy", "ddp_averages", "torchrun_env")),
 ]
 

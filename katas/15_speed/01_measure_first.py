@@ -95,7 +95,8 @@ def test_the_first_call_is_not_like_the_others():
     for runs in (20, 5, 1):
         work = _Work((2.0,), first=50.0)
         got = work.measure(runs)
-        told = f"the first call takes 50 s, each later one 2 s, and of {runs} runs"
+        many = "1 run" if runs == 1 else f"{runs} runs"
+        told = f"the first call takes 50 s, each later one 2 s, and of {many}"
         cold = got == pytest.approx((50 + 2 * (runs - 1)) / runs) and work.calls == runs
         assert not cold, f"{told} you got a mean of {got:g}: the first call is slow, call once before the clock starts"
         within = got == pytest.approx((50 + 2 * (work.calls - 1)) / runs)
