@@ -492,7 +492,7 @@ def _digits() -> tuple[torch.Tensor, torch.Tensor]:
     return ((images[:300].float() / 255 - 0.1307) / 0.3081).unsqueeze(1), labels[:300].clone()
 
 
-def test_the_parts_read_real_digits(tmp_path):
+def test_the_parts_read_real_digits(tmp_path, monkeypatch):
     torch.manual_seed(0)
     x, y = _digits()
     net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10), nn.LogSoftmax(1))
@@ -522,6 +522,7 @@ def test_the_parts_read_real_digits(tmp_path):
     after = _score(net, train)[0]
     assert after < 0.7 * before, f"200 digits, three epochs: the loss was {before:.3f} before and {after:.3f} after"
     again = nn.Sequential(nn.Flatten(), nn.Linear(784, 10), nn.LogSoftmax(1))
+    monkeypatch.chdir(tmp_path)
     with explain("load_state_dict raised on what save_model wrote"):
         again.load_state_dict(_written(net, tmp_path / "digits.pt"))
     check_tensor(again(x[200:]).detach(), out, "the net with the saved weights reads the digits as before", rtol=1e-5)
