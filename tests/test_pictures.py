@@ -13,13 +13,16 @@ import torch
 from dojo.authoring.pictures import MOVING, SHOWN
 from dojo.kata.files import find_katas
 from dojo.kata.seam import import_solution
+from dojo.kata.source import has_picture
 from dojo.kit import pictures, training
 from dojo.kit.pictures import Picture
 
 pytest.importorskip("matplotlib")
 from matplotlib.figure import Figure
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
+TRAINED = ("mnist_98", "tiny_gpt")  # trains a net for long
 
 
 @functools.cache
@@ -231,6 +234,70 @@ def test_schedules_by_formula():
     climbs = rates["CosineAnnealingLR, T 20, eta_min 0.01"]
     assert climbs[20] == min(climbs) == pytest.approx(0.01)
     assert climbs[40] == pytest.approx(0.1)
+
+
+# ── what is written ──
+
+
+def seen(image, axes, x: float, y: float) -> tuple[int, int, int]:
+    """The colour at a place of some axes, in a picture of theirs."""
+    right, up = axes.transData.transform((x, y))
+    return image.convert("RGB").getpixel((round(right), image.height - 1 - round(up)))
+
+
+def colour(name: str) -> tuple[int, int, int]:
+    return tuple(bytes.fromhex(name[1:]))
+
+
+def near(got: tuple[int, int, int], wanted: tuple[int, int, int]) -> bool:
+    return max(abs(a - b) for a, b in zip(got, wanted, strict=True)) < 30
+
+
+WITH_PICTURES = [kata.key for kata in find_katas(ROOT / "katas") if has_picture(ROOT / "reference" / f"{kata.key}.py")]
+
+
+@pytest.mark.parametrize("key", [key for key in WITH_PICTURES if not key.endswith(TRAINED)])
+def test_files_are_small_and_readable_at_600_pixels(key, tmp_path):
+    files = {path.suffix: path for path in pictures.write(drawn(key), tmp_path, "it")}
+    assert files[".json"].stat().st_size < 100_000
+    for suffix in {".png", ".gif"} & set(files):
+        with Image.open(files[suffix]) as image:
+            assert 300 <= max(image.size) <= 600
+            assert getattr(image, "n_frames", 1) <= 60
+        assert files[suffix].stat().st_size < 400_000
+    assert len(drawn(key).says) < 400
+
+
+def test_the_line_is_where_its_numbers_say(tmp_path):
+    picture = drawn("13_training/01_line_2x_plus_2")
+    first, *_, last = frames(picture)
+    axes = picture.drawing._fig.axes[0]
+    numbers = picture.numbers
+    for image, i in ((first, 0), (last, -1)):
+        line = numbers["w"][i] * 2.5 + numbers["b"][i]
+        assert near(seen(image, axes, 2.5, line), colour(pictures.BLUE))
+    assert near(seen(first, axes, 2.5, 7), (255, 255, 255)), "the line comes there only by training"
+
+
+def test_each_side_of_the_boundary_has_its_colour():
+    picture = drawn("13_training/02_iris_logistic")
+    *_, last = frames(picture)
+    axes = picture.drawing._fig.axes[0]
+    (length,) = picture.numbers["changes"]
+    # Beside the line at a width of 3 cm, which is grey.
+    setosa, versicolor = seen(last, axes, length - 0.35, 3.05), seen(last, axes, length + 0.35, 3.05)
+    assert setosa[2] > setosa[0], "blue"
+    assert versicolor[0] > versicolor[2], "orange"
+
+
+def test_the_pixels_of_a_shown_image_are_those_of_the_tensor(tmp_path):
+    picture = drawn("02_memory/02_permute_not_reshape")
+    files = pictures.write(picture, tmp_path, "it")
+    right, scrambled = picture.drawing.axes[0], picture.drawing.axes[4]
+    with Image.open(files[0]) as image:
+        for column, row in ((0, 0), (28, 5), (10, 17), (35, 23)):
+            for axes, name in ((right, "to_chw"), (scrambled, "reshape")):
+                assert near(seen(image, axes, column, row), tuple(picture.numbers[name][:, row, column].tolist()))
 
 
 def test_docs_pictures_holds_what_the_command_draws():
