@@ -194,8 +194,9 @@ def test_what_drawing_changes_is_put_back_and_a_folder_that_is_a_file_is_told(dr
     drawing.edit("alpha", lambda text: text.replace("return x * 2", "torch.set_num_threads(1)\n    return x * 2"))
     threads = torch.get_num_threads()
     (drawing.path / "file").write_text("")
-    text = " ".join(screen(drawing.run("--kata-picture", "alpha", "--kata-pictures-to=file")).split())
-    assert "file cannot be written to: File exists" in text
+    result = drawing.run("--kata-picture", "alpha", "--kata-pictures-to=file", "-W", "error")
+    assert "file cannot be written to: File exists" in " ".join(screen(result).split())
+    assert "Warning" not in result.stderr.str()
     assert torch.get_num_threads() == threads
 
 

@@ -79,7 +79,9 @@ def moving(figure: Figure, draw: Callable[[int], None], frames: int) -> Animatio
         draw(i)
         return ()
 
-    return FuncAnimation(figure, frame, frames=frames, init_func=lambda: ())
+    animation: Any = FuncAnimation(figure, frame, frames=frames, init_func=lambda: ())
+    animation._draw_was_started = True  # else it complains where the disk is full and nobody could draw it
+    return animation
 
 
 def steps_to_show(total: int, most: int = MOST_FRAMES) -> list[int]:
