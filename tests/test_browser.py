@@ -81,8 +81,9 @@ def net(digits) -> DigitNet:
 
 @pytest.fixture(scope="module")
 def served(net, digits) -> Iterator[str]:
-    with PageServer(export.served_page("A net of the tests.", digits), Reader(net)) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    with PageServer() as server:
+        page = export.served_page("A net of the tests.", digits)
+        threading.Thread(target=server.serve, args=(page, Reader(net)), daemon=True).start()
         yield server.url
         server.shutdown()
 

@@ -10,8 +10,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-import torch
-
 from reference.mnist.page.reader import Reader
 
 _LARGEST_BODY = 4 * 2**20  # bytes: a paper of 1700 by 1700, in base64
@@ -27,7 +25,7 @@ _HEADERS = {
 }
 
 
-class PortTaken(RuntimeError):
+class PortTaken(OSError):
     """Another program listens on the port."""
 
 
@@ -40,18 +38,24 @@ class Refused(Exception):
 
 
 class PageServer(ThreadingHTTPServer):
-    """Serves the page, and answers with the reader. `port` 0: any free one."""
+    """Has its port from the start (0: any free one); `serve` gets the page, which may need a training first."""
 
     daemon_threads = True
+    page: bytes
+    reader: Reader
 
-    def __init__(self, page: str, reader: Reader, port: int = 0) -> None:
-        self.page, self.reader = page.encode(), reader
+    def __init__(self, port: int = 0) -> None:
         try:
             super().__init__(("127.0.0.1", port), _Handler)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
             raise PortTaken(f"port {port} is taken: a page that runs already? Another one: --port 0") from None
+
+    def serve(self, page: str, reader: Reader) -> None:
+        """Serve the page, and the reader's answers, until Ctrl-C or shutdown()."""
+        self.page, self.reader = page.encode(), reader
+        self.serve_forever(poll_interval=0.1)
 
     @property
     def url(self) -> str:
@@ -113,10 +117,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _read(self) -> tuple[str, bytes]:
         if self.path != "/read":
             raise Refused(404, "drawings go to /read")
-        reading = self.server.reader.read(_drawing(self._body()))
+        reading = self.server.reader.read(*_drawing(self._body()))
         if reading is None:
             return "application/json", json.dumps({"image": None}).encode()
-        image = base64.b64encode(bytes(reading.image.flatten().tolist())).decode()
+        image = base64.b64encode(reading.image).decode()
         return "application/json", json.dumps({"image": image, "probabilities": reading.probabilities}).encode()
 
     def _body(self) -> bytes:
@@ -152,8 +156,8 @@ def _error(why: str) -> bytes:
     return json.dumps({"error": why}).encode()
 
 
-def _drawing(body: bytes) -> torch.Tensor:
-    """The body of a request as uint8 (height, width); Refused where it is none."""
+def _drawing(body: bytes) -> tuple[bytes, int, int]:
+    """The body of a request: the ink, a byte a pixel, its height and its width; Refused where it is none."""
     try:
         said = json.loads(body)
         width, height, ink = said["width"], said["height"], base64.b64decode(said["ink"], validate=True)
@@ -163,4 +167,4 @@ def _drawing(body: bytes) -> torch.Tensor:
         raise Refused(400, f"width and height are whole numbers from 1 to {_LONGEST_SIDE}")
     if len(ink) != width * height:
         raise Refused(400, f"{width} x {height} pixels were announced, {len(ink)} bytes came")
-    return torch.frombuffer(bytearray(ink), dtype=torch.uint8).view(height, width)
+    return ink, height, width
