@@ -8,6 +8,7 @@ import http.client
 import json
 import re
 import shutil
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -169,9 +170,15 @@ REFUSED = {
     "a page of another site": (403, "POST", "/read", JSON | {"Origin": "http://example.org"}),
     "a page without an origin": (403, "POST", "/read", JSON | {"Origin": "null"}),
     "another port of this machine": (403, "POST", "/read", JSON | {"Origin": "http://127.0.0.1:1"}),
+    "https": (403, "POST", "/read", JSON | {"Host": "127.0.0.1:1", "Origin": "https://127.0.0.1:1"}),
+    "an origin that cannot be read": (403, "POST", "/read", JSON | {"Origin": "http://[::1"}),
     "a name that leads here": (403, "GET", "/", {"Host": "example.org"}),
+    "a host that cannot be read": (403, "GET", "/", {"Host": "[::1"}),
+    "a host with a user": (403, "GET", "/", {"Host": "example.org@127.0.0.1"}),
+    "a host with a port that is none": (403, "GET", "/", {"Host": "127.0.0.1:http"}),
     "a length that is no number": (411, "POST", "/read", JSON | {"Content_Length": "many"}),
-    "a huge body": (413, "POST", "/read", JSON | {"Content_Length": str(10**9)}),
+    "a huge body": (413, "POST", "/read", JSON | {"Content_Length": str(10**8)}),
+    "a length of 5,000 digits": (413, "POST", "/read", JSON | {"Content_Length": "9" * 5000}),
 }
 
 
@@ -180,6 +187,64 @@ def test_other_requests_are_refused_with_a_sentence(server, status, method, path
     got, said = request(server, method, path, **headers)
     assert got == status
     assert json.loads(said)["error"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8000", "localhost", "localhost:80", "[::1]:5000"])
+def test_the_page_answers_to_each_of_its_names(server, host):
+    body = drawing(torch.zeros(3, 5, dtype=torch.uint8))
+    assert request(server, "GET", "/", Host=host)[0] == 200
+    assert request(server, "POST", "/read", body, **JSON, Host=host, Origin=f"http://{host}")[0] == 200
+
+
+def raw(server: PageServer, text: bytes) -> bytes:
+    """All that the server says to these bytes, until it closes the connection."""
+    with socket.create_connection(server.server_address[:2], timeout=10) as connection:
+        connection.sendall(text)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+HOST = b"Host: 127.0.0.1\r\n"
+NO_REQUESTS = {
+    "a method of one's own": (405, b"BREW / HTTP/1.1\r\n" + HOST + b"\r\n"),
+    "without a version": (403, b"GET /\r\n\r\n"),
+    "a drawing without a version": (400, b"POST /read\r\n\r\n"),
+    "one word": (400, b"GET\r\n\r\n"),
+    "four words": (400, b"GET / / HTTP/1.1\r\n\r\n"),
+    "a version that is none": (400, b"GET / HTTP/one\r\n\r\n"),
+    "HTTP/2": (400, b"PRI * HTTP/2.0\r\n\r\n"),
+    "TLS": (400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n"),
+    "a path without an end": (414, (b"GET /" + b"x" * 65537)[:65537]),
+    "a header without an end": (431, b"GET / HTTP/1.1\r\n" + (b"X: " + b"x" * 65537)[:65537]),
+    "a hundred headers and one": (431, b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 101),
+}
+
+
+@pytest.mark.parametrize(("status", "text"), NO_REQUESTS.values(), ids=NO_REQUESTS.keys())
+def test_what_is_no_request_is_refused_with_a_sentence_too(server, status, text):
+    head, _, said = raw(server, text).partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ".encode())
+    assert json.loads(said)["error"]
+
+
+BODY = drawing(INK).encode()
+LENGTH, CHUNKS = b"Content-Length: %d\r\n" % len(BODY), b"Transfer-Encoding: chunked\r\n"
+WITH_A_BODY = {
+    "a length": b"GET / HTTP/1.1\r\n" + LENGTH,
+    "chunks": b"GET / HTTP/1.1\r\n" + CHUNKS,
+    "both": b"POST /read HTTP/1.1\r\nContent-Type: application/json\r\n" + LENGTH + CHUNKS,
+}
+
+
+@pytest.mark.parametrize("begin", WITH_A_BODY.values(), ids=WITH_A_BODY.keys())
+def test_a_body_that_nobody_reads_is_no_second_request(server, begin):
+    said = raw(server, begin + HOST + b"\r\n" + BODY + b"GET /second HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert said.count(b"HTTP/1.1 ") == 1
+    assert b"Connection: close" in said
+
+
+def test_the_port_is_bound_without_a_name_server(monkeypatch):
+    monkeypatch.setattr(socket, "getfqdn", lambda *_: pytest.fail("this may take seconds"))
+    PageServer().server_close()
 
 
 def test_after_everything_refused_the_page_is_served(server):

@@ -6,15 +6,17 @@ import base64
 import binascii
 import errno
 import json
+import re
+import socketserver
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
 
 from reference.mnist.page.reader import Reader
 
 _LARGEST_BODY = 4 * 2**20  # bytes: a paper of 1700 by 1700, in base64
 _LONGEST_SIDE = 4096  # pixels
-_OWN_NAMES = ("127.0.0.1", "localhost", "::1")
+_OWN_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?")
 _HEADERS = {
     # The page may run its own script, ask this server, and nothing else.
     "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
@@ -52,6 +54,11 @@ class PageServer(ThreadingHTTPServer):
                 raise
             raise PortTaken(f"port {port} is taken: a page that runs already? Another one: --port 0") from None
 
+    def server_bind(self) -> None:
+        """As HTTPServer does it, but it does not look up this machine's full name: that may take seconds."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
+
     def serve(self, page: str, reader: Reader) -> None:
         """Serve the page, and the reader's answers, until Ctrl-C or shutdown()."""
         self.page, self.reader = page.encode(), reader
@@ -68,20 +75,27 @@ class PageServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: PageServer
     protocol_version = "HTTP/1.1"  # one connection for all strokes
+    default_request_version = "HTTP/1.0"  # by default 0.9, whose answers have no status
     server_version, sys_version = "page", ""
     timeout = 30  # seconds of silence on a connection
     disable_nagle_algorithm = True  # else the answer waits 40 ms for the acknowledgement of its headers
 
     def do_GET(self) -> None:
+        if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
+            self.close_connection = True  # as below: nobody reads that body
         self._answer(self._page)
 
     def do_POST(self) -> None:
         self._answer(self._read)
 
-    def _other(self) -> None:
-        self._answer(self._no_such_method)
-
-    do_HEAD = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_TRACE = do_CONNECT = _other
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What http.server refuses by itself, other methods and what is no HTTP: not with its page, but as all else."""
+        self.close_connection = True
+        if code == HTTPStatus.NOT_IMPLEMENTED:
+            code, message = HTTPStatus.METHOD_NOT_ALLOWED, "GET the page, or POST a drawing to /read"
+        if code >= 500:
+            code = HTTPStatus.BAD_REQUEST
+        self._send(code, "application/json", _error(message or "that is no request"))
 
     def _answer(self, what: Any) -> None:
         try:
@@ -100,14 +114,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _refuse_strangers(self) -> None:
         """Another page in the same browser must not ask: not by its own origin, nor by a name that leads here."""
         host = self.headers.get("Host", "")
-        if urlsplit(f"//{host}").hostname not in _OWN_NAMES:
+        if not _OWN_HOST.fullmatch(host):
             raise Refused(403, "this page answers to 127.0.0.1 only")
-        origin = self.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if self.headers.get("Origin", f"http://{host}") != f"http://{host}":
             raise Refused(403, "this page answers to itself only")
-
-    def _no_such_method(self) -> tuple[str, bytes]:
-        raise Refused(405, "GET the page, or POST a drawing to /read")
 
     def _page(self) -> tuple[str, bytes]:
         if self.path != "/":
@@ -127,9 +137,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get_content_type() != "application/json":
             raise Refused(415, "a drawing comes as application/json")
         length = self.headers.get("Content-Length", "")
-        if not (length.isascii() and length.isdecimal()):
+        if "Transfer-Encoding" in self.headers or not (length.isascii() and length.isdecimal()):
             raise Refused(411, "say how long the drawing is, in Content-Length")
-        if int(length) > _LARGEST_BODY:
+        if len(length) > 9 or int(length) > _LARGEST_BODY:
             raise Refused(413, f"that drawing is larger than {_LARGEST_BODY} bytes")
         body = self.rfile.read(int(length))
         if len(body) < int(length):
