@@ -81,8 +81,9 @@ def net(digits) -> DigitNet:
 
 @pytest.fixture(scope="module")
 def served(net, digits) -> Iterator[str]:
-    with PageServer(export.served_page("A net of the tests.", digits), Reader(net)) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    with PageServer() as server:
+        page = export.served_page("A net of the tests.", digits)
+        threading.Thread(target=server.serve, args=(page, Reader(net)), daemon=True).start()
         yield server.url
         server.shutdown()
 
@@ -189,6 +190,57 @@ def test_undo_clear_and_the_tally(browser, served):
     until(browser, "answer", "A 7.")
     wrong.click()
     until(browser, "tally", "0 of 1 right.")
+
+
+def test_each_answer_is_counted_once(browser, served):
+    browser.get(served)
+    draw(browser, DIGITS[1])
+    answer(browser)
+    browser.execute_script("$('right').click(); $('right').click()")  # in one frame
+    assert answer(browser) == ""
+    until(browser, "tally", "1 of 1 right.")
+    draw(browser, DIGITS[7])
+    answer(browser)
+    browser.execute_script("undo(); $('wrong').click()")  # the drawing that was answered is gone
+    answer(browser)
+    until(browser, "tally", "1 of 1 right.")
+
+
+def test_the_answer_to_an_older_drawing_is_not_counted(browser, served):
+    browser.get(served)
+    draw(browser, DIGITS[1])
+    answer(browser)
+    disabled = browser.execute_async_script(
+        """const done = arguments[0], real = read;
+        let calls = 0;
+        window.read = (...drawing) => {
+          calls += 1;
+          if (calls === 1) changed();  // the drawing goes on while this is read
+          else { window.read = real; done($("right").disabled && $("wrong").disabled); }
+          return real(...drawing);
+        };
+        changed();"""
+    )
+    assert disabled, "the answer to the older drawing can be counted"
+    answer(browser)
+    assert browser.find_element("id", "right").is_enabled()
+
+
+def test_a_pointer_that_is_lifted_elsewhere_draws_no_more(browser, served):
+    """A browser cannot capture a pointer that is gone already, and says nothing of what becomes of it."""
+    browser.get(served)
+    points, drawing = browser.execute_script(
+        """const box = paper.getBoundingClientRect();
+        const send = (kind, buttons, x) => paper.dispatchEvent(new PointerEvent(kind, {
+          pointerId: 99, buttons, button: kind === "pointerdown" ? 0 : -1, clientX: box.left + x, clientY: box.top + 50,
+        }));
+        send("pointerdown", 1, 20); send("pointermove", 1, 40); send("pointermove", 0, 60); send("pointermove", 1, 80);
+        return [strokes.map((stroke) => stroke.length), drawing];"""
+    )
+    assert (points, drawing) == ([2], None)
+    draw(browser, DIGITS[1])
+    assert browser.execute_script("return strokes.length") == 2, "the next pointer draws"
+    assert complaints(browser) == []
 
 
 def test_the_page_fits_its_window(browser, served):

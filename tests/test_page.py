@@ -1,20 +1,21 @@
-"""The page to draw a digit on: what its server answers, what its file computes, and both in a real browser."""
+"""The page to draw a digit on: what its server answers, and what its file computes."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import re
 import shutil
+import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from dojo.kit import mnist
@@ -22,13 +23,11 @@ from dojo.kit.mnist import DOWNLOAD_COMMAND, at_hand
 from reference.mnist.data import Split, prepare
 from reference.mnist.model import DigitNet
 from reference.mnist.page import export
-from reference.mnist.page.command import NoNet, learners_reader
 from reference.mnist.page.reader import PREPROCESSING, Reader, function
 from reference.mnist.page.server import PageServer, PortTaken
 from reference.mnist.settings import RECIPES, Settings
 from reference.mnist.train import train
 
-ROOT = Path(__file__).resolve().parents[1]
 needs_mnist = pytest.mark.skipif(at_hand() != "mnist", reason=f"needs MNIST; `{DOWNLOAD_COMMAND}` fetches it")
 # All in one process: training and browser are begun once.
 pytestmark = [needs_mnist, pytest.mark.xdist_group("page")]
@@ -44,12 +43,18 @@ def net(digits) -> DigitNet:
     return train(digits[0], Settings()).model.eval()
 
 
-@pytest.fixture(scope="module")
-def server(net, digits) -> Iterator[PageServer]:
-    with PageServer(export.served_page("A net of the tests.", digits[0]), Reader(net)) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+@contextlib.contextmanager
+def serving(page: str, reader: Reader) -> Iterator[PageServer]:
+    with PageServer() as server:
+        threading.Thread(target=server.serve, args=(page, reader), daemon=True).start()
         yield server
         server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def server(net, digits) -> Iterator[PageServer]:
+    with serving(export.served_page("A net of the tests.", digits[0]), Reader(net)) as server:
+        yield server
 
 
 def like_mnist(drawing: torch.Tensor) -> torch.Tensor:
@@ -165,9 +170,15 @@ REFUSED = {
     "a page of another site": (403, "POST", "/read", JSON | {"Origin": "http://example.org"}),
     "a page without an origin": (403, "POST", "/read", JSON | {"Origin": "null"}),
     "another port of this machine": (403, "POST", "/read", JSON | {"Origin": "http://127.0.0.1:1"}),
+    "https": (403, "POST", "/read", JSON | {"Host": "127.0.0.1:1", "Origin": "https://127.0.0.1:1"}),
+    "an origin that cannot be read": (403, "POST", "/read", JSON | {"Origin": "http://[::1"}),
     "a name that leads here": (403, "GET", "/", {"Host": "example.org"}),
+    "a host that cannot be read": (403, "GET", "/", {"Host": "[::1"}),
+    "a host with a user": (403, "GET", "/", {"Host": "example.org@127.0.0.1"}),
+    "a host with a port that is none": (403, "GET", "/", {"Host": "127.0.0.1:http"}),
     "a length that is no number": (411, "POST", "/read", JSON | {"Content_Length": "many"}),
-    "a huge body": (413, "POST", "/read", JSON | {"Content_Length": str(10**9)}),
+    "a huge body": (413, "POST", "/read", JSON | {"Content_Length": str(10**8)}),
+    "a length of 5,000 digits": (413, "POST", "/read", JSON | {"Content_Length": "9" * 5000}),
 }
 
 
@@ -176,6 +187,64 @@ def test_other_requests_are_refused_with_a_sentence(server, status, method, path
     got, said = request(server, method, path, **headers)
     assert got == status
     assert json.loads(said)["error"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8000", "localhost", "localhost:80", "[::1]:5000"])
+def test_the_page_answers_to_each_of_its_names(server, host):
+    body = drawing(torch.zeros(3, 5, dtype=torch.uint8))
+    assert request(server, "GET", "/", Host=host)[0] == 200
+    assert request(server, "POST", "/read", body, **JSON, Host=host, Origin=f"http://{host}")[0] == 200
+
+
+def raw(server: PageServer, text: bytes) -> bytes:
+    """All that the server says to these bytes, until it closes the connection."""
+    with socket.create_connection(server.server_address[:2], timeout=10) as connection:
+        connection.sendall(text)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+HOST = b"Host: 127.0.0.1\r\n"
+NO_REQUESTS = {
+    "a method of one's own": (405, b"BREW / HTTP/1.1\r\n" + HOST + b"\r\n"),
+    "without a version": (403, b"GET /\r\n\r\n"),
+    "a drawing without a version": (400, b"POST /read\r\n\r\n"),
+    "one word": (400, b"GET\r\n\r\n"),
+    "four words": (400, b"GET / / HTTP/1.1\r\n\r\n"),
+    "a version that is none": (400, b"GET / HTTP/one\r\n\r\n"),
+    "HTTP/2": (400, b"PRI * HTTP/2.0\r\n\r\n"),
+    "TLS": (400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n"),
+    "a path without an end": (414, (b"GET /" + b"x" * 65537)[:65537]),
+    "a header without an end": (431, b"GET / HTTP/1.1\r\n" + (b"X: " + b"x" * 65537)[:65537]),
+    "a hundred headers and one": (431, b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 101),
+}
+
+
+@pytest.mark.parametrize(("status", "text"), NO_REQUESTS.values(), ids=NO_REQUESTS.keys())
+def test_what_is_no_request_is_refused_with_a_sentence_too(server, status, text):
+    head, _, said = raw(server, text).partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ".encode())
+    assert json.loads(said)["error"]
+
+
+BODY = drawing(INK).encode()
+LENGTH, CHUNKS = b"Content-Length: %d\r\n" % len(BODY), b"Transfer-Encoding: chunked\r\n"
+WITH_A_BODY = {
+    "a length": b"GET / HTTP/1.1\r\n" + LENGTH,
+    "chunks": b"GET / HTTP/1.1\r\n" + CHUNKS,
+    "both": b"POST /read HTTP/1.1\r\nContent-Type: application/json\r\n" + LENGTH + CHUNKS,
+}
+
+
+@pytest.mark.parametrize("begin", WITH_A_BODY.values(), ids=WITH_A_BODY.keys())
+def test_a_body_that_nobody_reads_is_no_second_request(server, begin):
+    said = raw(server, begin + HOST + b"\r\n" + BODY + b"GET /second HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert said.count(b"HTTP/1.1 ") == 1
+    assert b"Connection: close" in said
+
+
+def test_the_port_is_bound_without_a_name_server(monkeypatch):
+    monkeypatch.setattr(socket, "getfqdn", lambda *_: pytest.fail("this may take seconds"))
+    PageServer().server_close()
 
 
 def test_after_everything_refused_the_page_is_served(server):
@@ -189,16 +258,80 @@ def test_an_error_of_the_net_is_told(net, digits):
     def broken(images):
         raise ValueError("no such thing")
 
-    with PageServer("", Reader(net, broken)) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    with serving("", Reader(net, broken)) as server:
         status, said = request(server, "POST", "/read", drawing(INK), **JSON)
-        server.shutdown()
     assert (status, json.loads(said)) == (500, {"error": "The net raised ValueError: no such thing"})
 
 
-def test_a_second_page_on_the_same_port_says_so(server, net):
+class Says(nn.Module):
+    """A net with one answer."""
+
+    def __init__(self, answer: torch.Tensor) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.answer
+
+
+NO_ANSWERS = {
+    "nan": (torch.full((1, 10), float("nan")), "nan or inf"),
+    "inf": (torch.tensor([[0.0] * 9 + [float("inf")]]), "nan or inf"),
+    "5 logits": (torch.zeros(1, 5), "has the shape (1, 5), expected (1, 10)"),
+    "no batch": (torch.zeros(10), "has the shape (10,), expected (1, 10)"),
+}
+
+
+@pytest.mark.parametrize(("answer", "says"), NO_ANSWERS.values(), ids=NO_ANSWERS.keys())
+def test_an_answer_that_is_no_ten_numbers_is_told(answer, says):
+    with serving("", Reader(Says(answer))) as server:
+        status, said = request(server, "POST", "/read", drawing(INK), **JSON)
+    assert status == 500
+    assert says in json.loads(said)["error"]
+
+
+class OnMps(torch.Tensor):
+    """A tensor whose device has no float64."""
+
+    def double(self):
+        raise TypeError("the MPS framework doesn't support float64")
+
+    def cpu(self):
+        return self.as_subclass(torch.Tensor)
+
+
+def test_a_device_without_float64_answers():
+    reading = Reader(Says(torch.zeros(1, 10).as_subclass(OnMps))).read(b"\xff" * 15, 3, 5)
+    assert reading.probabilities == [0.1] * 10
+
+
+def test_a_closed_reader_has_finished_what_it_read_and_begins_no_more():
+    begun, finish, readings = threading.Event(), threading.Event(), []
+
+    def slow(drawing):
+        begun.set()
+        assert finish.wait(10)
+        return like_mnist(drawing)
+
+    reader = Reader(Says(torch.zeros(1, 10)), like_mnist=slow)
+
+    def read():
+        readings.append(reader.read(b"\xff" * 15, 3, 5))
+
+    threading.Thread(target=read, daemon=True).start()
+    assert begun.wait(10)
+    threading.Timer(0.2, finish.set).start()
+    reader.close()
+    assert finish.is_set(), "it did not wait"
+    later = threading.Thread(target=read, daemon=True)
+    later.start()
+    later.join(0.3)
+    assert len(readings) == 1
+
+
+def test_a_second_page_on_the_same_port_says_so(server):
     with pytest.raises(PortTaken, match="is taken"):
-        PageServer("", Reader(net), server.server_address[1])
+        PageServer(server.server_address[1])
 
 
 # ── the file ──
@@ -230,112 +363,3 @@ def test_the_file_computes_what_torch_computes(net, digits, tmp_path):
     seen = torch.tensor(said["seen"]).view(-1, 28, 28)
     difference = (seen - torch.stack([like_mnist(paper) for paper in papers]).int()).abs().amax((1, 2))
     assert (difference <= 1).all(), difference
-
-
-# ── the command ──
-
-
-def run(*options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "reference.mnist", *options, "--no-browser", "--quiet"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-
-
-@pytest.fixture
-def checkpoint(digits, tmp_path) -> Path:
-    train(digits[0], Settings(images=640)).save(tmp_path / "net.pt")
-    return tmp_path / "net.pt"
-
-
-def test_the_file_is_written_of_a_checkpoint_and_of_a_net_trained_now(checkpoint, tmp_path):
-    for name, options in (("a.html", ["--draw", str(checkpoint)]), ("deep/b.html", ["--images", "640"])):
-        path = tmp_path / name
-        said = run(*options, "--export", str(path))
-        assert said.returncode == 0, said.stderr
-        assert f"wrote {path}" in said.stderr
-        page = path.read_text(encoding="utf-8")
-        assert re.search(r"This net reads \d\d?\.\d\d% of MNIST's 10,000 test images right", page)
-        assert "likeMnist" in page
-        assert len(page) < 300_000
-    assert not list(tmp_path.glob(".*"))
-
-
-REFUSED_OPTIONS = {
-    "no checkpoint there": (2, ["--draw", "nowhere.pt"], "argument --draw: nowhere.pt does not exist"),
-    "no checkpoint at all": (2, ["--draw", "README.md"], "argument --draw: README.md cannot be read as a checkpoint"),
-    "a port that is none": (2, ["--draw", "--port", "70000"], "'70000' is no port"),
-    "solutions and a checkpoint": (2, ["--draw", "a.pt", "--kata-solutions", "katas"], "without a checkpoint"),
-    "solutions alone": (2, ["--kata-solutions", "katas"], "goes with --draw"),
-    "solutions as a file": (
-        2,
-        ["--draw", "--kata-solutions", "katas", "--export", "a.html"],
-        "not with --kata-solutions",
-    ),
-    "no such solutions": (1, ["--draw", "--kata-solutions", "nowhere"], "09_mnist_98.py does not exist"),
-    "solutions to do": (1, ["--draw", "--kata-solutions", "katas"], "09_mnist_98.py is not finished"),
-}
-
-
-@pytest.mark.parametrize(("status", "options", "says"), REFUSED_OPTIONS.values(), ids=REFUSED_OPTIONS.keys())
-def test_wrong_options_are_refused_with_a_sentence(status, options, says):
-    said = run(*options)
-    assert said.returncode == status
-    assert says in said.stderr
-    assert "Traceback" not in said.stderr
-
-
-OWN = """
-import torch
-from torch import nn
-
-def prepare(images):
-    return images.unsqueeze(1) / 255
-
-def train(images, labels, epochs=1):
-    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
-    opt = torch.optim.SGD(net.parameters(), lr=0.5)
-    for part in torch.randperm(6400).split(64):
-        opt.zero_grad()
-        nn.functional.cross_entropy(net(prepare(images[part])), labels[part]).backward()
-        opt.step()
-    return net
-"""
-TO_DO = """
-def like_mnist(drawing):
-    raise NotImplementedError("crop, shrink, centre")
-"""
-LIKE = """
-import torch
-
-def like_mnist(drawing):
-    image = torch.zeros(28, 28, dtype=torch.uint8)
-    image[4:24, 4:24] = drawing[:20, :20]
-    return image
-"""
-
-
-def test_a_learners_own_net_and_preprocessing_are_asked(digits, tmp_path):
-    (tmp_path / "13_training").mkdir()
-    (tmp_path / "13_training/09_mnist_98.py").write_text(OWN)
-    reader, whose = learners_reader(tmp_path, *digits)
-    assert re.match(r"Your own net, trained in \d+\.\d s, reads (8|9)\d\.\d\d% of MNIST's", whose)
-    paper = torch.zeros(60, 60, dtype=torch.uint8)
-    paper[3:8, 3:4] = 255
-    assert torch.equal(reader.read(paper).image, like_mnist(paper)), "they have no like_mnist: the reference's"
-    (tmp_path / "13_training/08_like_mnist.py").write_text(TO_DO)
-    reading = learners_reader(tmp_path, *digits)[0].read(paper)
-    assert torch.equal(reading.image, like_mnist(paper)), "their like_mnist is to do: the reference's"
-    (tmp_path / "13_training/08_like_mnist.py").write_text(LIKE)
-    reading = learners_reader(tmp_path, *digits)[0].read(paper)
-    assert reading.image.nonzero().tolist() == [[y, 7] for y in range(7, 12)], "their own like_mnist"
-
-
-def test_a_learners_net_that_raises_is_told(digits, tmp_path):
-    (tmp_path / "13_training").mkdir()
-    file = tmp_path / "13_training/09_mnist_98.py"
-    for text, says in (
-        (OWN.replace("lr=0.5", "lr=0.5, x=1"), "raised TypeError"),
-        ("def train(", "cannot be imported"),
-    ):
-        file.write_text(text)
-        with pytest.raises(NoNet, match=says):
-            learners_reader(tmp_path, *digits)

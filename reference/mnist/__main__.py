@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Before torch is imported. One thread: a second one helps a net this small little, and makes the training many times
 # slower as soon as another program uses its core.
@@ -24,13 +25,21 @@ from reference.mnist.model import DigitNet
 from reference.mnist.settings import OPTIMIZERS, PRECISIONS, RECIPES, SCHEDULES, Settings
 from reference.mnist.train import Run, train
 
+if TYPE_CHECKING:
+    from reference.mnist.page.server import PageServer
+
 INTERRUPTED = 130  # what a shell expects after Ctrl-C
 _EPOCH = 60_000
+_OF_A_TRAINING = (
+    *("recipe", "epochs", "images", "batch_size", "lr", "schedule", "optimizer", "seed", "precision", "compile"),
+    *("channels_last", "checkpoint", "resume", "plots", "json"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
+    _check_page(parser, options)
     resume = _checkpoint_to_resume(parser, options)
     settings = _settings(parser, options, resume)
     device = _device(parser, options.device, settings)
@@ -40,41 +49,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _check_plots(parser, options.plots)
     asked = _checkpoint_to_ask(parser, options)
     try:
-        train_split = data.load(options.data_root, train=True).to(device)
-        test_split = data.load(options.data_root, train=False).to(device)
-    except DataError as error:
+        train_split, test_split = (data.load(options.data_root, train=part) for part in (True, False))
+        server = _page_server(options)
+    except (DataError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
-    if asked is not None or options.kata_solutions is not None:
-        return _page(parser, options, asked, train_split, test_split)
+    with server or contextlib.nullcontext():
+        if asked is not None or options.kata_solutions is not None:
+            return _page(parser, options, server, asked, train_split, test_split)
+        with distributed.joined(device) as team:
+            with _Progress(settings, show=team.leads and not options.quiet) as bar:
+                run = train(train_split.to(device), settings, team=team, resume=resume, note=bar.note)
+            if not team.leads:
+                return 0 if run.finished else INTERRUPTED
+            save_to = options.checkpoint or options.resume or Path("mnist-interrupted.pt")
+            if options.checkpoint is not None or not run.finished:
+                run.save(save_to)
+            if options.checkpoint is not None and run.finished:
+                print(f"wrote {save_to}\n  the trained net, its optimizer and its schedule", file=sys.stderr)
+            if not run.finished:
+                print(
+                    f"Interrupted after {run.step} of {settings.steps} steps. This goes on from there, and ends as if "
+                    f"nothing had happened:\n  python -m reference.mnist --resume {save_to}",
+                    file=sys.stderr,
+                )
+                return INTERRUPTED
+            result = evaluate(run.model, test_split.to(device))
+        _report(options, run, result, device, team.size)
+        if options.plots is not None:
+            from reference.mnist.plots import SHOWS, draw
 
-    with distributed.joined(device) as team:
-        with _Progress(settings, show=team.leads and not options.quiet) as bar:
-            run = train(train_split, settings, team=team, resume=resume, note=bar.note)
-        if not team.leads:
-            return 0 if run.finished else INTERRUPTED
-        save_to = options.checkpoint or options.resume or Path("mnist-interrupted.pt")
-        if options.checkpoint is not None or not run.finished:
-            run.save(save_to)
-        if options.checkpoint is not None and run.finished:
-            print(f"wrote {save_to}\n  the trained net, its optimizer and its schedule", file=sys.stderr)
-        if not run.finished:
-            print(
-                f"Interrupted after {run.step} of {settings.steps} steps. This goes on from there, and ends as if "
-                f"nothing had happened:\n  python -m reference.mnist --resume {save_to}",
-                file=sys.stderr,
-            )
-            return INTERRUPTED
-        result = evaluate(run.model, test_split)
-    _report(options, run, result, device, team.size)
-    if options.plots is not None:
-        from reference.mnist.plots import SHOWS, draw
-
-        for path in draw(options.plots, run, test_split, result):
-            print(f"wrote {path}\n  {SHOWS[path.stem]}", file=sys.stderr)
-    if options.draw is not None or options.export is not None:
-        return _page(parser, options, run.model, train_split, test_split)
-    return 0
+            for path in draw(options.plots, run, test_split, result):
+                print(f"wrote {path}\n  {SHOWS[path.stem]}", file=sys.stderr)
+        if options.draw is not None or options.export is not None:
+            return _page(parser, options, server, run.model, train_split, test_split)
+        return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -110,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     page.add_argument(
         "--draw",
         nargs="?",
-        const=Path(),
+        const=True,
         type=Path,
         metavar="CHECKPOINT",
         help="open the page in the browser; the net of the checkpoint is asked, without one a net that is trained now",
@@ -166,14 +175,39 @@ def _checkpoint_to_resume(parser: argparse.ArgumentParser, options: argparse.Nam
     return content
 
 
-def _checkpoint_to_ask(parser: argparse.ArgumentParser, options: argparse.Namespace) -> DigitNet | None:
-    """The net that `--draw CHECKPOINT` names; None where it names none."""
+def _check_page(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """What the page's options do not go with, or would fail at in the end, is said at the start."""
     if options.kata_solutions is not None:
-        if options.draw != Path():
+        if options.draw is not True:
             parser.error("argument --kata-solutions: goes with --draw, and without a checkpoint")
         if options.export is not None:
             parser.error("argument --export: writes nets of this trainer only, not with --kata-solutions")
-    if options.draw in (None, Path()):
+        _refuse_a_training(parser, options, "not with --kata-solutions, whose own train() trains its net")
+    if isinstance(options.draw, Path):
+        _refuse_a_training(parser, options, "not with --draw CHECKPOINT, whose net is asked as it is")
+    if options.export is not None:
+        from reference.mnist.page.command import check_target
+
+        try:
+            check_target(options.export)
+        except OSError as error:
+            parser.error(f"argument --export: {error}")
+
+
+def _refuse_a_training(parser: argparse.ArgumentParser, options: argparse.Namespace, why: str) -> None:
+    """Nothing is trained by this trainer: an option that says how would do nothing."""
+    for name in _OF_A_TRAINING:
+        if getattr(options, name) != parser.get_default(name):
+            parser.error(f"argument --{name.replace('_', '-')}: {why}")
+    if options.device not in ("auto", "cpu"):
+        parser.error(f"argument --device: {why}, on the CPU")
+    if distributed.team_size() > 1:
+        parser.error(f"several processes: {why}")
+
+
+def _checkpoint_to_ask(parser: argparse.ArgumentParser, options: argparse.Namespace) -> DigitNet | None:
+    """The net that `--draw CHECKPOINT` names; None where it names none."""
+    if not isinstance(options.draw, Path):
         return None
     from reference.mnist.page.command import net_of_checkpoint
 
@@ -183,30 +217,42 @@ def _checkpoint_to_ask(parser: argparse.ArgumentParser, options: argparse.Namesp
         parser.error(f"argument --draw: {error}")
 
 
+def _page_server(options: argparse.Namespace) -> PageServer | None:
+    """The server of `--draw`, which has its port from now on; None where nothing is served. OSError without a port."""
+    if options.draw is None or options.export is not None or not distributed.leads():
+        return None
+    from reference.mnist.page.server import PageServer
+
+    return PageServer(options.port)
+
+
 def _page(
     parser: argparse.ArgumentParser,
     options: argparse.Namespace,
+    server: PageServer | None,
     net: DigitNet | None,
     train_split: data.Split,
     test_split: data.Split,
 ) -> int:
-    """Write the page, or serve it; the net is that one, or the learner's own."""
+    """Write the page, or serve it; the net is that one, or the learner's own. All on the CPU, as are the splits."""
     from reference.mnist.page import command
     from reference.mnist.page.reader import Reader
-    from reference.mnist.page.server import PortTaken
 
     try:
-        if net is not None and options.export is not None:
-            command.write(options.export, net, command.praise(net, test_split), train_split)
-            return 0
-        if net is not None:
-            reader, whose = Reader(net), command.praise(net, test_split)
-        else:
+        if net is None:
             reader, whose = command.learners_reader(options.kata_solutions, train_split, test_split)
-        command.serve(reader, whose, train_split, port=options.port, browser=options.browser)
-    except (command.NoNet, PortTaken, OSError) as error:
+        else:
+            reader, whose = Reader(net.cpu()), command.praise(net, test_split)
+        if server is not None:
+            command.serve(server, reader, whose, train_split, browser=options.browser)
+        elif net is not None:
+            command.write(options.export, net, whose, train_split)
+    except (command.NoNet, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted: there is no page.", file=sys.stderr)
+        return INTERRUPTED
     return 0
 
 

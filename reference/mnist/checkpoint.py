@@ -38,6 +38,8 @@ def save(path: Path, settings: Settings, step: int, history: list[dict[str, floa
 
 def load(path: Path) -> dict[str, Any]:
     """The content of a checkpoint, on the CPU, its settings as `Settings`. CheckpointError where it is none."""
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder, not a checkpoint")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:

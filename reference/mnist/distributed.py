@@ -41,6 +41,11 @@ def team_size() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
+def leads() -> bool:
+    """Is this the first process? Known before it has joined the others."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
 @contextlib.contextmanager
 def joined(device: torch.device) -> Iterator[Team]:
     """Join the other processes: over gloo on the CPU, over nccl on CUDA."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
+import threading
 import time
 import webbrowser
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -37,15 +40,15 @@ def learners_reader(folder: Path, train: Split, test: Split) -> tuple[Reader, st
     path = folder / f"{NET}.py"
     if not path.is_file():
         raise NoNet(f"{path} does not exist: --kata-solutions=DIR names a folder of solved katas")
-    try:
+    with _importing(path):
         solution = import_solution(path)
-    except FAILURES as error:
-        raise NoNet(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    with _importing(folder / f"{PREPROCESSING}.py"):
+        like_mnist = function("like_mnist", PREPROCESSING, (folder,))
     say(f"training the net of {path}, as its train() does it")
     start = time.monotonic()
     try:
         net = solution.train(train.images.clone(), train.labels.clone())
-        reader = Reader(net, solution.prepare, function("like_mnist", PREPROCESSING, (folder,)))
+        reader = Reader(net, solution.prepare, like_mnist)
         right = _share(reader, test)
     except NotImplementedError as error:
         raise NoNet(f"{path} is not finished: {error}. `pytest --kata-list mnist` shows how far it is") from error
@@ -53,6 +56,15 @@ def learners_reader(folder: Path, train: Split, test: Split) -> tuple[Reader, st
         raise NoNet(f"{path} raised {type(error).__name__}: {error}. pytest says more of it") from error
     seconds = time.monotonic() - start
     return reader, f"Your own net, trained in {seconds:.1f} s, reads {right:.2%} of MNIST's 10,000 test images right."
+
+
+@contextlib.contextmanager
+def _importing(path: Path) -> Iterator[None]:
+    """NoNet, which names the file, where it does not import."""
+    try:
+        yield
+    except FAILURES as error:
+        raise NoNet(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def _share(reader: Reader, test: Split) -> float:
@@ -70,9 +82,22 @@ def praise(net: DigitNet, test: Split) -> str:
     return f"This net reads {evaluate(net, test).accuracy:.2%} of MNIST's 10,000 test images right."
 
 
+def check_target(path: Path) -> None:
+    """OSError, with a sentence, where `write` could not write the file: asked before a training."""
+    if path.is_dir():
+        raise OSError(f"{path} is a folder")
+    try:
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
+            pass
+    except OSError as error:
+        raise OSError(f"no file can be written to {path.parent}: {error.strerror}") from error
+
+
 def write(path: Path, net: DigitNet, whose: str, examples: Split) -> None:
     """`--export`: the page as one file, written whole or not at all."""
-    page = export.static_page(net.cpu(), whose, examples)
+    page = export.static_page(net, whose, examples)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -86,16 +111,17 @@ def write(path: Path, net: DigitNet, whose: str, examples: Split) -> None:
     say(f"wrote {path}\n  the page with the net in it: open it in a browser, it needs nothing else")
 
 
-def serve(reader: Reader, whose: str, examples: Split, *, port: int, browser: bool) -> None:
-    """`--draw`: serve the page until Ctrl-C. PortTaken where somebody else has the port."""
-    with PageServer(export.served_page(whose, examples), reader, port) as server:
-        say(f"{whose}\ndraw a digit on {server.url}    (Ctrl-C ends it)")
-        if browser:
-            webbrowser.open(server.url)
-        try:
-            server.serve_forever(poll_interval=0.1)
-        except KeyboardInterrupt:
-            say("\nThe page is closed.")
+def serve(server: PageServer, reader: Reader, whose: str, examples: Split, *, browser: bool) -> None:
+    """`--draw`: serve the page until Ctrl-C."""
+    page = export.served_page(whose, examples)
+    say(f"{whose}\ndraw a digit on {server.url}    (Ctrl-C ends it)")
+    try:
+        if browser:  # in a thread: some browsers return only when they are closed
+            threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
+        server.serve(page, reader)
+    except KeyboardInterrupt:
+        reader.close()
+        say("\nThe page is closed.")
 
 
 def say(text: str) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from dojo.kata.seam import import_solution
-from dojo.kata.source import definitions, is_stub, parse
+from dojo.kata.source import Definition, definitions, is_stub, parse
 from reference.mnist import data
 
 REFERENCE = Path(__file__).resolve().parents[2]
@@ -20,9 +20,9 @@ PREPROCESSING, NET = "13_training/08_like_mnist", "13_training/09_mnist_98"
 
 @dataclass(frozen=True)
 class Reading:
-    """What the net sees, uint8 (28, 28), and the ten probabilities that it answers with."""
+    """What the net sees, the bytes of 28 x 28 pixels, and the ten probabilities that it answers with."""
 
-    image: torch.Tensor
+    image: bytes
     probabilities: list[float]
 
 
@@ -38,24 +38,44 @@ class Reader:
         """`prepare`: images, uint8 (N, 28, 28), as the net wants them."""
         self.net, self.prepare = net.eval(), prepare
         self.like_mnist = like_mnist or function("like_mnist", PREPROCESSING)
-        self._one_at_a_time = threading.Lock()  # the server has a thread for each request
+        # The server has a thread for each request. All that one does with torch it does under this lock: see close().
+        self._one_at_a_time = threading.Lock()
 
-    def read(self, drawing: torch.Tensor) -> Reading | None:
-        """The answer to a drawing, uint8 (H, W), 255 where the ink is; None where there is no ink."""
-        if not drawing.any():
-            return None
+    def read(self, ink: bytes, height: int, width: int) -> Reading | None:
+        """The answer to a drawing, a byte a pixel, 255 where the ink is; None where there is no ink."""
         with self._one_at_a_time, torch.no_grad():
+            drawing = torch.frombuffer(bytearray(ink), dtype=torch.uint8).view(height, width)
+            if not drawing.any():
+                return None
             image = self.like_mnist(drawing)
             device = next((p.device for p in self.net.parameters()), torch.device("cpu"))
             logits = self.net(self.prepare(image[None].to(device)))
-            return Reading(image.cpu(), logits[0].double().softmax(0).tolist())
+            if logits.shape != (1, 10):
+                raise ValueError(f"its answer to one image has the shape {tuple(logits.shape)}, expected (1, 10)")
+            if not logits.isfinite().all():
+                raise ValueError("its answer holds nan or inf, expected ten finite numbers")
+            probabilities = logits[0].cpu().double().softmax(0)  # on the CPU first: MPS has no float64
+            return Reading(bytes(image.flatten().tolist()), probabilities.tolist())
+
+    def close(self) -> None:
+        """Wait for the reading that is under way, 5 s at most; none begins after it.
+
+        A program that ends while one of its threads is inside torch is aborted.
+        """
+        self._one_at_a_time.acquire(timeout=5)
 
 
 def function(name: str, kata: str, folders: tuple[Path, ...] = ()) -> Callable[..., torch.Tensor]:
-    """A function of a kata: from the first of the folders where it is written, else the reference's."""
+    """A function of a kata: from the first of the folders where it is written, else the reference's.
+
+    A file that has no valid syntax is imported too, and says so.
+    """
     for folder in folders:
         path = folder / f"{kata}.py"
-        tree = parse(path)
-        if tree is not None and name in (found := definitions(tree)) and not is_stub(found[name]):
+        if path.is_file() and ((tree := parse(path)) is None or _is_written(name, definitions(tree))):
             return getattr(import_solution(path), name)
     return getattr(import_solution(REFERENCE / f"{kata}.py"), name)
+
+
+def _is_written(name: str, found: dict[str, Definition]) -> bool:
+    return name in found and not is_stub(found[name])

@@ -6,17 +6,17 @@ import base64
 import binascii
 import errno
 import json
+import re
+import socketserver
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
-
-import torch
 
 from reference.mnist.page.reader import Reader
 
 _LARGEST_BODY = 4 * 2**20  # bytes: a paper of 1700 by 1700, in base64
 _LONGEST_SIDE = 4096  # pixels
-_OWN_NAMES = ("127.0.0.1", "localhost", "::1")
+_OWN_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?")
 _HEADERS = {
     # The page may run its own script, ask this server, and nothing else.
     "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
@@ -27,7 +27,7 @@ _HEADERS = {
 }
 
 
-class PortTaken(RuntimeError):
+class PortTaken(OSError):
     """Another program listens on the port."""
 
 
@@ -40,18 +40,29 @@ class Refused(Exception):
 
 
 class PageServer(ThreadingHTTPServer):
-    """Serves the page, and answers with the reader. `port` 0: any free one."""
+    """Has its port from the start (0: any free one); `serve` gets the page, which may need a training first."""
 
     daemon_threads = True
+    page: bytes
+    reader: Reader
 
-    def __init__(self, page: str, reader: Reader, port: int = 0) -> None:
-        self.page, self.reader = page.encode(), reader
+    def __init__(self, port: int = 0) -> None:
         try:
             super().__init__(("127.0.0.1", port), _Handler)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
             raise PortTaken(f"port {port} is taken: a page that runs already? Another one: --port 0") from None
+
+    def server_bind(self) -> None:
+        """As HTTPServer does it, but it does not look up this machine's full name: that may take seconds."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
+
+    def serve(self, page: str, reader: Reader) -> None:
+        """Serve the page, and the reader's answers, until Ctrl-C or shutdown()."""
+        self.page, self.reader = page.encode(), reader
+        self.serve_forever(poll_interval=0.1)
 
     @property
     def url(self) -> str:
@@ -64,20 +75,27 @@ class PageServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: PageServer
     protocol_version = "HTTP/1.1"  # one connection for all strokes
+    default_request_version = "HTTP/1.0"  # by default 0.9, whose answers have no status
     server_version, sys_version = "page", ""
     timeout = 30  # seconds of silence on a connection
     disable_nagle_algorithm = True  # else the answer waits 40 ms for the acknowledgement of its headers
 
     def do_GET(self) -> None:
+        if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
+            self.close_connection = True  # as below: nobody reads that body
         self._answer(self._page)
 
     def do_POST(self) -> None:
         self._answer(self._read)
 
-    def _other(self) -> None:
-        self._answer(self._no_such_method)
-
-    do_HEAD = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_TRACE = do_CONNECT = _other
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What http.server refuses by itself, other methods and what is no HTTP: not with its page, but as all else."""
+        self.close_connection = True
+        if code == HTTPStatus.NOT_IMPLEMENTED:
+            code, message = HTTPStatus.METHOD_NOT_ALLOWED, "GET the page, or POST a drawing to /read"
+        if code >= 500:
+            code = HTTPStatus.BAD_REQUEST
+        self._send(code, "application/json", _error(message or "that is no request"))
 
     def _answer(self, what: Any) -> None:
         try:
@@ -96,14 +114,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _refuse_strangers(self) -> None:
         """Another page in the same browser must not ask: not by its own origin, nor by a name that leads here."""
         host = self.headers.get("Host", "")
-        if urlsplit(f"//{host}").hostname not in _OWN_NAMES:
+        if not _OWN_HOST.fullmatch(host):
             raise Refused(403, "this page answers to 127.0.0.1 only")
-        origin = self.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if self.headers.get("Origin", f"http://{host}") != f"http://{host}":
             raise Refused(403, "this page answers to itself only")
-
-    def _no_such_method(self) -> tuple[str, bytes]:
-        raise Refused(405, "GET the page, or POST a drawing to /read")
 
     def _page(self) -> tuple[str, bytes]:
         if self.path != "/":
@@ -113,19 +127,19 @@ class _Handler(BaseHTTPRequestHandler):
     def _read(self) -> tuple[str, bytes]:
         if self.path != "/read":
             raise Refused(404, "drawings go to /read")
-        reading = self.server.reader.read(_drawing(self._body()))
+        reading = self.server.reader.read(*_drawing(self._body()))
         if reading is None:
             return "application/json", json.dumps({"image": None}).encode()
-        image = base64.b64encode(bytes(reading.image.flatten().tolist())).decode()
+        image = base64.b64encode(reading.image).decode()
         return "application/json", json.dumps({"image": image, "probabilities": reading.probabilities}).encode()
 
     def _body(self) -> bytes:
         if self.headers.get_content_type() != "application/json":
             raise Refused(415, "a drawing comes as application/json")
         length = self.headers.get("Content-Length", "")
-        if not (length.isascii() and length.isdecimal()):
+        if "Transfer-Encoding" in self.headers or not (length.isascii() and length.isdecimal()):
             raise Refused(411, "say how long the drawing is, in Content-Length")
-        if int(length) > _LARGEST_BODY:
+        if len(length) > 9 or int(length) > _LARGEST_BODY:
             raise Refused(413, f"that drawing is larger than {_LARGEST_BODY} bytes")
         body = self.rfile.read(int(length))
         if len(body) < int(length):
@@ -152,8 +166,8 @@ def _error(why: str) -> bytes:
     return json.dumps({"error": why}).encode()
 
 
-def _drawing(body: bytes) -> torch.Tensor:
-    """The body of a request as uint8 (height, width); Refused where it is none."""
+def _drawing(body: bytes) -> tuple[bytes, int, int]:
+    """The body of a request: the ink, a byte a pixel, its height and its width; Refused where it is none."""
     try:
         said = json.loads(body)
         width, height, ink = said["width"], said["height"], base64.b64decode(said["ink"], validate=True)
@@ -163,4 +177,4 @@ def _drawing(body: bytes) -> torch.Tensor:
         raise Refused(400, f"width and height are whole numbers from 1 to {_LONGEST_SIDE}")
     if len(ink) != width * height:
         raise Refused(400, f"{width} x {height} pixels were announced, {len(ink)} bytes came")
-    return torch.frombuffer(bytearray(ink), dtype=torch.uint8).view(height, width)
+    return ink, height, width
