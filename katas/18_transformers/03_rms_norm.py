@@ -203,7 +203,8 @@ def test_the_gradient_flows_through_the_mean_and_the_variance():
 )
 def test_rms_norm_divides_by_the_root_of_the_mean_square():
     small = torch.full((4,), 1e-3).bfloat16()
-    assert nn.RMSNorm(4, dtype=torch.bfloat16)(small)[0].item() == pytest.approx(0.945, abs=0.01), "eps=None is 1.19e-7 for bfloat16, too"
+    half = nn.RMSNorm(4, dtype=torch.bfloat16)(small)
+    assert half[0].item() == pytest.approx(0.945, abs=0.01), "eps=None is 1.19e-7 for bfloat16, too"
     x = torch.tensor([[1e-3, 1e-3, 1e-3, -1e-3]])
     got = _rms(_make(4), x)
     share = got.reshape(-1)[0].item()
