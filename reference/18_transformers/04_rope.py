@@ -36,6 +36,69 @@ def half_layout(weight: torch.Tensor, n_heads: int) -> torch.Tensor:
     return weight[rows.mT.flatten()]
 
 
+def picture(solution):
+    from dojo.kit import pictures
+
+    distance = torch.arange(49)
+    arrows = torch.zeros(1, 1, len(distance), 8)
+    arrows[..., :4] = 1  # each of the four pairs begins as (1, 0)
+    turned = solution.Rope(8)(arrows, distance)[0, 0].unflatten(1, (2, 4)).mT  # (positions, pairs, 2)
+
+    rope, ones = solution.Rope(64), torch.ones(1, 1, len(distance), 64) / 8
+
+    def scores(key, queries):
+        return (rope(ones, torch.full_like(distance, key)) * rope(ones, queries)).sum(-1)[0, 0]
+
+    keys = [0, 1000, 4000]
+    exact = {key: scores(key, key + distance) for key in keys}
+    rounded = scores(4000, (4000 + distance).bfloat16().long())
+    apart = (torch.stack(list(exact.values())) - exact[0]).abs().max().item()
+    off = (rounded - exact[4000]).abs().max().item()
+
+    figure = pictures.figure(6, 3.8)
+    circle, curve = figure.subplots(1, 2, width_ratios=[1, 1.35])
+    lines = []
+    for i, (color, dashes) in enumerate(pictures.CYCLE[:4]):
+        (line,) = circle.plot([], [], color=color, linestyle=dashes, marker="o", markevery=[1], markersize=5)
+        line.set_label(f"numbers {i} and {i + 4}")
+        lines.append(line)
+    around = torch.linspace(0, 2 * torch.pi, 100)
+    circle.plot(around.cos(), around.sin(), color=pictures.GREY, linewidth=0.5)
+    circle.set(xlim=(-1.15, 1.15), ylim=(-1.15, 1.15), aspect="equal", xticks=[-1, 0, 1], yticks=[-1, 0, 1])
+    pictures.tidy(circle, "first number of the pair", "second number")
+    circle.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.25), handlelength=4)
+    curve.plot(distance, exact[0], color=pictures.BLUE, label="key at 0")
+    for start, key, marker in ((0, 1000, "x"), (3, 4000, "+")):
+        places = slice(start, None, 6)
+        curve.plot(distance[places], exact[key][places], marker, color=pictures.BLACK, label=f"key at {key}")
+    curve.plot(distance, rounded, "--", color=pictures.ORANGE, label="key at 4000, positions in bfloat16")
+    (here,) = curve.plot([], [], "o", color=pictures.BLUE)
+    pictures.tidy(curve, "distance of query and key (tokens)", "score q·k", "what attention gets")
+    curve.title.set_fontsize(10)
+    curve.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.25))
+
+    shown = [0, 1, 2, 3, 4, 5, 6, *range(8, len(distance), 2)]
+
+    def draw(frame):
+        i = shown[frame]
+        circle.set_title(f"a head of 8, position {i}", fontsize=10)
+        for line, (x, y) in zip(lines, turned[i].tolist(), strict=True):
+            line.set_data([0, x], [0, y])
+        here.set_data([i], [exact[0][i]])
+
+    return pictures.Picture(
+        pictures.moving(figure, draw, len(shown)),
+        f"Wherever a key stands, at 0, 1000 or 4000, the score depends on the distance only: the three curves differ "
+        f"by {apart:.1g}. With positions rounded to bfloat16, 4001 is 4000, and the score is off by up to {off:.2f}.",
+        {
+            "distance": distance,
+            "turned": turned,
+            "scores": {str(key): values for key, values in exact.items()},
+            "rounded": rounded,
+        },
+    )
+
+
 class _Base(nn.Module):
     """Right. The mistakes below change one thing of it."""
 
