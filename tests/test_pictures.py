@@ -106,6 +106,25 @@ def test_attention_masks():
     assert (numbers["mha_weights_padding"][:, :3] > 0).all()
 
 
+def test_rope():
+    picture = drawn("18_transformers/04_rope")
+    numbers = picture.numbers
+    one, *others = numbers["scores"].values()
+    assert len(others) == 2
+    for other in others:
+        assert (one - other).abs().max() < 1e-3, "the score depends on the distance only"
+    assert abs(one[0] - 1) < 1e-6, "the largest score is that of the same place"
+    assert one[0] == one.max()
+    assert (numbers["rounded"][:9] == numbers["rounded"][0]).all(), "4000 to 4008 are one place in bfloat16"
+    assert (numbers["rounded"] - one).abs().max() > 0.2
+    turned = numbers["turned"].double()
+    assert (turned.norm(dim=-1) - 1).abs().max() < 1e-6, "a rotation keeps the length"
+    angles = numbers["distance"][:, None] * 10000.0 ** (-torch.arange(4, dtype=torch.float64) / 4)
+    assert (turned - torch.stack([angles.cos(), angles.sin()], -1)).abs().max() < 1e-5
+    shown = frames(picture)
+    assert shown[0].tobytes() != shown[-1].tobytes()
+
+
 def test_permute_not_reshape():
     numbers = drawn("02_memory/02_permute_not_reshape").numbers
     moved, relabelled = numbers["to_chw"], numbers["reshape"]
