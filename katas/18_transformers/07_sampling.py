@@ -177,7 +177,7 @@ def test_top_p_is_a_share_of_what_top_k_left():
     before = "that is top_p of all tokens, and after top_k the probabilities of the rest sum to 1 again"
     for k, top_p, n, without in ((3, 0.84, 2, 3), (2, 0.6, 1, 2), (3, 0.9, 3, 3), (9, 0.84, 3, 3), (1, 0.9, 1, 1)):
         want, plain = [list(best[:n]) for best in _BEST], [list(best[:without]) for best in _BEST]
-        for dtype in (torch.float32, torch.bfloat16):
+        for dtype in (torch.float32, torch.float64):
             logits = _logits_of(*_P, dtype=dtype)
             _check_kept(logits, want, f"{told} in {dtype}", {before: plain}, top_k=k, top_p=top_p)
 
