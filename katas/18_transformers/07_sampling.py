@@ -255,7 +255,7 @@ _DRAWS: dict[str, tuple[dict[str, Any], tuple[tuple[float, ...], ...]]] = {
 def test_the_temperature_comes_first_and_draws_follow_the_probabilities(case):
     options, want = _DRAWS[case]
     torch.manual_seed(1)
-    n = 20_000
+    n = 10_000
     logits = _logits_of(*_HALF).repeat(n, 1)  # row by row in turns
     tokens = _drawn(logits, **options).view(n, 2)
     for b, expected in enumerate(want):
@@ -266,7 +266,7 @@ def test_the_temperature_comes_first_and_draws_follow_the_probabilities(case):
         seen = [round(share, 4) for share in shares]
         for token, (share, p) in enumerate(zip(shares, expected, strict=True)):
             assert (share > 0) == (p > 0), f"{told}: token {token} was drawn in {share:.2%}, expected {p:.2%}; {seen}"
-        assert shares == pytest.approx(expected, abs=0.018), f"{told}: shares of {seen}, expected {expected}"
+        assert shares == pytest.approx(expected, abs=0.025), f"{told}: shares of {seen}, expected {expected}"
     if case == "plain":
         sharp = torch.tensor([[30.0, 29.0, 0.0], [0.0, -500.0, 500.0]])
         got = _drawn(sharp, temperature=0.002).tolist()

@@ -10,8 +10,8 @@ that *write* into the stream, the last one of each attention and of each MLP, ge
 / √L, since a layer adds twice; and not for all Linear layers, since only two of them write.
 
 Which ones these are is known by their names, and `model.named_modules()` gives the whole path: "blocks.0.attn.proj".
-Nothing is equal to "proj" there. A test for `"proj" in name` or `name.endswith("proj")` also takes "q_proj". Both have
-been in well-known libraries for years: a wrong scale raises no error.
+Nothing is equal to "proj" there: such a comparison stood in a well-known library for years, and scaled nothing. A test
+for `"proj" in name` or `name.endswith("proj")` also takes "q_proj". A wrong scale raises no error.
 
 Fill the weights that are there (`torch.nn.init.normal_`): a new Parameter cuts the tie, and the optimizer holds the old
 one. And count them right: a tied weight is one, though two modules have it; a buffer and what is frozen is not trained.
@@ -217,7 +217,8 @@ def test_everything_but_linear_and_embedding_keeps_its_numbers():
 def test_an_init_in_place_keeps_ties_flags_and_the_optimizers_objects():
     for dtype in (torch.float32, torch.float64):
         model = _GPT().to(dtype)
-        model.eval()
+        model.blocks[0].eval()
+        modes = {name: module.training for name, module in model.named_modules()}
         model.pos.weight.requires_grad = False
         model.blocks[0].attn.proj.requires_grad_(False)
         held = dict(model.named_parameters())
@@ -237,8 +238,9 @@ def test_an_init_in_place_keeps_ties_flags_and_the_optimizers_objects():
             flag = parameter.requires_grad
             assert flag == flags[name], f"requires_grad of {name} was {flags[name]} before init_gpt_, and is {flag}"
             assert parameter.dtype == dtype, f"{name} was {dtype}, and is {parameter.dtype}"
-        training = [name for name, module in model.named_modules() if module.training]
-        assert not training, f"the model was in eval mode, and {training[0] or 'the model'} is in train mode"
+        for name, module in model.named_modules():
+            mode = module.training
+            assert mode == modes[name], f"training of {name or 'the model'} was {modes[name]} before, and is {mode}"
         assert model.ln.weight.grad is mine, "the gradient of ln.weight was there before, and is another one now"
         _check_std(_weight(model, "pos.weight"), 0.02, "pos.weight, which is frozen", {})
         _check_std(_weight(model, "blocks.0.attn.proj.weight"), 0.01, "blocks.0.attn.proj.weight, which is frozen", {})
@@ -249,8 +251,11 @@ def test_the_numbers_are_those_of_the_global_generator():
         model = _GPT()
         if seed is not None:
             torch.manual_seed(seed)
+        before = torch.get_rng_state()
         with explain("init_gpt_ raised", _SIGNS):
             init_gpt_(model, 2)
+        moved = not torch.equal(torch.get_rng_state(), before)
+        assert moved, "torch's global generator is as it was before init_gpt_: the next model gets the same numbers"
         return {name: p.detach().clone() for name, p in model.named_parameters() if p.ndim == 2}
 
     first, again, other = drawn(1), drawn(1), drawn(2)

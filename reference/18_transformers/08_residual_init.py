@@ -194,6 +194,11 @@ def _truncated(w, std):
     return w.mul_(std / w.std())
 
 
+def _set_back(model, n_layers, std=0.02):
+    with torch.random.fork_rng(devices=[]):
+        init_gpt_(model, n_layers, std)
+
+
 def _by_width(w, std):
     return w.normal_(0, w.shape[1] ** -0.5)
 
@@ -306,7 +311,7 @@ MISTAKES = [
     Mistake("an optimizer made before holds the old one", caught_by=_PLACE, init_gpt_=_new_tied_again),
     Mistake("requires_grad of", caught_by=_PLACE, init_gpt_=_init(after=_all_trained)),
     Mistake("which is frozen", caught_by=_PLACE, init_gpt_=_only_trained),
-    Mistake("is in train mode", caught_by=_PLACE, init_gpt_=_init(after=lambda model: model.train())),
+    Mistake("before, and is True", caught_by=_PLACE, init_gpt_=_init(after=lambda model: model.train())),
     Mistake("gradients are off everywhere", caught_by=_PLACE, init_gpt_=_gradients_left_off),
     Mistake("the gradient of ln.weight", caught_by=_PLACE, init_gpt_=_init(after=_gradients_gone)),
     Mistake(
@@ -314,7 +319,8 @@ MISTAKES = [
         caught_by=_RANDOM,
         init_gpt_=_init(before=lambda model: torch.manual_seed(42)),
     ),
-    Mistake("it was seeded anew", caught_by=_RANDOM, init_gpt_=_init(fill=_own_generator)),
+    Mistake("is as it was before init_gpt_", caught_by=_RANDOM, init_gpt_=_set_back),
+    Mistake("is as it was before init_gpt_", caught_by=_RANDOM, init_gpt_=_init(fill=_own_generator)),
     Mistake("have the same numbers", caught_by=_RANDOM, init_gpt_=_init(after=_twins)),
     Mistake("have the same numbers", caught_by=_RANDOM, init_gpt_=_init(after=_same_q_and_k)),
     Mistake("the first loss is", caught_by=_START, init_gpt_=lambda model, n_layers, std=0.02: None),

@@ -257,7 +257,7 @@ WRONG = [
     Mistake("requires_grad of", caught_by="", init_gpt_=_thawed),
     Mistake("which is frozen", caught_by="", init_gpt_=_skips_frozen),
     Mistake("init_gpt_ seeded the global generator", caught_by="", init_gpt_=_seeded),
-    Mistake("it was seeded anew", caught_by="", init_gpt_=_forked),
+    Mistake("is as it was before init_gpt_", caught_by="", init_gpt_=_forked),
     Mistake("the tied weight is one tensor", caught_by="", count_parameters=_twice),
     Mistake("the tied weight is one tensor", caught_by="", count_parameters=_named),
     Mistake("the tied weight is one tensor", caught_by="", count_parameters=_deep),
