@@ -320,13 +320,15 @@ def test_numbers_are_copied_and_no_graph_comes_along():
         assert not kept, f"after the {step} update {' and '.join(kept)} went, but something keeps the tensor alive"
         assert alive[2]() is None, f"after the {step} update, the graph of k or v is kept alive"
 
-    cache, (k, v) = _cache(2, 3, 6, 4, dtype=torch.float64), _kv(2, 3, 6, 4)
-    for start in (0, 2, 4):
-        mine = [x[:, :, start : start + 2].clone() for x in (k, v)]
-        got = _update(cache, *mine)
-        for x in mine:
-            x.zero_()
-        _holds(got, k[:, :, : start + 2], v[:, :, : start + 2], "k and v were zeroed after update")
+    k, v = _kv(2, 3, 6, 4)
+    for n in (2, 6):  # also a prompt that fills the cache at once
+        cache = _cache(2, 3, 6, 4, dtype=torch.float64)
+        for start in range(0, 6, n):
+            mine = [x[:, :, start : start + n].clone() for x in (k, v)]
+            got = _update(cache, *mine)
+            for x in mine:
+                x.zero_()
+            _holds(got, k[:, :, : start + n], v[:, :, : start + n], "k and v were zeroed after update")
 
 
 def test_a_cache_outlives_the_inference_mode_it_was_made_in():

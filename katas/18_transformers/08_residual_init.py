@@ -154,13 +154,17 @@ def test_only_the_two_projections_that_write_are_scaled():
     model = _GPT()
     model.extra = nn.ModuleDict({"proj": nn.Linear(_C, _C), "c_proj": nn.Linear(_C, _C), "proj_out": nn.Linear(_C, _C)})
     model.proj = nn.Linear(_C, _C)
+    model.inside = nn.ModuleDict({"proj": nn.Sequential(nn.Linear(_C, _C))})  # its own name is "0"
     for n_layers, options in ((2, {}), (8, {}), (8, {"std": 0.1}), (1, {"std": 0.5}), (50, {})):
         std = options.get("std", 0.02)
         _init(model, n_layers, **options)
         small = std / math.sqrt(2 * n_layers)
         told = f"with n_layers={n_layers}" + (f" and std={std}, " if options else ", ")
-        for path in ("tok", "pos", "blocks.1.attn.q_proj", "blocks.0.mlp.proj_in", "extra.c_proj", "extra.proj_out"):
-            why = f"{path} writes nothing into the stream, its name only contains the word"
+        for path in (
+            *("tok", "pos", "blocks.1.attn.q_proj", "blocks.0.mlp.proj_in"),
+            *("extra.c_proj", "extra.proj_out", "inside.proj.0"),
+        ):
+            why = f"{path} writes nothing into the stream, its own name is not proj"
             causes = {why if "proj" in path else f"{path} was scaled, too": small}
             _check_std(_weight(model, f"{path}.weight"), std, f"{told}{path}.weight", causes)
         causes = {

@@ -268,14 +268,15 @@ _TIED = "test_a_tied_weight_is_one"
 _FROZEN = "test_what_is_frozen_or_a_buffer_is_not_trained"
 
 MISTAKES = [
-    Mistake("its name only contains the word", caught_by=_WRITE, init_gpt_=_init(writes=lambda path: "proj" in path)),
+    Mistake("its own name is not proj", caught_by=_WRITE, init_gpt_=_init(writes=lambda path: "proj" in path)),
+    Mistake("its own name is not proj", caught_by=_WRITE, init_gpt_=_init(writes=lambda path: path.endswith("proj"))),
     Mistake(
-        "its name only contains the word", caught_by=_WRITE, init_gpt_=_init(writes=lambda path: path.endswith("proj"))
-    ),
-    Mistake(
-        "its name only contains the word",
+        "its own name is not proj",
         caught_by=_WRITE,
         init_gpt_=_init(writes=lambda path: _own(path).startswith("proj")),
+    ),
+    Mistake(
+        "its own name is not proj", caught_by=_WRITE, init_gpt_=_init(writes=lambda path: "proj" in path.split("."))
     ),
     Mistake("tok was scaled, too", caught_by=_WRITE, init_gpt_=_init(writes=lambda path: True)),
     Mistake("it was not scaled down", caught_by=_WRITE, init_gpt_=_init(writes=lambda path: path == "proj")),

@@ -229,11 +229,9 @@ def _as_tensor(model, embeddings=True):
 
 
 WRONG = [
-    Mistake("its name only contains the word", caught_by="", init_gpt_=_suffix),
-    Mistake(
-        "its name only contains the word", caught_by="", init_gpt_=_start(lambda name: "proj" in name.split(".")[-1])
-    ),
-    Mistake("its name only contains the word", caught_by="", init_gpt_=_start(lambda name: ".proj" in name)),
+    Mistake("its own name is not proj", caught_by="", init_gpt_=_suffix),
+    Mistake("its own name is not proj", caught_by="", init_gpt_=_start(lambda name: "proj" in name.split(".")[-1])),
+    Mistake("its own name is not proj", caught_by="", init_gpt_=_start(lambda name: ".proj" in name)),
     Mistake("it was not scaled down", caught_by="", init_gpt_=_as_gpt2_does),
     Mistake("it was not scaled down", caught_by="", init_gpt_=_start(lambda name: "mlp.proj" in name)),
     Mistake("each layer adds to the stream twice", caught_by="", init_gpt_=_start(_last, math.sqrt)),
