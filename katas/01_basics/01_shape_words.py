@@ -15,7 +15,7 @@ A dimension of size 1 holds no information, so people drop it with `squeeze`. It
 Stuck? `pytest --kata-hint` gives one hint at a time. Make the first function right, then the next one.
 
 About 15 minutes.
-Path: first_day
+Path: first_day, transformer
 
 https://docs.pytorch.org/docs/stable/generated/torch.squeeze.html
 """

@@ -16,6 +16,7 @@ Where a row is masked completely, -inf everywhere gives softmax 0/0 = NaN, and a
 `finfo.min` everywhere gives equal weights to what should have none.
 
 About 30 minutes. Before it: tensor_not_Tensor.
+Path: transformer
 
 https://docs.pytorch.org/docs/stable/type_info.html
 """

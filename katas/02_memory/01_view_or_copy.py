@@ -15,7 +15,7 @@ What is asked here: `flat_view` is a window or an error; `flat` never fails, and
 `fill_flat_` really writes (nobody looks at what it returns).
 
 About 15 minutes.
-Path: first_day, numpy
+Path: first_day, numpy, transformer
 
 https://docs.pytorch.org/docs/stable/tensor_view.html
 """

@@ -13,7 +13,7 @@ describes each token by H * D numbers, D for each of its H *heads*, which work s
 it reverses all dimensions, and is deprecated beyond 2.
 
 About 20 minutes. Before it: view_or_copy.
-Path: numpy
+Path: numpy, transformer
 
 https://docs.pytorch.org/docs/stable/generated/torch.permute.html
 """

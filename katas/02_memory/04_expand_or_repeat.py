@@ -12,7 +12,7 @@ And beware of `contiguous()`: it copies only where it must.
 What is asked here: rows that cost nothing, rows that are independent, and each value `n` times.
 
 About 15 minutes. Before it: view_or_copy.
-Path: numpy
+Path: numpy, transformer
 
 https://docs.pytorch.org/docs/stable/generated/torch.Tensor.expand.html
 """

@@ -16,7 +16,7 @@ What is asked: `noise` and `split` depend on nothing but their arguments and lea
 them. `replay` needs no seed: its two results are equal, but the next `replay` gives other numbers.
 
 About 30 minutes.
-Path: first_day, numpy
+Path: first_day, numpy, transformer
 
 https://docs.pytorch.org/docs/stable/notes/randomness.html
 """

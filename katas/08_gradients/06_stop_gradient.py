@@ -16,7 +16,7 @@ are computed once must still be good for training something on top of them.
 What is asked here: switch a leaf off; a copy that nobody can feel; a loss with a constant target; features to keep.
 
 About 20 minutes. Before it: view_or_copy, leaf_weights.
-Path: first_day
+Path: first_day, transformer
 
 https://docs.pytorch.org/docs/stable/notes/autograd.html#locally-disabling-gradient-computation
 """

@@ -16,7 +16,7 @@ also `F.relu(x)`. Inside `nn.Sequential` only modules can stand: `nn.ReLU()`, no
 What is asked here: a network of any depth, and the same network as an nn.Sequential, which shares its layers.
 
 About 20 minutes. Before it: leaf_weights, manual_sgd.
-Path: first_day
+Path: first_day, transformer
 
 https://docs.pytorch.org/docs/stable/notes/modules.html
 """

@@ -18,6 +18,7 @@ through the graph a second time". So cut it off: `torch.no_grad()`, or `detach()
 What is asked here: a layer that subtracts a running mean, which it updates in training only.
 
 About 20 minutes. Before it: stop_gradient, registration.
+Path: transformer
 
 https://docs.pytorch.org/docs/stable/notes/modules.html#module-state
 """

@@ -16,6 +16,7 @@ a column, (n, channels·kh·kw, places): then a convolution is one matmul. (`Ten
 What is asked here: the three, for gradients too. PyTorch's own functions are allowed; try it without them.
 
 About 35 minutes. Before it: one_per_row, group_sums, stop_gradient, registration.
+Path: transformer
 
 https://docs.pytorch.org/docs/stable/generated/torch.nn.Embedding.html
 """

@@ -19,7 +19,7 @@ between must not leave the model in eval: that is what `try: ... finally: ...` i
 What is asked here: the class of one image, and the probabilities of all classes.
 
 About 25 minutes. Before it: stop_gradient, dropout.
-Path: first_day
+Path: first_day, transformer
 
 https://docs.pytorch.org/docs/stable/notes/autograd.html#evaluation-mode-nn-module-eval
 """

@@ -17,6 +17,7 @@ multiplies by the transposed, so the two shapes already fit.
 What is asked here: a language model of two layers, and the smallest there is, with one weight.
 
 About 20 minutes. Before it: registration, layers_by_hand.
+Path: transformer
 
 https://docs.pytorch.org/docs/stable/generated/torch.nn.parameter.Parameter.html
 """

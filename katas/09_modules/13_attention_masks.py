@@ -20,6 +20,7 @@ What is asked here: attention from matmul and softmax, a mask of the first kind 
 mask of padded sequences.
 
 About 30 minutes. Before it: mask_do_not_multiply, contract_by_name, layers_by_hand.
+Path: transformer
 
 https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html
 """

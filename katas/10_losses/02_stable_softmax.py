@@ -18,7 +18,7 @@ Log-probabilities of a slice don't sum to 1, whatever you have read: their expon
 What is asked here: both functions.
 
 About 20 minutes. Before it: the_silent_outer_product.
-Path: first_day
+Path: first_day, transformer
 
 https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.log_softmax.html
 """

@@ -17,6 +17,7 @@ Perplexity, the usual number to report, is exp(mean loss): a model that guesses 
 What is asked here: the loss for training, 0 for a batch of only padding; and the perplexity as a Python number.
 
 About 25 minutes. Before it: permute_not_reshape, mask_do_not_multiply, cross_entropy_by_hand.
+Path: transformer
 
 https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.cross_entropy.html
 """

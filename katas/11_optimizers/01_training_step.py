@@ -17,7 +17,7 @@ these counts the last example four times as much as any other. Multiply by the n
 What is asked here: one step, and the loss over all batches. `loss_fn(prediction, y)` gives the mean over the batch.
 
 About 30 minutes. Before it: accumulate_or_separate, dropout, mse_shapes.
-Path: first_day
+Path: first_day, transformer
 
 https://docs.pytorch.org/docs/stable/optim.html#taking-an-optimization-step
 """
