@@ -7,10 +7,10 @@ Hint: `weight.new_zeros`, `nn.Module.requires_grad_`, `nn.Dropout`, `nn.Module.n
 Hint: Make a list of all pairs of parent and child before you exchange any of them, and leave out the parents that are
     adapters. Freeze the whole model at the end, then switch A and B of each adapter on.
 
-Why: B = 0 makes the start exact, and the noise in A gives B a gradient in the first step; A gets its own from the second
-on. In float64 the merged layer is equal; in bfloat16 the sum of weight and product is rounded to 8 bits once more, so
-the outputs differ a little. An exchange during the walk over the modules would walk into the new ones: hence the list.
-Freezing everything and switching on what is to be trained cannot forget a parameter that nobody has thought of.
+Why: B = 0 makes the start exact, and the noise in A gives B a gradient in the first step; A gets its own from the
+second on. In float64 the merged layer is equal; in bfloat16 the sum of weight and product is rounded to 8 bits once
+more, so the outputs differ a little. An exchange during the walk over the modules would walk into the new ones: hence
+the list. Freezing everything and switching on what is to be trained cannot forget a parameter.
 """
 
 import copy
@@ -344,6 +344,14 @@ def _new_adapters_only(model, names, rank, alpha, dropout=0.0):
     return count
 
 
+def _without_dropout(model, names, rank, alpha, dropout=0.0):
+    return add_lora_(model, names, rank, alpha)
+
+
+def _without_alpha(model, names, rank, alpha, dropout=0.0):
+    return add_lora_(model, names, rank, 16.0, dropout)
+
+
 def _kept(model, names, rank, alpha, dropout=0.0):
     """The model's own trainable parameters are left as they are."""
     on = [p for p in model.parameters() if p.requires_grad]
@@ -353,8 +361,7 @@ def _kept(model, names, rank, alpha, dropout=0.0):
     return count
 
 
-_START = "test_one_factor_begins_as_noise_and_the_other_as_zero"
-_FROZEN = "test_all_of_the_base_is_frozen_and_it_stays_that_very_layer"
+_START = "test_beside_a_frozen_layer_one_factor_begins_as_noise_and_the_other_as_zero"
 _SCALE = "test_an_adapter_adds_alpha_over_rank_times_its_product"
 _DROP = "test_dropout_is_in_front_of_the_adapter_alone_and_only_in_training"
 _MERGE = "test_merging_makes_a_new_layer_and_eval_merges_nothing"
@@ -412,10 +419,10 @@ MISTAKES = [
         ),
     ),
     Mistake("no optimizer would find it", caught_by=_START, LoRALinear=_lora(__init__=_no_parameters)),
-    Mistake("which freezes nothing", caught_by=_FROZEN, LoRALinear=_lora(frozen=_an_attribute)),
-    Mistake("expected A and B alone", caught_by=_FROZEN, LoRALinear=_lora(frozen=_weight_only)),
-    Mistake("expected A and B alone", caught_by=_FROZEN, LoRALinear=_lora(frozen=lambda base: base)),
-    Mistake("is not the layer that was given", caught_by=_FROZEN, LoRALinear=_lora(frozen=_a_copy)),
+    Mistake("which freezes nothing", caught_by=_START, LoRALinear=_lora(frozen=_an_attribute)),
+    Mistake("expected A and B alone", caught_by=_START, LoRALinear=_lora(frozen=_weight_only)),
+    Mistake("expected A and B alone", caught_by=_START, LoRALinear=_lora(frozen=lambda base: base)),
+    Mistake("is not the layer that was given", caught_by=_START, LoRALinear=_lora(frozen=_a_copy)),
     Mistake("multiplied by alpha, expected", caught_by=_SCALE, LoRALinear=_lora(size=lambda alpha, rank: alpha)),
     Mistake(
         "multiplied by alpha / sqrt(rank)",
@@ -483,6 +490,8 @@ MISTAKES = [
     Mistake("still trained are", caught_by=_NAMES, add_lora_=_adds(freeze="weights")),
     Mistake("still trained are", caught_by=_NAMES, add_lora_=_adds(freeze="by name")),
     Mistake("still trained are", caught_by=_NAMES, add_lora_=_kept),
+    Mistake("was it passed on?", caught_by=_NAMES, add_lora_=_without_dropout),
+    Mistake("were both passed on?", caught_by=_NAMES, add_lora_=_without_alpha),
     Mistake("not trained are", caught_by=_NAMES, add_lora_=_adds(freeze="everything")),
     Mistake("got an adapter of its own", caught_by=_AGAIN, add_lora_=_adds(inside=True)),
     Mistake("go on learning", caught_by=_AGAIN, add_lora_=_adds(freeze="before")),

@@ -52,13 +52,13 @@ class GPT(nn.Module):
         return self.head(self.norm(self.blocks(x)))
 
 
-def train(prompts: torch.Tensor, answers: torch.Tensor, vocab: int, steps: int = 700) -> nn.Module:
+def train(prompts: torch.Tensor, answers: torch.Tensor, vocab: int, steps: int = 800) -> nn.Module:
     texts, start = torch.cat([prompts, answers], dim=1), prompts.shape[1]
     model = GPT(vocab, texts.shape[1] - 1)
-    optimizer = torch.optim.AdamW(model.parameters())
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=steps, pct_start=0.1)
     for _ in range(steps):
-        batch = texts[torch.randint(len(texts), (32,))]
+        batch = texts[torch.randint(len(texts), (24,))]
         logits = model(batch[:, :-1])[:, start - 1 :]
         loss = functional.cross_entropy(logits.flatten(0, 1), batch[:, start:].flatten())
         optimizer.zero_grad()
