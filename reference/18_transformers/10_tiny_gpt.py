@@ -82,6 +82,110 @@ def answer(model: nn.Module, prompts: torch.Tensor, n: int) -> torch.Tensor:
     return text[:, prompts.shape[1] :]
 
 
+def picture(solution):
+    from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+    from dojo.kit import pictures
+
+    torch.manual_seed(0)
+    prompts = torch.randint(10, (10_000, 6))
+    place = 10 ** torch.arange(6)
+    unseen = prompts[9000:][~torch.isin(prompts[9000:] @ place, prompts[:9000] @ place)][:400]
+    answers, texts = unseen.sort(1).values, torch.cat([unseen, unseen.sort(1).values], 1)
+
+    shots, made = [], [0]  # weights at every 25th step: all of them would be 300 MB
+
+    def note(optimizer, args, kwargs):
+        if made[0] % 25 == 0:
+            shots.append((made[0], {p: p.detach().clone() for g in optimizer.param_groups for p in g["params"]}))
+        made[0] += 1
+
+    hook = register_optimizer_step_pre_hook(note)
+    try:
+        model = solution.train(prompts[:9000], prompts[:9000].sort(1).values, 10)
+    finally:
+        hook.remove()
+    model.eval()
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+
+    def logits(texts):
+        """At the six places where the model predicts a digit of the answer."""
+        with torch.no_grad():
+            return model(texts[:, :11].to(device))[:, 5:].cpu()
+
+    def loss_and_right():
+        found = logits(texts)
+        loss = functional.cross_entropy(found.flatten(0, 1), answers.flatten()).item()
+        return loss, 100 * (found.argmax(-1) == answers).all(1).double().mean().item()
+
+    curve = [(made[0], *loss_and_right())]
+    end = {p: p.detach().clone() for p in model.parameters()}
+    for step, weights in shots:
+        known = [p for p in end if p in weights]
+        with torch.no_grad():
+            for p in known:
+                p.copy_(weights[p])
+            if known:
+                curve.insert(-1, (step, *loss_and_right()))
+            for p in known:
+                p.copy_(end[p])
+    steps, losses, right = (list(column) for column in zip(*curve, strict=True))
+
+    # How far the probabilities move where one digit becomes another: the prompt's digits by size, then the answer's.
+    some = texts[[len(set(row)) == 6 for row in unseen.tolist()]][:60]
+    rank, before = some[:, :6].argsort(1), logits(some).softmax(-1)
+    moved = torch.zeros(6, 11)
+    for column in range(11):
+        at = rank[:, column : column + 1] if column < 6 else torch.full((len(some), 1), column)
+        for more in (1, 4, 7):
+            after = logits(some.scatter(1, at, (some.gather(1, at) + more) % 10)).softmax(-1)
+            moved[:, column] += (after - before).abs().sum(-1).mean(0) / 2 / 3
+    later = moved[:, 6:].triu().max().item()  # digit i of the answer is predicted before it is there
+    own = int((moved[:, :6].argmax(1) == torch.arange(6)).sum())
+    given = solution.answer(model, unseen[:3], 6).tolist()
+
+    figure = pictures.figure(6, 5.8)
+    top, low = figure.subfigures(2, 1, height_ratios=[1, 1.35])
+    left, second = top.subplots(1, 2)
+    left.plot(steps, losses, color=pictures.BLUE, marker="." if len(steps) < 3 else None)
+    left.set(yscale="log")
+    pictures.tidy(left, "optimizer steps", "loss")
+    second.plot(steps, right, "--", color=pictures.ORANGE, marker="." if len(steps) < 3 else None)
+    second.set(ylim=(-4, 104))
+    pictures.tidy(second, "optimizer steps", f"% of {len(unseen)} unseen\nprompts sorted")
+    axes = low.subplots()
+    image = axes.imshow(moved.numpy(), cmap=pictures.RISING, vmin=0, vmax=1, aspect="auto")
+    i, j = (moved < 1e-6).nonzero(as_tuple=True)
+    axes.plot(j.tolist(), i.tolist(), "x", color="white", markersize=5)
+    axes.axvline(5.5, color="white", linewidth=2)
+    axes.set_xticks(range(11), [*("least", "2nd", "3rd", "4th", "5th", "largest"), *"12345"], fontsize=8)
+    axes.set_yticks(range(6), list("123456"), fontsize=8)
+    axes.set_xlabel("the digit that is changed: of the prompt, by size  |  of the answer, by place", fontsize=9)
+    axes.set_ylabel("predicted digit of the answer", fontsize=9)
+    bar = low.colorbar(image, ax=axes, pad=0.02)
+    bar.set_label("probability that moves (×: none)", fontsize=8)
+    examples = [("".join(map(str, p)), "".join(map(str, a))) for p, a in zip(unseen[:3].tolist(), given, strict=True)]
+    axes.set_title("   ".join(f"{p} → {a}" for p, a in examples), fontsize=10, family="monospace")
+
+    causal = (
+        "no place depends on a later one" if later < 1e-6 else f"places depend on later ones (by up to {later:.2g})"
+    )
+    return pictures.Picture(
+        figure,
+        f"After {made[0]} steps, {right[-1]:.1f}% of {len(unseen)} unseen prompts are sorted, with a loss of "
+        f"{losses[-1]:.2g}. {own} of the 6 digits of the answer depend most on the digit of the prompt that they are, "
+        f"and {causal}.",
+        {
+            "steps": steps,
+            "loss": losses,
+            "right": right,
+            "moved": moved,
+            "later": later,
+            "examples": examples,
+        },
+    )
+
+
 # ── known mistakes ──
 
 
