@@ -141,7 +141,8 @@ def test_a_gpt_gives_logits_at_each_place_and_begins_with_a_guess():
             sums = logits.sum(-1)
             softmax = logits.min() >= 0 and (sums - 1).abs().max() < 1e-3
             assert not softmax, f"{what}: those are probabilities; cross_entropy makes them itself, and wants logits"
-            assert logits.min() < 0, f"{what}: no logit is below 0: a logit must be free to be negative"
+            low = length == context and logits.min() >= 0
+            assert not low, f"{what}: no logit is below 0: a logit must be free to be negative"
     sizes = {name: _numbers(_gpt(11, 7, **size)) for name, size in _SIZES.items()}
     more = sizes["three layers"] > sizes["two layers"] > sizes["one layer"]
     assert more, (
@@ -385,4 +386,4 @@ def test_it_sorts_prompts_that_it_has_never_seen(pytestconfig):
         said.append(f"{prompt} -> {told}" + ("" if told == right else f" (it is {right})"))
     text = f"{share:.1%} of {len(others)} unseen prompts are sorted; {', '.join(said)}"
     assert share > 0.95, f"{text}. More than 95% is asked"
-    tell(f"{text}; trained in {seconds:.1f} s of CPU, the reference in 5 s (99.9%)")
+    tell(f"{text}; trained in {seconds:.1f} s of CPU; the reference: 99.9% in 5 s")

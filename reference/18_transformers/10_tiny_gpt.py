@@ -170,11 +170,12 @@ def picture(solution):
     causal = (
         "no place depends on a later one" if later < 1e-6 else f"places depend on later ones (by up to {later:.2g})"
     )
+    when = f"{made[0]} steps" if made[0] else "the training"
     return pictures.Picture(
         figure,
-        f"After {made[0]} steps, {right[-1]:.1f}% of {len(unseen)} unseen prompts are sorted, with a loss of "
-        f"{losses[-1]:.2g}. {own} of the 6 digits of the answer depend most on the digit of the prompt that they are, "
-        f"and {causal}.",
+        f"After {when}, {right[-1]:.1f}% of {len(unseen)} unseen prompts are sorted, with a loss of {losses[-1]:.2g}. "
+        f"In {own} of 6 places, digit i of the answer depends most on the digit of the prompt that is number i in "
+        f"size; {causal}.",
         {
             "steps": steps,
             "loss": losses,
