@@ -1,7 +1,7 @@
 """A tiny GPT sorts numbers that it has never seen: reference.
 
-Hint: Begin with T5's model in your head: what does `answer` have to call, on what, how often? Then the GPT with one
-    layer; then the words reversed, which train in 2 s. Six digits come last.
+Hint: Begin with `answer`: what does it ask, how often, and what is the text then? Then the GPT, with a single layer;
+    then train it to reverse words, which takes 2 s. Six digits come last.
 Hint: `unflatten(-1, (n_head, -1)).transpose(1, 2)` makes heads, `transpose(1, 2).flatten(2)` merges them. `torch.cat`
     of prompt and answer along dimension 1 is the text.
 Hint: With text[:, :-1] as input, place P-1 is the first whose target belongs to the answer. Cut the logits there, and
