@@ -255,6 +255,26 @@ def test_schedules_by_formula():
     assert climbs[40] == pytest.approx(0.1)
 
 
+def test_tiny_gpt():
+    """With a training that is short."""
+    reference = import_solution(ROOT / "reference/18_transformers/10_tiny_gpt.py")
+    shorter = SimpleNamespace(**vars(reference))
+    shorter.train = lambda prompts, answers, vocab: reference.train(prompts, answers, vocab, steps=200)
+    picture = reference.picture(shorter)
+    numbers = picture.numbers
+    assert numbers["steps"] == list(range(0, 201, 25))
+    assert 2 < numbers["loss"][0] < 2.6, "it begins with a guess"
+    assert numbers["loss"][-1] < 0.3
+    assert numbers["right"][0] == 0
+    assert numbers["right"][-1] > 30
+    moved = numbers["moved"]
+    assert moved.shape == (6, 11)
+    assert moved[:, :6].diagonal().min() > 0.5, "each digit of the answer depends on the digit of the prompt that it is"
+    assert numbers["later"] == moved[:, 6:].triu().max() == 0, "and on no later place"
+    assert "no place depends on a later one" in picture.says
+    assert [prompt.isdigit() and len(answer) == 6 for prompt, answer in numbers["examples"]] == [True] * 3
+
+
 # ── what is written ──
 
 
