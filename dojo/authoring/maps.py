@@ -155,7 +155,7 @@ EXAM = [
     Topic("Data", "splits, class imbalance", ("split_then_transform", "balanced_sampler")),
     Topic("Building and training", "nn.Module, layers, parameters", ("registration", "lenet_shapes", "layers_by_hand")),
     Topic("Building and training", "convolutional and recurrent nets", ("lenet_shapes", "rnn_states")),
-    Topic("Building and training", "attention", ("attention_masks",)),
+    Topic("Building and training", "attention", ("attention_masks", "split_heads", "causal_attention")),
     Topic("Building and training", "initialisation, dropout, batch normalisation", ("init", "dropout", "batchnorm")),
     Topic(
         "Building and training",
@@ -173,11 +173,12 @@ EXAM = [
         "Building and training", "evaluation: confusion matrix, F1", ("confusion_and_scores", "batches_and_leftovers")
     ),
     Topic("Building and training", "saving, loading, going on", ("state_dict_roundtrip", "resume_exactly")),
-    Topic("Building and training", "transfer learning", ("load_what_fits", "freezing", "swap_the_head")),
+    Topic("Building and training", "transfer learning", ("load_what_fits", "freezing", "swap_the_head", "lora")),
     Topic("Going further", "mixed precision", ("autocast_bf16", "grad_scaler")),
     Topic("Going further", "learning-rate schedules", ("schedules_by_formula", "scheduler_loop")),
     Topic("Going further", "clipping, gradient accumulation", ("clip_gradients", "grad_accumulation")),
     Topic("Going further", "inference", ("inference_mode", "predict_one", "like_mnist", "export_any_batch")),
+    Topic("Going further", "language models: positions, cache, sampling", ("rope", "kv_cache", "sampling", "tiny_gpt")),
     Topic("Going further", "several GPUs", ("all_reduce_accuracy", "ddp_averages", "torchrun_env")),
 ]
 

@@ -23,9 +23,10 @@ from dojo.kit.pictures import write
 SHOWN = (
     *("permute_not_reshape", "where_does_not_stop_nan", "init", "batchnorm", "attention_masks"),
     *("schedules_by_formula", "augment_each_sample", "line_2x_plus_2", "iris_logistic", "bend_the_line", "mnist_98"),
+    *("rope", "tiny_gpt"),
 )
 # Of the others that move, the last frame is enough.
-MOVING = ("line_2x_plus_2", "iris_logistic")
+MOVING = ("line_2x_plus_2", "iris_logistic", "rope")
 
 _INTRO = """\
 # Pictures of a run
