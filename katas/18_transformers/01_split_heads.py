@@ -4,10 +4,10 @@ Attention works in several *heads* side by side. A token comes as one row of C n
 block of its columns: with H heads and D = C / H, head 0 has columns 0 to D-1, head 1 the next D, and so on. To let all
 heads work at once, (B, T, C) is turned into (B, H, T, D), and at the end back into (B, T, C).
 
-`x.view(B, H, T, D)` has that shape and runs without an error, but it cuts the numbers in reading order: it deals whole
+`x.view(B, H, T, D)` has that shape and runs without an error, but it cuts the numbers in reading order: it deals the
 *tokens* out to the heads. What is right takes two steps: split the last axis in two neighbours, then swap two axes
-(`Tensor.transpose`). On the way back, swap first, then join. Splitting an axis never needs a copy; joining after a swap
-does, and `view` refuses that: `reshape` copies where it must. Nothing tells you of a mistake here. The loss still
+(`Tensor.transpose`). On the way back, swap first, then join. Splitting an axis never needs a copy; joining what does
+not lie side by side does, and `view` refuses that: `reshape` copies where it must. Nothing tells you of a mistake here. The loss still
 falls, the scrambled way back even undoes the scrambled way there, and repositories have carried it for years.
 
 Newer models save memory: G heads of keys and values serve H = G * n heads of queries, in groups of n neighbours. Heads

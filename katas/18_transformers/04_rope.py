@@ -10,10 +10,10 @@ Which numbers are a pair is a convention. Llama's weights in transformers use ha
 paper and other code put them side by side, 2i with 2i + 1. Take weights of one kind with code of the other and the
 model talks nonsense, without an error. Reordering the rows of the q and k weights makes one kind into the other.
 
-An angle has to be exact to some hundredths, also position * frequency at position 4097: frequencies in bfloat16, with
-about three digits, are off by 0.7 radians there, and bfloat16 has no 257 at all, only 256 and 258. `model.bfloat16()`
-and `model.half()` round every parameter and every *buffer*, non-persistent ones too, and a later `.float()` does not
-bring the bits back. What is a plain Python number, or made anew in forward as float32, they cannot reach.
+An angle has to be exact to some hundredths, at position 4097 too. Frequencies in bfloat16, with about three digits, are
+off by 0.7 radians there in a head of 32, and bfloat16 has no 257 at all, only 256 and 258. `model.bfloat16()` and
+`model.half()` round every parameter and every *buffer*, non-persistent ones too, and a later `.float()` does not bring
+the bits back. What is a plain Python number, or made anew in forward as float32, they cannot reach.
 
 What is asked here: a module that turns queries or keys by their positions, and the reordering of weights.
 
