@@ -7,8 +7,9 @@ heads work at once, (B, T, C) is turned into (B, H, T, D), and at the end back i
 `x.view(B, H, T, D)` has that shape and runs without an error, but it cuts the numbers in reading order: it deals the
 *tokens* out to the heads. What is right takes two steps: split the last axis in two neighbours, then swap two axes
 (`Tensor.transpose`). On the way back, swap first, then join. Splitting an axis never needs a copy; joining what does
-not lie side by side does, and `view` refuses that: `reshape` copies where it must. Nothing tells you of a mistake here. The loss still
-falls, the scrambled way back even undoes the scrambled way there, and repositories have carried it for years.
+not lie side by side does, and `view` refuses that: `reshape` copies where it must. Nothing tells you of a mistake here.
+The loss still falls, the scrambled way back even undoes the scrambled way there, and repositories have carried it for
+years.
 
 Newer models save memory: G heads of keys and values serve H = G * n heads of queries, in groups of n neighbours. Heads
 0 to n-1 of the queries share head 0 of the keys. `Tensor.repeat` gives the order 0, 1, 0, 1, ..., as if you laid the

@@ -52,8 +52,8 @@ def sees_future(model: nn.Module, x: torch.Tensor) -> bool:
     """Does the output of `model` at any position depend on a later position of `x`? Judged in eval mode.
 
     `x` is (B, T, C), a float tensor with T >= 2; model(x) is (B, T, any). A leak that moves an output by 1e-3 when a
-    later number of x moves by 1, up or down, must be found, wherever it is; differences under 1e-5 are rounding. Afterwards `x`, the
-    mode of each module of the model and every `.grad` are as before.
+    later number of x moves by 1, up or down, must be found, wherever it is; differences under 1e-5 are rounding.
+    Afterwards `x`, the mode of each module of the model and every `.grad` are as before.
     """
     raise NotImplementedError("change what comes later, and look at what came before")
 

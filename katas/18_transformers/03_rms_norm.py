@@ -7,7 +7,8 @@ by C, where `Tensor.std` and `Tensor.var` divide by C - 1 unless you say `correc
 
 RMSNorm, in most language models since 2023, leaves the mean and the bias out: x / √(mean(x²) + eps) * weight. It has
 one parameter. `nn.RMSNorm` takes eps=None unless told: for float32 that is 1.19e-7, its finfo eps, and for float16 and
-bfloat16 the same. On small numbers it matters: a row of 1e-3 becomes 0.945 with it, 0.707 with 1e-6, and 0.302 with 1e-5.
+bfloat16 the same. On small numbers it matters: a row of 1e-3 becomes 0.945 with it, 0.707 with 1e-6, and 0.302 with
+1e-5.
 
 Half types fail quietly. 300² is inf in float16, and x / inf is 0: the layer returns zeros, without an error. bfloat16
 has the range but three digits only. So compute in float32, and go back to the dtype of x at the end, after the weight:

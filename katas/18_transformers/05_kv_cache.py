@@ -5,11 +5,11 @@ none of them looks ahead: keep them, and a step only has to project the newest t
 that, and copies the whole cache for every token. So the memory for the longest text is taken once, and each step writes
 its numbers into it, `memory[:, :, start:end] = k`. What is behind the last token written is no key: return a slice.
 
-Four things go wrong there, most of them without a sound. A slice beyond the end is clipped: after the last place, start:end is empty,
-and one token written into it goes nowhere, with no error. A key that hangs on a graph takes it into the memory, and the
-graph grows until nothing is left: `detach()`. What is made under `torch.inference_mode()` can never be written to
-outside of it; `with torch.inference_mode(False):` around the making gives a normal tensor. And when a beam search goes
-on with other rows, moving them one by one overwrites a row that is still needed.
+Four things go wrong there, most of them without a sound. A slice beyond the end is clipped: after the last place,
+start:end is empty, and one token written into it goes nowhere, with no error. A key that hangs on a graph takes it into
+the memory, and the graph grows until nothing is left: `detach()`. What is made under `torch.inference_mode()` can never
+be written to outside of it; `with torch.inference_mode(False):` around the making gives a normal tensor. And when a
+beam search goes on with other rows, moving them one by one overwrites a row that is still needed.
 
 The mask depends on what is cached: with 4 keys kept, the first of 5 new queries stands at position 4 and sees 5 keys.
 `is_causal=True` in F.scaled_dot_product_attention puts its triangle into the top left corner, so this query would see
