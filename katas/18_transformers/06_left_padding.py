@@ -11,9 +11,9 @@ wrong for every padded row. `keep.cumsum(1)` counts the real tokens, from 1; min
 padding gets -1. An nn.Embedding refuses that, and `table[-1]` is silently its last row.
 
 Third, the mask. A query must see no padding and nothing after itself. With padding on the left, the first queries are
-then left with no key at all, and a softmax over nothing is nan. Even if nobody uses these rows: 0 * nan is nan, so the
-next layer and all gradients are nan. F.scaled_dot_product_attention hides this today. So let a padded query see a key,
-such as itself. That is harmless, since nobody looks at it.
+then left with no key at all, and a softmax over nothing is nan. Even if nobody uses these rows: in the next layer they
+are values, with the weight 0, and 0 * nan is nan. So are all gradients. F.scaled_dot_product_attention hides this
+today, and gives zeros. So let a padded query see a key, such as itself. That is harmless, since nobody looks at it.
 
 What is asked here: the batch, its positions, its mask, and a generation which gives every text of a batch what it would
 get alone. (`torch.nn.utils.rnn.pad_sequence` pads; `torch.Tensor.tril` keeps the lower triangle.)

@@ -2,7 +2,8 @@
 
 A model that has learned nothing should find all V tokens about equally likely: its first loss is ln V, 4.6 for V = 101.
 PyTorch's own start is far from that. The numbers of an nn.Embedding come from N(0, 1); if the head has the same weight
-(tied), the logits are huge, and the first loss is near 38. GPT-2 draws all weights from N(0, 0.02), and starts at ln V.
+(tied), the logits are huge, and the first loss is some 40 where a token has 64 numbers. GPT-2 draws all weights from
+N(0, 0.02), and starts at ln V.
 
 A transformer is a stream: each block adds to it twice, once from its attention and once from its MLP. Sums of random
 numbers grow: with L layers there are 2 L of them, and their sum is √(2 L) times as large as one. So the projections
@@ -10,7 +11,7 @@ that *write* into the stream, the last one of each attention and of each MLP, ge
 / √L, since a layer adds twice; and not for all Linear layers, since only two of them write.
 
 Which ones these are is known by their names, and `model.named_modules()` gives the whole path: "blocks.0.attn.proj".
-Nothing is equal to "proj" there: such a comparison stood in a well-known library for years, and scaled nothing. A test
+No such path is equal to "proj": `if name == "proj"` stood in a well-known library for years, and scaled nothing. A test
 for `"proj" in name` or `name.endswith("proj")` also takes "q_proj". A wrong scale raises no error.
 
 Fill the weights that are there (`torch.nn.init.normal_`): a new Parameter cuts the tie, and the optimizer holds the old
@@ -40,7 +41,8 @@ def init_gpt_(model: nn.Module, n_layers: int, std: float = 0.02) -> None:
     """Draw the weights of `model` anew, in place: each nn.Linear and nn.Embedding gets a weight from N(0, std).
 
     But an nn.Linear whose own name, the last part of its path, is exactly `proj`, gets one from N(0, std / √(2 ·
-    n_layers)). Biases of nn.Linear become 0, and so does the row `padding_idx` of an nn.Embedding that has one.
+    n_layers)). Biases of nn.Linear become 0, and so does the row `padding_idx` of an nn.Embedding that has one (and
+    shares its weight with no nn.Linear).
 
     Everything else keeps its numbers. All Parameters stay the objects that they are, so what was tied stays tied, and
     `requires_grad` stays as it is, too; what is frozen is also drawn. The numbers come from torch's global generator,

@@ -7,8 +7,8 @@ in = out = 4096 and rank 8, that is 65,000 numbers to train instead of 17 millio
 At the start the product has to be 0, so that the model is the one that you loaded. But if A and B both are 0, then each
 one's gradient is 0, for ever: one is noise, the other is 0. alpha/rank keeps the size of the step when you try another
 rank; an alpha that equals the rank hides a forgotten factor, also from many a test. Afterwards B A can be added to the
-weight, so that the adapter costs nothing in use. Nobody does that for you: eval() sets a flag. And whoever adds it to
-the layer itself, and then goes on calling the adapter, counts it twice.
+weight, so that the adapter costs nothing in use. Only you can do that: eval() sets a flag, and merges nothing. And
+whoever adds it to the layer itself, and then goes on calling the adapter, counts it twice.
 
 Three things go wrong in silence when layers are exchanged in a model. `layer.requires_grad = False` on a module freezes
 nothing. A new module is in training mode, also within a model that is in eval: its dropout is live. And A and B have to
@@ -418,6 +418,9 @@ def test_the_state_of_the_adapters_is_all_that_has_to_be_saved():
     with torch.no_grad():
         for path in _adapters(model):
             _write(model.get_submodule(path))
+    # Who continues a training may have frozen an adapter, and let another layer learn.
+    model.head.requires_grad_(True)
+    model.q.requires_grad_(False)
     with explain("lora_state raised"), unchanged("lora_state changed the model", model=model):
         state = lora_state(model)
     assert isinstance(state, dict), f"expected a dict, got {type(state).__name__}"

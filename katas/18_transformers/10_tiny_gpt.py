@@ -1,8 +1,9 @@
 """A tiny GPT sorts numbers that it has never seen
 
 A GPT does one thing: at each place of a text it gives logits for the token that comes next. Any task of the form "this
-prompt, that answer" is then a text as well: 4 0 2 0 0 2 4 is the prompt 402 0 with its answer behind it. To answer, the
-model reads the prompt, its best token is put at the end, it reads again, and so on: each token is fed back.
+prompt, that answer" is then a text as well: 4 0 2 0 2 4 is the prompt 402 with its answer, the digits in order, behind
+it. To answer, the model reads the prompt, its best token is put at the end, it reads again, and so on: each token is
+fed back.
 
 Training asks all places at once: the input is the text without its last token, the target the text without its first.
 Nobody can guess a random prompt, so mostly only the places count whose target belongs to the answer. Two mistakes make

@@ -525,9 +525,16 @@ MISTAKES = [
         },
     ),
     Mistake(
+        "these are missing",
+        caught_by=_STATE,
+        lora_state=lambda model: {k: v.detach() for k, v in model.named_parameters() if v.requires_grad},
+    ),
+    Mistake(
         "without a gradient",
         caught_by=_STATE,
-        lora_state=lambda model: {k: v for k, v in model.named_parameters() if v.requires_grad},
+        lora_state=lambda model: {
+            k: v for k, v in model.named_parameters() if k.endswith(("q.A", "q.B", "v.A", "v.B"))
+        },
     ),
     Mistake(
         "these are missing",
