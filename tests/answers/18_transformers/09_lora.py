@@ -387,4 +387,9 @@ WRONG = [
         caught_by="",
         lora_state=lambda model: {k: p for k, p in model.named_parameters() if k.endswith((".A", ".B"))},
     ),
+    Mistake(
+        "these are missing",
+        caught_by="",
+        lora_state=lambda model: {k: v for k, v in model.state_dict().items() if model.get_parameter(k).requires_grad},
+    ),
 ]
