@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import tempfile
 import threading
@@ -16,6 +15,7 @@ import torch
 
 from dojo.kata.import_failure import FAILURES
 from dojo.kata.seam import import_solution
+from dojo.kit.pictures import write_whole
 from reference.mnist.data import Split
 from reference.mnist.evaluate import evaluate
 from reference.mnist.model import DigitNet
@@ -99,15 +99,7 @@ def write(path: Path, net: DigitNet, whose: str, examples: Split) -> None:
     """`--export`: the page as one file, written whole or not at all."""
     page = export.static_page(net, whose, examples)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(page)
-        os.chmod(unfinished, 0o644)  # others may open it, as any page
-        os.replace(unfinished, path)
-    except BaseException:
-        Path(unfinished).unlink(missing_ok=True)
-        raise
+    write_whole(path, page.encode())
     say(f"wrote {path}\n  the page with the net in it: open it in a browser, it needs nothing else")
 
 
