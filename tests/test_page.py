@@ -23,7 +23,7 @@ from dojo.kit.mnist import DOWNLOAD_COMMAND, at_hand
 from reference.mnist.data import Split, prepare
 from reference.mnist.model import DigitNet
 from reference.mnist.page import export
-from reference.mnist.page.reader import PREPROCESSING, Reader, function
+from reference.mnist.page.reader import REFERENCE, Reader, like_mnist_of
 from reference.mnist.page.server import PageServer, PortTaken
 from reference.mnist.settings import RECIPES, Settings
 from reference.mnist.train import train
@@ -58,7 +58,7 @@ def server(net, digits) -> Iterator[PageServer]:
 
 
 def like_mnist(drawing: torch.Tensor) -> torch.Tensor:
-    return function("like_mnist", PREPROCESSING)(drawing)
+    return like_mnist_of(REFERENCE)(drawing)
 
 
 # ── what becomes of a drawing ──

@@ -20,7 +20,7 @@ from reference.mnist.data import Split
 from reference.mnist.evaluate import evaluate
 from reference.mnist.model import DigitNet
 from reference.mnist.page import export
-from reference.mnist.page.reader import NET, PREPROCESSING, Reader, function
+from reference.mnist.page.reader import NET, PREPROCESSING, Reader, like_mnist_of
 from reference.mnist.page.server import PageServer
 
 
@@ -43,7 +43,7 @@ def learners_reader(folder: Path, train: Split, test: Split) -> tuple[Reader, st
     with _importing(path):
         solution = import_solution(path)
     with _importing(folder / f"{PREPROCESSING}.py"):
-        like_mnist = function("like_mnist", PREPROCESSING, (folder,))
+        like_mnist = like_mnist_of(folder)
     say(f"training the net of {path}, as its train() does it")
     start = time.monotonic()
     try:

@@ -37,7 +37,7 @@ class Reader:
     ) -> None:
         """`prepare`: images, uint8 (N, 28, 28), as the net wants them."""
         self.net, self.prepare = net.eval(), prepare
-        self.like_mnist = like_mnist or function("like_mnist", PREPROCESSING)
+        self.like_mnist = like_mnist or like_mnist_of(REFERENCE)
         # The server has a thread for each request. All that one does with torch it does under this lock: see close().
         self._one_at_a_time = threading.Lock()
 
@@ -65,17 +65,16 @@ class Reader:
         self._one_at_a_time.acquire(timeout=5)
 
 
-def function(name: str, kata: str, folders: tuple[Path, ...] = ()) -> Callable[..., torch.Tensor]:
-    """A function of a kata: from the first of the folders where it is written, else the reference's.
+def like_mnist_of(folder: Path) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The like_mnist of a folder of solutions; the reference's as long as it is not written there.
 
     A file that has no valid syntax is imported too, and says so.
     """
-    for folder in folders:
-        path = folder / f"{kata}.py"
-        if path.is_file() and ((tree := parse(path)) is None or _is_written(name, definitions(tree))):
-            return getattr(import_solution(path), name)
-    return getattr(import_solution(REFERENCE / f"{kata}.py"), name)
+    path = folder / f"{PREPROCESSING}.py"
+    if not path.is_file() or ((tree := parse(path)) is not None and not _is_written(definitions(tree))):
+        path = REFERENCE / f"{PREPROCESSING}.py"
+    return import_solution(path).like_mnist
 
 
-def _is_written(name: str, found: dict[str, Definition]) -> bool:
-    return name in found and not is_stub(found[name])
+def _is_written(found: dict[str, Definition]) -> bool:
+    return "like_mnist" in found and not is_stub(found["like_mnist"])
