@@ -11,8 +11,6 @@ import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-
 from dojo.kata.import_failure import FAILURES
 from dojo.kata.seam import import_solution
 from dojo.kit.pictures import write_whole
@@ -49,7 +47,7 @@ def learners_reader(folder: Path, train: Split, test: Split) -> tuple[Reader, st
     try:
         net = solution.train(train.images.clone(), train.labels.clone())
         reader = Reader(net, solution.prepare, like_mnist)
-        right = _share(reader, test)
+        right = evaluate(net, test.to(reader.device), prepare=reader.prepare).accuracy
     except NotImplementedError as error:
         raise NoNet(f"{path} is not finished: {error}. `pytest --kata-list mnist` shows how far it is") from error
     except Exception as error:
@@ -65,16 +63,6 @@ def _importing(path: Path) -> Iterator[None]:
         yield
     except FAILURES as error:
         raise NoNet(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
-
-
-def _share(reader: Reader, test: Split) -> float:
-    device = next((p.device for p in reader.net.parameters()), torch.device("cpu"))
-    right = 0
-    with torch.no_grad():
-        for images, labels in zip(test.images.split(1000), test.labels.split(1000), strict=True):
-            answers = reader.net(reader.prepare(images.clone().to(device))).argmax(1).cpu()
-            right += int((answers == labels).sum())
-    return right / len(test)
 
 
 def praise(net: DigitNet, test: Split) -> str:

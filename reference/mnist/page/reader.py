@@ -37,6 +37,7 @@ class Reader:
     ) -> None:
         """`prepare`: images, uint8 (N, 28, 28), as the net wants them."""
         self.net, self.prepare = net.eval(), prepare
+        self.device = next((p.device for p in net.parameters()), torch.device("cpu"))
         self.like_mnist = like_mnist or like_mnist_of(REFERENCE)
         # The server has a thread for each request. All that one does with torch it does under this lock: see close().
         self._one_at_a_time = threading.Lock()
@@ -48,8 +49,7 @@ class Reader:
             if not drawing.any():
                 return None
             image = self.like_mnist(drawing)
-            device = next((p.device for p in self.net.parameters()), torch.device("cpu"))
-            logits = self.net(self.prepare(image[None].to(device)))
+            logits = self.net(self.prepare(image[None].to(self.device)))
             if logits.shape != (1, 10):
                 raise ValueError(f"its answer to one image has the shape {tuple(logits.shape)}, expected (1, 10)")
             if not logits.isfinite().all():
