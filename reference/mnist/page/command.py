@@ -46,13 +46,13 @@ def learners_reader(folder: Path, train: Split, test: Split) -> tuple[Reader, st
     start = time.monotonic()
     try:
         net = solution.train(train.images.clone(), train.labels.clone())
+        seconds = time.monotonic() - start
         reader = Reader(net, solution.prepare, like_mnist)
         right = evaluate(net, test.to(reader.device), prepare=reader.prepare).accuracy
     except NotImplementedError as error:
         raise NoNet(f"{path} is not finished: {error}. `pytest --kata-list mnist` shows how far it is") from error
     except Exception as error:
         raise NoNet(f"{path} raised {type(error).__name__}: {error}. pytest says more of it") from error
-    seconds = time.monotonic() - start
     return reader, f"Your own net, trained in {seconds:.1f} s, reads {right:.2%} of MNIST's 10,000 test images right."
 
 
