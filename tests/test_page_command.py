@@ -201,6 +201,8 @@ def test_a_learners_net_that_raises_is_told(digits, solved):
     file = solved / "13_training/09_mnist_98.py"
     for text, says in (
         (OWN.replace("lr=0.5", "lr=0.5, x=1"), "raised TypeError"),
+        (OWN.replace("return net", "return None"), r"train\(\) returned NoneType, expected a net"),
+        (OWN.replace("net = nn.Seq", "nn.Module()(images); net = nn.Seq"), "raised NotImplementedError: Module"),
         ("def train(", "cannot be imported"),
     ):
         file.write_text(text)

@@ -11,8 +11,11 @@ import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
 
+from torch import nn
+
 from dojo.kata.import_failure import FAILURES
 from dojo.kata.seam import import_solution
+from dojo.kata.source import is_stub_error
 from dojo.kit.pictures import write_whole
 from reference.mnist.data import Split
 from reference.mnist.evaluate import evaluate
@@ -47,11 +50,13 @@ def learners_reader(folder: Path, train: Split, test: Split) -> tuple[Reader, st
     try:
         net = solution.train(train.images.clone(), train.labels.clone())
         seconds = time.monotonic() - start
+        if not isinstance(net, nn.Module):
+            raise TypeError(f"train() returned {type(net).__name__}, expected a net")
         reader = Reader(net, solution.prepare, like_mnist)
         right = evaluate(net, test.to(reader.device), prepare=reader.prepare).accuracy
-    except NotImplementedError as error:
-        raise NoNet(f"{path} is not finished: {error}. `pytest --kata-list mnist` shows how far it is") from error
     except Exception as error:
+        if is_stub_error(error):
+            raise NoNet(f"{path} is not finished: {error}. `pytest --kata-list mnist` shows how far it is") from error
         raise NoNet(f"{path} raised {type(error).__name__}: {error}. pytest says more of it") from error
     return reader, f"Your own net, trained in {seconds:.1f} s, reads {right:.2%} of MNIST's 10,000 test images right."
 
