@@ -263,6 +263,26 @@ def test_an_error_of_the_net_is_told(net, digits):
     assert (status, json.loads(said)) == (500, {"error": "The net raised ValueError: no such thing"})
 
 
+def out_of_range(drawing):
+    return drawing[999]
+
+
+NO_IMAGES = {
+    "an error": (out_of_range, "like_mnist raised IndexError: "),
+    "nothing": (lambda drawing: None, "like_mnist returned NoneType, expected a tensor"),
+    "floats": (lambda drawing: torch.zeros(28, 28), "like_mnist returned torch.float32 (28, 28), expected torch.uint8"),
+    "its size": (lambda drawing: drawing, "like_mnist returned torch.uint8 (3, 5), expected torch.uint8 (28, 28)"),
+}
+
+
+@pytest.mark.parametrize(("like_mnist", "says"), NO_IMAGES.values(), ids=NO_IMAGES.keys())
+def test_a_preprocessing_that_makes_no_image_is_told_and_not_as_the_nets(net, like_mnist, says):
+    with serving("", Reader(net, like_mnist=like_mnist)) as server:
+        status, said = request(server, "POST", "/read", drawing(INK), **JSON)
+    assert status == 500
+    assert json.loads(said)["error"].startswith(says)
+
+
 class Says(nn.Module):
     """A net with one answer."""
 

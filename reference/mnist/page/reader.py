@@ -18,6 +18,10 @@ REFERENCE = Path(__file__).resolve().parents[2]
 PREPROCESSING, NET = "13_training/08_like_mnist", "13_training/09_mnist_98"
 
 
+class NoImage(Exception):
+    """like_mnist made no image of a drawing; the message says what it did instead."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """What the net sees, the bytes of 28 x 28 pixels, and the ten probabilities that it answers with."""
@@ -48,7 +52,7 @@ class Reader:
             drawing = torch.frombuffer(bytearray(ink), dtype=torch.uint8).view(height, width)
             if not drawing.any():
                 return None
-            image = self.like_mnist(drawing)
+            image = self._image(drawing)
             logits = self.net(self.prepare(image[None].to(self.device)))
             if logits.shape != (1, 10):
                 raise ValueError(f"its answer to one image has the shape {tuple(logits.shape)}, expected (1, 10)")
@@ -56,6 +60,17 @@ class Reader:
                 raise ValueError("its answer holds nan or inf, expected ten finite numbers")
             probabilities = logits[0].cpu().double().softmax(0)  # on the CPU first: MPS has no float64
             return Reading(bytes(image.flatten().tolist()), probabilities.tolist())
+
+    def _image(self, drawing: torch.Tensor) -> torch.Tensor:
+        try:
+            image = self.like_mnist(drawing)
+        except Exception as error:  # it may be the learner's own
+            raise NoImage(f"like_mnist raised {type(error).__name__}: {error}") from error
+        if not isinstance(image, torch.Tensor):
+            raise NoImage(f"like_mnist returned {type(image).__name__}, expected a tensor")
+        if image.shape != (28, 28) or image.dtype != torch.uint8:
+            raise NoImage(f"like_mnist returned {image.dtype} {tuple(image.shape)}, expected torch.uint8 (28, 28)")
+        return image
 
     def close(self) -> None:
         """Wait for the reading that is under way, 5 s at most; none begins after it.
