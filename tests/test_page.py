@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import http.client
 import json
 import re
@@ -352,6 +353,15 @@ def test_a_closed_reader_has_finished_what_it_read_and_begins_no_more():
 def test_a_second_page_on_the_same_port_says_so(server):
     with pytest.raises(PortTaken, match="is taken"):
         PageServer(server.server_address[1])
+
+
+def test_a_port_that_is_not_allowed_is_named(monkeypatch):
+    def refuse(server):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(PageServer, "server_bind", refuse)
+    with pytest.raises(OSError, match="port 80 cannot be used: Permission denied"):
+        PageServer(80)
 
 
 # ── the file ──

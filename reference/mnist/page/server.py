@@ -51,7 +51,7 @@ class PageServer(ThreadingHTTPServer):
             super().__init__(("127.0.0.1", port), _Handler)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
-                raise
+                raise OSError(f"port {port} cannot be used: {error.strerror}") from error
             raise PortTaken(f"port {port} is taken: a page that runs already? Another one: --port 0") from None
 
     def server_bind(self) -> None:
