@@ -108,7 +108,7 @@ def write(picture: Picture, folder: Path, name: str) -> list[Path]:
     paths = []
     for ending, content in files.items():
         paths.append(folder / f"{name}.{ending}")
-        _write_whole(paths[-1], content)
+        write_whole(paths[-1], content)
     return paths
 
 
@@ -181,12 +181,13 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a number of a picture is a {type(value).__name__}, which JSON does not know")
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """Write beside `path`, then rename: whoever opens `path`, at any moment, finds a whole file or none."""
     handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        os.chmod(unfinished, 0o644)
+        os.chmod(unfinished, 0o644)  # others may open it, as any file
         os.replace(unfinished, path)
     except BaseException:
         Path(unfinished).unlink(missing_ok=True)
