@@ -268,6 +268,18 @@ def test_files_are_small_and_readable_at_600_pixels(key, tmp_path):
     assert len(drawn(key).says) < 400
 
 
+@pytest.mark.parametrize("key", [key for key in WITH_PICTURES if not key.endswith(TRAINED)])
+def test_titles_and_names_of_axes_are_inside_the_picture(key, tmp_path):
+    drawing = drawn(key).drawing
+    pictures.write(drawn(key), tmp_path, "it")
+    figure = drawing if isinstance(drawing, Figure) else drawing._fig
+    for axes in figure.axes:
+        for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
+            place = text.get_window_extent()
+            inside = min(*place.min, *(figure.bbox.max - place.max)) > -1
+            assert inside or not text.get_text(), f"{text.get_text()!r} is cut off"
+
+
 def test_the_line_is_where_its_numbers_say(tmp_path):
     picture = drawn("13_training/01_line_2x_plus_2")
     first, *_, last = frames(picture)
