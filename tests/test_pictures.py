@@ -195,6 +195,27 @@ def test_the_weights_of_each_step_are_noted_without_a_change():
         assert not value.equal(weights[0][name])
 
 
+def test_a_net_without_parameters_is_drawn_as_it_is():
+    """Fitted by least squares, it keeps its weights in a buffer."""
+    reference = import_solution(ROOT / "reference/13_training/03_bend_the_line.py")
+
+    class Bells(torch.nn.Module):
+        def __init__(self, x, y):
+            super().__init__()
+            self.register_buffer("weights", torch.linalg.lstsq(self.bells(x), y).solution)
+
+        def bells(self, x):
+            return torch.exp(-4 * (x - torch.linspace(-3, 3, 20)).square())
+
+        def forward(self, x):
+            return self.bells(x) @ self.weights
+
+    picture = reference.picture(SimpleNamespace(make_mlp=reference.make_mlp, fit_curve=Bells))
+    assert isinstance(picture.drawing, Figure)
+    assert picture.numbers["step"] == [0]
+    assert picture.numbers["distance"][0] < 0.1
+
+
 def test_bend_the_line():
     picture = drawn("13_training/03_bend_the_line")
     numbers = picture.numbers
