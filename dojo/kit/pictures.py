@@ -74,6 +74,7 @@ def moving(figure: Figure, draw: Callable[[int], None], frames: int) -> Animatio
 
     if not 2 <= frames <= MOST_FRAMES:
         raise ValueError(f"a picture that moves has 2 to {MOST_FRAMES} frames, got {frames}")
+    draw(frames - 1)  # it is laid out before the first frame: with room for the titles
 
     def frame(i: int) -> Iterable[Artist]:
         draw(i)
