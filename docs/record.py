@@ -86,8 +86,7 @@ def write(lines: list[str]) -> None:
     """Replace what is written below the docstring, as somebody types it, and save."""
     keys(0, "c", "c", pause=0.2)
     for i, line in enumerate(lines):
-        indent = "" if i else "    "
-        for word in (f"{indent}{line}" if i == 0 else f"    {line}").replace(" ", " \0").split("\0"):
+        for word in f"    {line}".replace(" ", " \0").split("\0"):
             keys(0, "-l", word, pause=0.09)
         if i + 1 < len(lines):
             keys(0, "Enter", pause=0.1)

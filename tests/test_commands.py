@@ -180,6 +180,14 @@ def test_a_picture_that_the_learners_code_cannot_draw_is_told_with_its_line(draw
     assert not (drawing.path / "pictures").exists()
 
 
+def test_a_file_that_the_learners_code_does_not_find_is_not_taken_for_the_pictures_folder(drawing):
+    drawing.solve("alpha")
+    drawing.edit("alpha", lambda text: text.replace("return x * 2", "return x * 2 if len(x) != 3 else open('no.txt')"))
+    text = " ".join(screen(drawing.run("--kata-picture", "alpha")).split())
+    assert "the picture could not be drawn, at katas/01_first/01_alpha.py:" in text
+    assert "FileNotFoundError: [Errno 2] No such file or directory: 'no.txt'" in text
+
+
 def test_an_endless_loop_while_drawing_is_stopped(drawing):
     drawing.solve("alpha")
     endless = "while len(x) == 3:\n        pass\n    return x * 2"

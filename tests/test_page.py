@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import http.client
 import json
 import re
@@ -23,7 +24,7 @@ from dojo.kit.mnist import DOWNLOAD_COMMAND, at_hand
 from reference.mnist.data import Split, prepare
 from reference.mnist.model import DigitNet
 from reference.mnist.page import export
-from reference.mnist.page.reader import PREPROCESSING, Reader, function
+from reference.mnist.page.reader import REFERENCE, Reader, like_mnist_of
 from reference.mnist.page.server import PageServer, PortTaken
 from reference.mnist.settings import RECIPES, Settings
 from reference.mnist.train import train
@@ -58,7 +59,7 @@ def server(net, digits) -> Iterator[PageServer]:
 
 
 def like_mnist(drawing: torch.Tensor) -> torch.Tensor:
-    return function("like_mnist", PREPROCESSING)(drawing)
+    return like_mnist_of(REFERENCE)(drawing)
 
 
 # ── what becomes of a drawing ──
@@ -263,6 +264,26 @@ def test_an_error_of_the_net_is_told(net, digits):
     assert (status, json.loads(said)) == (500, {"error": "The net raised ValueError: no such thing"})
 
 
+def out_of_range(drawing):
+    return drawing[999]
+
+
+NO_IMAGES = {
+    "an error": (out_of_range, "like_mnist raised IndexError: "),
+    "nothing": (lambda drawing: None, "like_mnist returned NoneType, expected a tensor"),
+    "floats": (lambda drawing: torch.zeros(28, 28), "like_mnist returned torch.float32 (28, 28), expected torch.uint8"),
+    "its size": (lambda drawing: drawing, "like_mnist returned torch.uint8 (3, 5), expected torch.uint8 (28, 28)"),
+}
+
+
+@pytest.mark.parametrize(("like_mnist", "says"), NO_IMAGES.values(), ids=NO_IMAGES.keys())
+def test_a_preprocessing_that_makes_no_image_is_told_and_not_as_the_nets(net, like_mnist, says):
+    with serving("", Reader(net, like_mnist=like_mnist)) as server:
+        status, said = request(server, "POST", "/read", drawing(INK), **JSON)
+    assert status == 500
+    assert json.loads(said)["error"].startswith(says)
+
+
 class Says(nn.Module):
     """A net with one answer."""
 
@@ -332,6 +353,15 @@ def test_a_closed_reader_has_finished_what_it_read_and_begins_no_more():
 def test_a_second_page_on_the_same_port_says_so(server):
     with pytest.raises(PortTaken, match="is taken"):
         PageServer(server.server_address[1])
+
+
+def test_a_port_that_is_not_allowed_is_named(monkeypatch):
+    def refuse(server):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(PageServer, "server_bind", refuse)
+    with pytest.raises(OSError, match="port 80 cannot be used: Permission denied"):
+        PageServer(80)
 
 
 # ── the file ──

@@ -26,7 +26,7 @@ from reference.mnist.data import Split
 from reference.mnist.model import DigitNet
 from reference.mnist.page import command
 from reference.mnist.page.command import NoNet, learners_reader
-from reference.mnist.page.reader import PREPROCESSING, Reader, Reading, function
+from reference.mnist.page.reader import REFERENCE, Reader, Reading, like_mnist_of
 from reference.mnist.settings import Settings
 from reference.mnist.train import Run, train
 
@@ -177,7 +177,7 @@ def as_bytes(image: torch.Tensor) -> bytes:
 
 
 def like_mnist(paper: torch.Tensor) -> bytes:
-    return as_bytes(function("like_mnist", PREPROCESSING)(paper))
+    return as_bytes(like_mnist_of(REFERENCE)(paper))
 
 
 def test_a_learners_own_net_and_preprocessing_are_asked(digits, solved):
@@ -201,6 +201,8 @@ def test_a_learners_net_that_raises_is_told(digits, solved):
     file = solved / "13_training/09_mnist_98.py"
     for text, says in (
         (OWN.replace("lr=0.5", "lr=0.5, x=1"), "raised TypeError"),
+        (OWN.replace("return net", "return None"), r"train\(\) returned NoneType, expected a net"),
+        (OWN.replace("net = nn.Seq", "nn.Module()(images); net = nn.Seq"), "raised NotImplementedError: Module"),
         ("def train(", "cannot be imported"),
     ):
         file.write_text(text)

@@ -214,6 +214,27 @@ def test_the_weights_of_each_step_are_noted_without_a_change():
         assert not value.equal(weights[0][name])
 
 
+def test_a_net_without_parameters_is_drawn_as_it_is():
+    """Fitted by least squares, it keeps its weights in a buffer."""
+    reference = import_solution(ROOT / "reference/13_training/03_bend_the_line.py")
+
+    class Bells(torch.nn.Module):
+        def __init__(self, x, y):
+            super().__init__()
+            self.register_buffer("weights", torch.linalg.lstsq(self.bells(x), y).solution)
+
+        def bells(self, x):
+            return torch.exp(-4 * (x - torch.linspace(-3, 3, 20)).square())
+
+        def forward(self, x):
+            return self.bells(x) @ self.weights
+
+    picture = reference.picture(SimpleNamespace(make_mlp=reference.make_mlp, fit_curve=Bells))
+    assert isinstance(picture.drawing, Figure)
+    assert picture.numbers["step"] == [0]
+    assert picture.numbers["distance"][0] < 0.1
+
+
 def test_bend_the_line():
     picture = drawn("13_training/03_bend_the_line")
     numbers = picture.numbers
@@ -305,6 +326,18 @@ def test_files_are_small_and_readable_at_600_pixels(key, tmp_path):
             assert getattr(image, "n_frames", 1) <= 60
         assert files[suffix].stat().st_size < 400_000
     assert len(drawn(key).says) < 400
+
+
+@pytest.mark.parametrize("key", [key for key in WITH_PICTURES if not key.endswith(TRAINED)])
+def test_titles_and_names_of_axes_are_inside_the_picture(key, tmp_path):
+    drawing = drawn(key).drawing
+    pictures.write(drawn(key), tmp_path, "it")
+    figure = drawing if isinstance(drawing, Figure) else drawing._fig
+    for axes in figure.axes:
+        for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
+            place = text.get_window_extent()
+            inside = min(*place.min, *(figure.bbox.max - place.max)) > -1
+            assert inside or not text.get_text(), f"{text.get_text()!r} is cut off"
 
 
 def test_the_line_is_where_its_numbers_say(tmp_path):

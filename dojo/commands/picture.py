@@ -60,9 +60,10 @@ def _draw(session: KataSession, kata: Kata, folder: Path, page: Page, *, peek: b
     try:
         solution = solution_of(kata, [session.trees.reference] if peek else ())
         picture = _picture(session, kata, solution)
-        paths = write(picture, folder, kata.slug)
-    except OSError as error:
-        return page.lines(f"{relative(folder)} cannot be written to: {error.strerror or error}", "red")
+        try:
+            paths = write(picture, folder, kata.slug)
+        except OSError as error:
+            return page.lines(f"{relative(folder)} cannot be written to: {error.strerror or error}", "red")
     except (Exception, Timeout) as error:  # the learner's own, though the kata passes: other sizes, more steps
         place = session.trees.learners_line(error, kata)
         at = f", at {relative(place[0])}:{place[1]}" if place else ""

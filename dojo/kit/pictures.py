@@ -74,6 +74,7 @@ def moving(figure: Figure, draw: Callable[[int], None], frames: int) -> Animatio
 
     if not 2 <= frames <= MOST_FRAMES:
         raise ValueError(f"a picture that moves has 2 to {MOST_FRAMES} frames, got {frames}")
+    draw(frames - 1)  # it is laid out before the first frame: with room for the titles
 
     def frame(i: int) -> Iterable[Artist]:
         draw(i)
@@ -108,7 +109,7 @@ def write(picture: Picture, folder: Path, name: str) -> list[Path]:
     paths = []
     for ending, content in files.items():
         paths.append(folder / f"{name}.{ending}")
-        _write_whole(paths[-1], content)
+        write_whole(paths[-1], content)
     return paths
 
 
@@ -181,12 +182,13 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a number of a picture is a {type(value).__name__}, which JSON does not know")
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """Write beside `path`, then rename: whoever opens `path`, at any moment, finds a whole file or none."""
     handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        os.chmod(unfinished, 0o644)
+        os.chmod(unfinished, 0o644)  # others may open it, as any file
         os.replace(unfinished, path)
     except BaseException:
         Path(unfinished).unlink(missing_ok=True)

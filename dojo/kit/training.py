@@ -99,7 +99,7 @@ def stale_gradients_found() -> Iterator[None]:
 def weights_of_each_step(train: Callable[[], nn.Module]) -> tuple[nn.Module, list[dict[str, torch.Tensor]]]:
     """The net that `train` returns, and its weights: before each step of an optimizer, and at the end.
 
-    A training that moves its weights by hand shows their end only.
+    A training that moves its weights by hand shows their end only; that of a net without parameters is empty.
     """
     from torch.optim.optimizer import register_optimizer_step_pre_hook
 
@@ -115,8 +115,8 @@ def weights_of_each_step(train: Callable[[], nn.Module]) -> tuple[nn.Module, lis
         hook.remove()
     noted.append({p: p.detach().clone() for p in net.parameters()})
     names: dict[torch.Tensor, str] = {p: name for name, p in net.named_parameters()}
-    weights = [{names[p]: value for p, value in step.items() if p in names} for step in noted]
-    return net, [step for step in weights if step]
+    *before, end = ({names[p]: value for p, value in step.items() if p in names} for step in noted)
+    return net, [*filter(None, before), end]
 
 
 @contextlib.contextmanager

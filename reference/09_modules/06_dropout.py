@@ -75,7 +75,10 @@ def picture(solution):
 
     def draw(i):
         n = frames[i] + 1
-        for image, values, title in ((images[1], train, f"train, call {n}"), (images[2], mean, f"mean of {n} calls")):
+        for image, values, title in (
+            (images[1], train, f"train, call {n}"),
+            (images[2], mean, f"mean so far, calls: {n}"),
+        ):
             image.set_data(values[n - 1].numpy())
             image.axes.set_title(title, fontsize=9)
         points.set_data(x.flatten(), train[n - 1].flatten())

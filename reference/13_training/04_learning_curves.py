@@ -77,7 +77,7 @@ def picture(solution):
     best = min(range(len(history.val)), key=history.val.__getitem__)
     return pictures.Picture(
         figure,
-        f"Your History's own figure of a net that learns 12 noisy points by heart: after {at[-1]:g} steps train is at "
+        f"What figure() draws of a net that learns 12 noisy points by heart: after {at[-1]:g} steps train is at "
         f"{history.train[-1]:.2f}, and val at {history.val[-1]:.2f}. val was lowest, {history.val[best]:.2f}, after "
         f"{at[best]:g} steps.",
         {"train": history.train, "val": history.val, "steps of val": at},

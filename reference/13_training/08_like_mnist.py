@@ -137,6 +137,19 @@ def _back_to_the_middle(drawing):
     return image if torch.equal(image, loose) else _wrong(centre="box")(drawing)
 
 
+def _centred_by_the_large_ink(drawing):
+    """The centre of mass of the large ink times the scale: pixels have their middle at a half, so that is not it."""
+    rows, columns = drawing.nonzero(as_tuple=True)
+    ink = drawing[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].float()
+    small, image = _by_area(ink, _in_proportion(ink.shape, 20)), torch.zeros(28, 28)
+    height, width = small.shape
+    down, right = (((ink.sum(1 - d) * torch.arange(ink.shape[d])).sum() / ink.sum()).item() for d in (0, 1))
+    scale = 20 / max(ink.shape)
+    top, left = (min(max(round(14 - where * scale), 0), 28 - n) for where, n in ((down, height), (right, width)))
+    image[top : top + height, left : left + width] = small
+    return image.round().to(torch.uint8)
+
+
 def _swapped(drawing):
     return like_mnist(drawing).t().contiguous()
 
@@ -225,11 +238,13 @@ MISTAKES = [
         "keep the proportion", _SIDE, _wrong(short=lambda shape, n: [max(1, int(20 * n / max(shape))) for n in shape])
     ),
     _drawn("keep the proportion", _SIDE, _wrong(short=lambda shape, n: [-(-20 * n // max(shape)) for n in shape])),
+    _drawn("the longer side is to be 20", _SIDE, lambda x: x.clone() if x.shape == (28, 28) else like_mnist(x)),
     _drawn("grey ink is ink as well", _MASS, _wrong(threshold=127)),
     _drawn("its box lies in the middle", _MASS, _wrong(centre="box")),
     _drawn("expected 14 and 14", _MASS, _wrong(centre="four")),
     _drawn("round the way to go", _MASS, _wrong(rounding=lambda way: int(way // 1))),
     _drawn("round the way to go", _MASS, _wrong(place=13.5)),
+    _drawn("take the centre of the ink after it was brought", _MASS, _centred_by_the_large_ink),
     _drawn("expected 14 and 14", _MASS, _wrong(weigh=lambda ink: (ink > 0).float())),
     _drawn("keep the proportion", _SIDE, _swapped),
     _drawn("a part of it fell off the edge", _EDGE, _wrong(keep_in=False)),
@@ -238,10 +253,12 @@ MISTAKES = [
     _drawn("one or two old pixels were taken", _MEAN, _wrong(resize=_by("nearest"))),
     _drawn("one or two old pixels were taken", _MEAN, _wrong(resize=_by("nearest-exact"))),
     _drawn("one or two old pixels were taken", _MEAN, _wrong(resize=_by("bilinear", align_corners=False))),
+    _drawn("fine lines that stand", _MEAN, lambda x: like_mnist(x.view(-1).view(x.shape))),
     _drawn("the mean of what they cover", _MEAN, _wrong(resize=_largest)),
     _drawn("the mean of what they cover", _MEAN, _wrong(finish=lambda image: ((image > 20) * 255).to(torch.uint8))),
     _drawn("the mean of what they cover", _MEAN, _wrong(finish=_brightest)),
     _drawn("round the mean", _MEAN, _wrong(finish=lambda image: image.to(torch.uint8))),
+    _drawn("round the mean", _MEAN, _wrong(finish=lambda image: image.ceil().to(torch.uint8))),
     _drawn("lie in another order", _MEAN, lambda x: like_mnist(x.flip(1))),
     _drawn("lie in another order", _MEAN, _without_the_last),
     _drawn("the values of the ink stay as they are", _MEAN, lambda x: like_mnist((x / x.max() * 255).to(torch.uint8))),
@@ -270,6 +287,16 @@ MISTAKES = [
         "all above 0 is ink",
         caught_by=_ASKED,
         read_drawing=lambda net, x: read_drawing(net, x) if x.max() > 127 else None,
+    ),
+    Mistake(
+        "all above 0 is ink",
+        caught_by=_ASKED,
+        read_drawing=lambda net, x: read_drawing(net, x) if x.float().mean() > 0.1 else None,
+    ),
+    Mistake(
+        "all above 0 is ink",
+        caught_by=_ASKED,
+        read_drawing=lambda net, x: read_drawing(net, x) if x.min() < x.max() else None,
     ),
     Mistake(
         "there is ink on the paper",

@@ -98,7 +98,7 @@ def picture(solution):
     says = [f"{share:.2%} of {name} {len(labels):,} test images are read right."]
     if digit != answer:
         times = f"{int(counts[digit, answer])} of {int(counts[digit].sum()):,}"
-        says.append(f"The most frequent mistake: {digit} is read as {answer} ({times}).")
+        says.append(f"No mistake is more frequent than {digit} read as {answer} ({times}).")
     label = int(labels[index])
     percent = 100 * probabilities[index, label].item()
     says.append(f"Image {index}, which is {label}, is the worst: {label} got {percent:.2g}%.")

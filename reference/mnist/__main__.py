@@ -124,7 +124,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="CHECKPOINT",
         help="open the page in the browser; the net of the checkpoint is asked, without one a net that is trained now",
     )
-    page.add_argument("--export", type=Path, metavar="FILE", help="write the page as one HTML file, the net in it")
+    page.add_argument(
+        "--export",
+        type=Path,
+        metavar="FILE",
+        help="write the page as one HTML file, the net in it, and open none; with --draw CHECKPOINT: of that net",
+    )
     page.add_argument(
         "--kata-solutions",
         type=Path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -42,7 +43,12 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, data: Split, batch_size: int = 1000) -> Evaluation:
+def evaluate(
+    model: nn.Module,
+    data: Split,
+    batch_size: int = 1000,
+    prepare: Callable[[torch.Tensor], torch.Tensor] = prepare,
+) -> Evaluation:
     """Ask the model, in eval mode, about every image of `data`. It is left in the mode in which it was."""
     training = model.training
     model.eval()

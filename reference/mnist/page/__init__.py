@@ -1,5 +1,6 @@
 """A page to draw a digit on: served on this machine, or written as one file.
 
+command.py   what __main__.py calls: whose net is asked, and how the page gets to the browser
 reader.py    what is asked about a drawing: like_mnist, and a net
 server.py    `--draw`: the page, and the answers, on 127.0.0.1
 export.py    `--export`: the page with the weights in it, which needs no Python

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import tempfile
 import threading
@@ -12,15 +11,17 @@ import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
+from torch import nn
 
 from dojo.kata.import_failure import FAILURES
 from dojo.kata.seam import import_solution
+from dojo.kata.source import is_stub_error
+from dojo.kit.pictures import write_whole
 from reference.mnist.data import Split
 from reference.mnist.evaluate import evaluate
 from reference.mnist.model import DigitNet
 from reference.mnist.page import export
-from reference.mnist.page.reader import NET, PREPROCESSING, Reader, function
+from reference.mnist.page.reader import NET, PREPROCESSING, Reader, like_mnist_of
 from reference.mnist.page.server import PageServer
 
 
@@ -43,18 +44,20 @@ def learners_reader(folder: Path, train: Split, test: Split) -> tuple[Reader, st
     with _importing(path):
         solution = import_solution(path)
     with _importing(folder / f"{PREPROCESSING}.py"):
-        like_mnist = function("like_mnist", PREPROCESSING, (folder,))
+        like_mnist = like_mnist_of(folder)
     say(f"training the net of {path}, as its train() does it")
     start = time.monotonic()
     try:
         net = solution.train(train.images.clone(), train.labels.clone())
+        seconds = time.monotonic() - start
+        if not isinstance(net, nn.Module):
+            raise TypeError(f"train() returned {type(net).__name__}, expected a net")
         reader = Reader(net, solution.prepare, like_mnist)
-        right = _share(reader, test)
-    except NotImplementedError as error:
-        raise NoNet(f"{path} is not finished: {error}. `pytest --kata-list mnist` shows how far it is") from error
+        right = evaluate(net, test.to(reader.device), prepare=reader.prepare).accuracy
     except Exception as error:
+        if is_stub_error(error):
+            raise NoNet(f"{path} is not finished: {error}. `pytest --kata-list mnist` shows how far it is") from error
         raise NoNet(f"{path} raised {type(error).__name__}: {error}. pytest says more of it") from error
-    seconds = time.monotonic() - start
     return reader, f"Your own net, trained in {seconds:.1f} s, reads {right:.2%} of MNIST's 10,000 test images right."
 
 
@@ -65,16 +68,6 @@ def _importing(path: Path) -> Iterator[None]:
         yield
     except FAILURES as error:
         raise NoNet(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
-
-
-def _share(reader: Reader, test: Split) -> float:
-    device = next((p.device for p in reader.net.parameters()), torch.device("cpu"))
-    right = 0
-    with torch.no_grad():
-        for images, labels in zip(test.images.split(1000), test.labels.split(1000), strict=True):
-            answers = reader.net(reader.prepare(images.clone().to(device))).argmax(1).cpu()
-            right += int((answers == labels).sum())
-    return right / len(test)
 
 
 def praise(net: DigitNet, test: Split) -> str:
@@ -99,15 +92,7 @@ def write(path: Path, net: DigitNet, whose: str, examples: Split) -> None:
     """`--export`: the page as one file, written whole or not at all."""
     page = export.static_page(net, whose, examples)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(page)
-        os.chmod(unfinished, 0o644)  # others may open it, as any page
-        os.replace(unfinished, path)
-    except BaseException:
-        Path(unfinished).unlink(missing_ok=True)
-        raise
+    write_whole(path, page.encode())
     say(f"wrote {path}\n  the page with the net in it: open it in a browser, it needs nothing else")
 
 

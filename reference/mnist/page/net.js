@@ -1,6 +1,6 @@
-// The net of reference/mnist/model.py, by hand. WEIGHTS: name -> {shape, values in base64, float32, little endian}.
+// The net of reference/mnist/model.py, by hand. WEIGHTS: name -> float32 values, little endian, in base64.
 const net = {};
-for (const [name, { values }] of Object.entries(WEIGHTS)) {
+for (const [name, values] of Object.entries(WEIGHTS)) {
   const raw = Uint8Array.from(atob(values), (letter) => letter.charCodeAt(0));
   net[name] = new Float32Array(raw.buffer);
 }

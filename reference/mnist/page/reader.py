@@ -18,6 +18,10 @@ REFERENCE = Path(__file__).resolve().parents[2]
 PREPROCESSING, NET = "13_training/08_like_mnist", "13_training/09_mnist_98"
 
 
+class NoImage(Exception):
+    """like_mnist made no image of a drawing; the message says what it did instead."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """What the net sees, the bytes of 28 x 28 pixels, and the ten probabilities that it answers with."""
@@ -37,7 +41,8 @@ class Reader:
     ) -> None:
         """`prepare`: images, uint8 (N, 28, 28), as the net wants them."""
         self.net, self.prepare = net.eval(), prepare
-        self.like_mnist = like_mnist or function("like_mnist", PREPROCESSING)
+        self.device = next((p.device for p in net.parameters()), torch.device("cpu"))
+        self.like_mnist = like_mnist or like_mnist_of(REFERENCE)
         # The server has a thread for each request. All that one does with torch it does under this lock: see close().
         self._one_at_a_time = threading.Lock()
 
@@ -47,15 +52,25 @@ class Reader:
             drawing = torch.frombuffer(bytearray(ink), dtype=torch.uint8).view(height, width)
             if not drawing.any():
                 return None
-            image = self.like_mnist(drawing)
-            device = next((p.device for p in self.net.parameters()), torch.device("cpu"))
-            logits = self.net(self.prepare(image[None].to(device)))
+            image = self._image(drawing)
+            logits = self.net(self.prepare(image[None].to(self.device)))
             if logits.shape != (1, 10):
                 raise ValueError(f"its answer to one image has the shape {tuple(logits.shape)}, expected (1, 10)")
             if not logits.isfinite().all():
                 raise ValueError("its answer holds nan or inf, expected ten finite numbers")
             probabilities = logits[0].cpu().double().softmax(0)  # on the CPU first: MPS has no float64
             return Reading(bytes(image.flatten().tolist()), probabilities.tolist())
+
+    def _image(self, drawing: torch.Tensor) -> torch.Tensor:
+        try:
+            image = self.like_mnist(drawing)
+        except Exception as error:  # it may be the learner's own
+            raise NoImage(f"like_mnist raised {type(error).__name__}: {error}") from error
+        if not isinstance(image, torch.Tensor):
+            raise NoImage(f"like_mnist returned {type(image).__name__}, expected a tensor")
+        if image.shape != (28, 28) or image.dtype != torch.uint8:
+            raise NoImage(f"like_mnist returned {image.dtype} {tuple(image.shape)}, expected torch.uint8 (28, 28)")
+        return image
 
     def close(self) -> None:
         """Wait for the reading that is under way, 5 s at most; none begins after it.
@@ -65,17 +80,16 @@ class Reader:
         self._one_at_a_time.acquire(timeout=5)
 
 
-def function(name: str, kata: str, folders: tuple[Path, ...] = ()) -> Callable[..., torch.Tensor]:
-    """A function of a kata: from the first of the folders where it is written, else the reference's.
+def like_mnist_of(folder: Path) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The like_mnist of a folder of solutions; the reference's as long as it is not written there.
 
     A file that has no valid syntax is imported too, and says so.
     """
-    for folder in folders:
-        path = folder / f"{kata}.py"
-        if path.is_file() and ((tree := parse(path)) is None or _is_written(name, definitions(tree))):
-            return getattr(import_solution(path), name)
-    return getattr(import_solution(REFERENCE / f"{kata}.py"), name)
+    path = folder / f"{PREPROCESSING}.py"
+    if not path.is_file() or ((tree := parse(path)) is not None and not _is_written(definitions(tree))):
+        path = REFERENCE / f"{PREPROCESSING}.py"
+    return import_solution(path).like_mnist
 
 
-def _is_written(name: str, found: dict[str, Definition]) -> bool:
-    return name in found and not is_stub(found[name])
+def _is_written(found: dict[str, Definition]) -> bool:
+    return "like_mnist" in found and not is_stub(found["like_mnist"])

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from reference.mnist.page.reader import Reader
+from reference.mnist.page.reader import NoImage, Reader
 
 _LARGEST_BODY = 4 * 2**20  # bytes: a paper of 1700 by 1700, in base64
 _LONGEST_SIDE = 4096  # pixels
@@ -51,7 +51,7 @@ class PageServer(ThreadingHTTPServer):
             super().__init__(("127.0.0.1", port), _Handler)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
-                raise
+                raise OSError(f"port {port} cannot be used: {error.strerror}") from error
             raise PortTaken(f"port {port} is taken: a page that runs already? Another one: --port 0") from None
 
     def server_bind(self) -> None:
@@ -107,6 +107,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(refused.status, "application/json", _error(str(refused)))
         except (ConnectionError, TimeoutError):
             self.close_connection = True
+        except NoImage as error:
+            self.close_connection = True
+            self._send(500, "application/json", _error(str(error)))
         except Exception as error:  # the net's: it may be the learner's own
             self.close_connection = True
             self._send(500, "application/json", _error(f"The net raised {type(error).__name__}: {error}"))

@@ -47,6 +47,20 @@ def _adaptive(drawing):
     return functional.pad(small, (left, 28 - width - left, top, 28 - height - top)).round().byte()
 
 
+def _by_the_large_ink(drawing):
+    """The centre of mass of the large ink, brought to the new size as the middles of pixels are."""
+    box = _boxed(drawing).double()
+    size = [max(1, round(20 * n / max(box.shape))) for n in box.shape]
+    small = functional.interpolate(box[None, None], size=size, mode="area")[0, 0]
+    where = []
+    for dim, (old, new) in enumerate(zip(box.shape, size, strict=True)):
+        centre = (box.sum(1 - dim) @ (torch.arange(old) + 0.5).double() / box.sum()).item() * new / old - 0.5
+        where.append(min(max(round(14 - centre), 0), 28 - new))
+    image = torch.zeros(28, 28, dtype=torch.uint8)
+    image[where[0] : where[0] + size[0], where[1] : where[1] + size[1]] = small.round().byte()
+    return image
+
+
 def _boxed(drawing):
     inked_rows = [i for i, row in enumerate(drawing.tolist()) if any(row)]
     inked_columns = [j for j in range(drawing.shape[1]) if drawing[:, j].any()]
@@ -115,6 +129,7 @@ RIGHT = [
     {"like_mnist": _numpy},
     {"like_mnist": _adaptive, "read_drawing": _read_by_hand},
     {"like_mnist": _v2, "read_drawing": _read_with_v2},
+    {"like_mnist": _by_the_large_ink},
 ]
 
 
@@ -159,6 +174,17 @@ def _in_the_middle(drawing):
     small = functional.adaptive_avg_pool2d(box[None].double(), size)[0]
     top, left = (28 - size[0]) // 2, (28 - size[1]) // 2
     return functional.pad(small, (left, 28 - size[1] - left, top, 28 - size[0] - top)).round().byte()
+
+
+def _by_a_scaled_centre(drawing):
+    y, x = drawing.nonzero().double().T
+    weights = drawing[drawing > 0].double() / drawing.sum()
+    scale = 20 / max(_boxed(drawing).shape)
+    small = _boxed(_adaptive(drawing)).double()
+    begins = [round(14 - float(((at - at.min()) * weights).sum()) * scale) for at in (y, x)]
+    top, left = (min(max(begin, 0), 28 - n) for begin, n in zip(begins, small.shape, strict=True))
+    height, width = small.shape
+    return functional.pad(small, (left, 28 - width - left, top, 28 - height - top)).byte()
 
 
 def _as_a_photo(drawing):
@@ -279,4 +305,15 @@ WRONG = [
         like_mnist=lambda x: _adaptive(x * (x > 50)) if x.max() > 50 else _adaptive(x),
     ),
     Mistake("lie in another order", caught_by="", like_mnist=lambda x: _adaptive(x.rot90(2))),
+    Mistake(
+        "the longer side is to be 20",
+        caught_by="",
+        like_mnist=lambda x: _adaptive(x) if max(x.shape) > 28 else _whole_paper(x),
+    ),
+    Mistake("take the centre of the ink after it was brought", caught_by="", like_mnist=_by_a_scaled_centre),
+    Mistake(
+        "all above 0 is ink",
+        caught_by="",
+        read_drawing=lambda net, x: _read_a_copy(net, x) if x.count_nonzero() > 1 else None,
+    ),
 ]
