@@ -2,8 +2,9 @@
 
 Layer norm looks at one token alone: it takes the mean of its C numbers away, divides by their standard deviation, and
 lets `weight` and `bias` scale and shift what comes out. The variance is the *biased* one, a mean of squares: divided
-by C, where `Tensor.std` and `Tensor.var` divide by C - 1 unless you say `correction=0`. `eps` stands inside the root,
-√(var + eps), so that a row of equal numbers, where the derivative of the root alone is inf, has finite gradients.
+by C, where `Tensor.std` and `Tensor.var` divide by C - 1 unless you say `correction=0`. On paper it is mean(x²) - mean²
+as well; in float32 those two cancel where the mean is large. `eps` stands inside the root, √(var + eps), so that a row
+of equal numbers, where the derivative of the root alone is inf, has finite gradients.
 
 RMSNorm, in most language models since 2023, leaves the mean and the bias out: x / √(mean(x²) + eps) * weight. It has
 one parameter. `nn.RMSNorm` takes eps=None unless told: for float32 that is 1.19e-7, its finfo eps, and for float16 and
@@ -143,6 +144,10 @@ def test_layer_norm_divides_each_row_by_its_biased_deviation():
         for at in ((0,) * (len(shape) - 1), (-1,) * (len(shape) - 1)):
             alone = _layer_norm(x[at], weight, bias)
             check_tensor(alone, want[at], f"row {list(at)} of x {shape}, alone, as in the batch", rtol=1e-9, atol=1e-9)
+    far = torch.tensor([[10001.0, 10002.0, 10003.0, 10004.0]])
+    got = _layer_norm(far, torch.ones(4), torch.zeros(4))
+    told = "10001 to 10004 in float32: the variance is that of x - mean, for mean(x²) - mean² cancels"
+    check_tensor(got, F.layer_norm(far - 10000, (4,)), told, rtol=1e-3)
     turned = torch.randn(4, 3, 2, dtype=_DOUBLE).permute(2, 1, 0)
     weight, bias = _weight_and_bias(4)
     want = F.layer_norm(turned.contiguous(), (4,), weight, bias)

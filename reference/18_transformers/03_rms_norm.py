@@ -135,6 +135,13 @@ def _viewed(x, weight, bias, eps=1e-5):
     return layer_norm(x.view(-1, x.shape[-1]), weight, bias, eps).view(x.shape)
 
 
+def _two_means(x, weight, bias, eps=1e-5):
+    h = _wide(x)
+    mean = h.mean(-1, keepdim=True)
+    var = (h * h).mean(-1, keepdim=True) - mean * mean
+    return ((h - mean) * (var + eps).rsqrt() * weight + bias).to(x.dtype)
+
+
 def _without_graph(x, weight, bias, eps=1e-5):
     with torch.no_grad():
         return layer_norm(x, weight, bias, eps)
@@ -364,6 +371,7 @@ MISTAKES = [
     Mistake("no argument of layer_norm changes", caught_by=_ROW, layer_norm=_in_place),
     Mistake("has the mean 2.5", caught_by=_ROW, layer_norm=_norm(wide=lambda x: x.float())),
     Mistake("view can't join the axes", caught_by=_ROW, layer_norm=_viewed),
+    Mistake("mean(x²) - mean² cancels", caught_by=_ROW, layer_norm=_two_means),
     Mistake("behind the root", caught_by=_EPS, layer_norm=_norm(divide=_eps_behind)),
     Mistake("eps=1e-2 was given, and 1e-5 was used", caught_by=_EPS, layer_norm=_norm(divide=_eps_of_default)),
     Mistake("eps=1e-2 was given, and none was used", caught_by=_EPS, layer_norm=_norm(divide=_no_eps)),

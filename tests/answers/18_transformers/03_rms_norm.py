@@ -215,11 +215,19 @@ def _rms(h, eps):
 
 _BF = "x is bfloat16, the weight float32, and float32 came out"
 
+
+def _moments(x, weight, bias, eps=1e-5):
+    h = x.double() if x.dtype == torch.float64 else x.float()
+    first, second = h.sum(-1, keepdim=True) / h.shape[-1], h.pow(2).sum(-1, keepdim=True) / h.shape[-1]
+    return (weight * (h - first) / torch.sqrt(second - first.pow(2) + eps) + bias).to(x.dtype)
+
+
 WRONG = [
     Mistake(says, caught_by="", layer_norm=wrong)
     for says, wrong in (
         ("the unbiased deviation", _layer(_unbiased)),
         ("behind the root", _layer(_std_and_eps)),
+        ("mean(x²) - mean² cancels", _moments),
         ("each row with its own mean and variance", _layer(_batch_mean)),
         ("eps=1e-2 was given, and none was used", _layer(_no_eps)),
         ("layer_norm with eps=1e-2", _layer(_abs)),
