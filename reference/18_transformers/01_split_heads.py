@@ -8,7 +8,7 @@ Hint: Split: (B, T, H, D) on the way to (B, H, T, D). Merge: the same two steps,
 Why: a view only changes how the memory is cut. The numbers of a token lie together, so its heads can be cut out of it
 where they lie, and the swap moves axes, not numbers. Before the join the heads of a token are far apart: somebody has
 to copy. repeat_interleave copies each key n times; enable_gqa=True computes the same without the copies. Its gradient
-is a sum, since each of the n queries' heads had its say.
+is a sum, since each of the n query heads had its say.
 """
 
 import numpy as np
