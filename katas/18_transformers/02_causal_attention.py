@@ -51,9 +51,9 @@ def causal_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch
 def sees_future(model: nn.Module, x: torch.Tensor) -> bool:
     """Does the output of `model` at any position depend on a later position of `x`? Judged in eval mode.
 
-    `x` is (B, T, C), a float tensor with T >= 2; model(x) is (B, T, any). A leak that moves an output by 1e-3 when a
-    later number of x moves by 1, up or down, must be found, wherever it is; differences under 1e-5 are rounding.
-    Afterwards `x`, the mode of each module of the model and every `.grad` are as before.
+    `x` is (B, T, C), float32, with T >= 2; model(x) is (B, T, any). A leak that moves an output by 1e-3 when a later
+    number of x moves by 1, up or down, must be found, wherever it is; differences under 1e-5 are rounding. Afterwards
+    `x`, the mode of each module of the model and every `.grad` and `requires_grad` are as before.
     """
     raise NotImplementedError("change what comes later, and look at what came before")
 
@@ -285,6 +285,18 @@ def _last_channel(x: torch.Tensor) -> torch.Tensor:
     return out
 
 
+def _one_number(x: torch.Tensor) -> torch.Tensor:
+    """As _last_channel, but late, and in one row of the batch only: a mean over all numbers hardly moves."""
+    out = x.cumsum(1).clone()
+    if x.shape[1] > 31:
+        out[-1, 30, -1] = out[-1, 30, -1] + 1.5e-3 * x[-1, 31, -1]
+    return out
+
+
+def _normed(x: torch.Tensor) -> torch.Tensor:
+    return F.layer_norm(x.cumsum(1) + x.mean(1, keepdim=True) * torch.tensor([1.0, 2.0, 3.0]), (3,))
+
+
 def _later(x: torch.Tensor) -> torch.Tensor:
     return x.flip(1).cumsum(1).flip(1)
 
@@ -295,6 +307,8 @@ def test_one_token_that_reads_its_neighbour_is_a_leak():
     _check(_peeks(0, 1), True, "a leak from t to t+1 stays unseen, where t = 0 of 2 tokens", T=2)
     _check(_peeks(0, -1), True, "row 0 reads 0.001 of the last token")
     _check(_last_channel, True, "one number of row 3 reads 0.001 of one number of row 4")
+    _check(_one_number, True, "of a batch of 4 with 33 tokens, one number reads 0.0015 of a later one", T=33)
+    _check(_normed, True, "every row reads the mean of all, and ends in layer norm, where its sum never moves")
     _check(lambda x: x.mean(1, keepdim=True).expand_as(x), True, "every row is the mean of all")
     _check(_later, True, "every row is the sum of itself and all later ones")
     _check(lambda x: x.roll(-1, 1), True, "every row is the next one of x")
@@ -332,7 +346,7 @@ def test_the_judge_looks_in_eval_mode_and_gives_the_model_back():
         for requires_grad in (False, True):
             modes: list[bool] = []
             causal = _Model(lambda x: x.cumsum(1))
-            inside = nn.Sequential(causal, nn.Linear(16, 3), _Watched(modes.append))
+            inside = nn.Sequential(causal, nn.Linear(16, 3).requires_grad_(False), _Watched(modes.append))
             model = nn.Sequential(inside, nn.Tanh()).train(root)
             inside[2].train(inner)
             causal.train(not root)

@@ -267,6 +267,27 @@ def _gradient_of_the_first_row(model, x):
     return bool(grad[:, 1:].any())
 
 
+def _by_the_sum_of_a_row(model, x):
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    given = x.detach().clone().requires_grad_()
+    out, leaks = model(given), False
+    for t in range(x.shape[1] - 1):
+        (grad,) = torch.autograd.grad(out[:, t].sum(), given, retain_graph=True)
+        leaks = leaks or bool(grad[:, t + 1 :].abs().max() > 1e-5)
+    for module, mode in modes:
+        module.training = mode
+    return leaks
+
+
+def _thaws(model, x):
+    """The parameters are frozen for the judgement, and afterwards all of them are trained."""
+    model.requires_grad_(False)
+    found = sees_future(model, x)
+    model.requires_grad_(True)
+    return found
+
+
 def _switches_gradients_off(model, x):
     torch.set_grad_enabled(False)
     modes = [(module, module.training) for module in model.modules()]
@@ -327,6 +348,10 @@ MISTAKES = [
     Mistake(_NEIGHBOUR, caught_by=_LEAK, sees_future=_judge(moved=lambda a, b: not torch.allclose(a, b, rtol=0.1))),
     Mistake("row 0 reads 0.001 of the last token", caught_by=_LEAK, sees_future=_neighbour_only),
     Mistake("one number of row 3", caught_by=_LEAK, sees_future=_judge(moved=lambda a, b: (a - b)[..., 0].any())),
+    Mistake(
+        "one number reads 0.0015", caught_by=_LEAK, sees_future=_judge(moved=lambda a, b: (a - b).abs().mean() > 1e-5)
+    ),
+    Mistake("ends in layer norm, where its sum never moves", caught_by=_LEAK, sees_future=_by_the_sum_of_a_row),
     Mistake(_NEIGHBOUR, caught_by=_LEAK, sees_future=_judge(change=lambda part: part.roll(1, 1))),
     Mistake(_NEIGHBOUR, caught_by=_LEAK, sees_future=_gradient_of_the_first_row),
     Mistake("x is not as it was: its values", caught_by=_LEAK, sees_future=_in_place_x),
@@ -345,6 +370,7 @@ MISTAKES = [
     Mistake(_ACCUSED, caught_by=_CAUSAL, sees_future=_judge(moved=lambda a, b: not torch.equal(a, b))),
     Mistake("dropout was called in train mode", caught_by=_EVAL, sees_future=_judge(eval_=lambda model: None)),
     Mistake("dropout was called in train mode", caught_by=_EVAL, sees_future=_judge(eval_=_eval_if_training)),
+    Mistake("requires_grad, before False, after True", caught_by=_EVAL, sees_future=_thaws),
     Mistake(_STAYS, caught_by=_EVAL, sees_future=_judge(restore=_all_as_the_first)),
     Mistake(_STAYS, caught_by=_EVAL, sees_future=_judge(restore=lambda modes: None)),
     Mistake(_STAYS, caught_by=_EVAL, sees_future=_judge(restore=_children_first)),
