@@ -222,12 +222,15 @@ def test_bfloat16_rounds_every_buffer_that_it_meets():
     _check(_run(_rope(8), x, far, "position 30001"), x, far, "positions 30001, 12, 8193 in float32", atol=1e-2)
     for dtype, atol in ((torch.bfloat16, 3e-2), (torch.float16, 4e-3)):
         less = x.to(dtype)
-        out = _run(_rope(8), less, positions, f"x in {dtype}")
+        rope = _rope(8)
+        out = _run(rope, less, positions, f"x in {dtype}")
         assert out.dtype == dtype, f"x is {dtype}, and the result {out.dtype}: what follows would be promoted"
         rounded = out.shape == x.shape and torch.allclose(out.double(), _turned(less, positions.to(dtype)), atol=atol)
         shown = positions.to(dtype).long().tolist()
         assert not rounded, f"positions {positions.tolist()} in {dtype} became {shown}: float32 holds them"
         _check(out, less, positions, f"x in {dtype}, at positions {positions.tolist()}", atol=atol)
+        what = f"x in float32, after an x in {dtype}"
+        _check(_run(rope, x, positions, what), x, positions, what, atol=1e-3)
         for way, cast in (
             (f"rope.to({dtype})", lambda rope, dtype=dtype: rope.to(dtype)),
             (

@@ -320,6 +320,20 @@ class _ShortTable(_Base):
         return self.table[positions]
 
 
+class _TableOfTheFirst(_Base):
+    """cos and sin in the dtype of the first x, kept for all that follow."""
+
+    kept = None
+
+    def forward(self, x, positions):
+        if self.kept is None:
+            table = self.angles(x, torch.arange(32768))
+            self.kept = table.cos().to(x.dtype), table.sin().to(x.dtype)
+        cos, sin = (self.heads(table[positions]) for table in self.kept)
+        a, b = x.chunk(2, -1)
+        return self.finish(torch.cat([a * cos - b * sin, b * cos + a * sin], -1), x)
+
+
 class _Clamped(_ShortTable):
     def angles(self, x, positions):
         return self.table[positions.clamp(max=8191)]
@@ -416,6 +430,7 @@ MISTAKES = [
     Mistake("became [256, 1000, 4096]: float32 holds them", caught_by=_CAST, Rope=_PositionsInDtype),
     Mistake("x in torch.bfloat16, at positions", caught_by=_CAST, Rope=_AnglesInDtype),
     Mistake("x in torch.bfloat16, at positions", caught_by=_CAST, Rope=_FrequenciesInDtype),
+    Mistake("x in float32, after an x in torch.bfloat16", caught_by=_CAST, Rope=_TableOfTheFirst),
     Mistake("what follows would be promoted", caught_by=_CAST, Rope=_Promoted),
     Mistake("dtype: expected torch.float64, got torch.float32", caught_by=_PAIR, Rope=_Float32Out),
     Mistake("the table of angles is too short for this position", caught_by=_CAST, Rope=_ShortTable),

@@ -273,6 +273,22 @@ class _Short(_RotateHalf):
         return super().emb(x, torch.arange(4500))[positions]
 
 
+class _OldCache(_RotateHalf):
+    """As transformers had it: tables in the dtype that was in use when they were made."""
+
+    tables = None
+
+    def forward(self, x, positions):
+        longest = int(positions.max()) + 1
+        if self.tables is None or longest > len(self.tables[0]):
+            emb = self.emb(x, torch.arange(longest))
+            self.tables = emb.cos().to(x.dtype), emb.sin().to(x.dtype)
+        cos, sin = (table[positions].to(x.dtype) for table in self.tables)
+        if positions.ndim == 2:
+            cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
+        return x * cos + self.rotate_half(x) * sin
+
+
 class _Data(_RotateHalf):
     def forward(self, x, positions):
         return super().forward(x.data, positions)
@@ -322,6 +338,7 @@ WRONG = [
     Mistake("what follows would be promoted", caught_by="", Rope=_NotCastDown),
     Mistake("dtype: expected torch.float64, got torch.float32", caught_by="", Rope=_AlwaysFloat),
     Mistake("the table of angles is too short for this position", caught_by="", Rope=_Short),
+    Mistake("x in float32, after an x in torch.bfloat16", caught_by="", Rope=_OldCache),
     Mistake("the result hangs on no graph", caught_by="", Rope=_Data),
     Mistake("base was not used, but 10000", caught_by="", Rope=_SmallBase),
     Mistake("the frequencies fall too fast", caught_by="", Rope=_Quick),
