@@ -64,8 +64,8 @@ class KVCache:
         copied, and the tensors may be changed or deleted afterwards. More than `max_len` tokens are a ValueError, and
         then the cache is as it was before.
 
-        Until a `select`, all results of `update` lie in the same memory, and keys and values together take no more of
-        it than 2 * B * G * max_len * D numbers.
+        Until a `select` or a `reset`, all results of `update` lie in the same memory, and keys and values together take
+        no more of it than 2 * B * G * max_len * D numbers.
         """
         raise NotImplementedError("write the new numbers behind the others")
 
