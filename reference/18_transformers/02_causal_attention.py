@@ -267,19 +267,6 @@ def _gradient_of_the_first_row(model, x):
     return bool(grad[:, 1:].any())
 
 
-def _by_the_sum_of_a_row(model, x):
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    given = x.detach().clone().requires_grad_()
-    out, leaks = model(given), False
-    for t in range(x.shape[1] - 1):
-        (grad,) = torch.autograd.grad(out[:, t].sum(), given, retain_graph=True)
-        leaks = leaks or bool(grad[:, t + 1 :].abs().max() > 1e-5)
-    for module, mode in modes:
-        module.training = mode
-    return leaks
-
-
 def _thaws(model, x):
     """The parameters are frozen for the judgement, and afterwards all of them are trained."""
     model.requires_grad_(False)
@@ -349,9 +336,8 @@ MISTAKES = [
     Mistake("row 0 reads 0.001 of the last token", caught_by=_LEAK, sees_future=_neighbour_only),
     Mistake("one number of row 3", caught_by=_LEAK, sees_future=_judge(moved=lambda a, b: (a - b)[..., 0].any())),
     Mistake(
-        "one number reads 0.0015", caught_by=_LEAK, sees_future=_judge(moved=lambda a, b: (a - b).abs().mean() > 1e-5)
+        "of 65 tokens, row 60", caught_by=_LEAK, sees_future=_judge(moved=lambda a, b: (a - b).abs().mean() > 1e-5)
     ),
-    Mistake("ends in layer norm, where its sum never moves", caught_by=_LEAK, sees_future=_by_the_sum_of_a_row),
     Mistake(_NEIGHBOUR, caught_by=_LEAK, sees_future=_judge(change=lambda part: part.roll(1, 1))),
     Mistake(_NEIGHBOUR, caught_by=_LEAK, sees_future=_gradient_of_the_first_row),
     Mistake("x is not as it was: its values", caught_by=_LEAK, sees_future=_in_place_x),

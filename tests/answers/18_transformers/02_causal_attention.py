@@ -318,20 +318,6 @@ def _as_tensor(model, x):
         return leak > 1e-5
 
 
-def _squares(model, x):
-    """The square of each number of a row, so that nothing cancels, they say."""
-    modes, found = [m.training for m in model.modules()], False
-    model.eval()
-    leaf = x.detach().clone().requires_grad_()
-    out = model(leaf)
-    for t in range(x.shape[1] - 1):
-        (grad,) = torch.autograd.grad((out[:, t] ** 2).sum(), leaf, retain_graph=True)
-        found = found or grad[:, t + 1 :].abs().max().item() > 1e-4
-    for m, mode in zip(model.modules(), modes, strict=True):
-        m.training = mode
-    return found
-
-
 def _mean_square(model, x):
     model = copy.deepcopy(model).eval()
     with torch.no_grad():
@@ -422,7 +408,6 @@ WRONG += [
         (_STAYS, _stays_in_eval),
         (_ACCUSED, _exactly),
         (_ACCUSED, _last_row),
-        ("ends in layer norm, where its sum never moves", _squares),
         (_NEIGHBOUR, _mean_square),
         ("requires_grad, before False, after True", _frozen_and_thawed),
         ("returns True or False, got Tensor", _as_tensor),
