@@ -216,7 +216,7 @@ def test_the_lengths_and_not_the_ids_say_what_is_padding():
     today="A text padded on the left begins in a later column, and still at position 0: each row is counted by itself.",
 )
 def test_a_text_begins_at_position_zero_wherever_its_column_is():
-    for lengths in _SHAPES:
+    for lengths in [*_SHAPES, (300, 1)]:
         keep = _keep(*lengths)
         T = keep.shape[1]
         want = torch.tensor([[max(column - (T - length), 0) for column in range(T)] for length in lengths])

@@ -25,6 +25,7 @@ Path: transformer
 https://docs.pytorch.org/docs/stable/generated/torch.multinomial.html
 """
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -79,24 +80,30 @@ def _logits_of(*rows: tuple[float, ...], dtype: torch.dtype = torch.float32) -> 
     return torch.tensor(rows, dtype=torch.float64).log().to(dtype).t().contiguous().t()
 
 
+def _call(function: str, options: dict[str, Any]) -> str:
+    """How the call looks: "sample(logits, top_k=2, generator=g)"."""
+    given = (f"{name}={'g' if isinstance(value, torch.Generator) else value}" for name, value in options.items())
+    return f"{function}({', '.join(['logits', *given])})"
+
+
 def _filtered(logits: torch.Tensor, told: str, **options: Any) -> torch.Tensor:
     """What filter_logits returns: the logits, with some of them -inf."""
     __tracebackhide__ = True
-    given = ", ".join(f"{name}={value}" for name, value in options.items())
-    with explain(f"filter_logits(logits, {given}) raised, for {told}", _SIGNS):
+    call = _call("filter_logits", options)
+    with explain(f"{call} raised, for {told}", _SIGNS):
         with unchanged("the logits are the caller's: put -inf into another tensor", logits=logits):
             got = filter_logits(logits, **options)
     assert isinstance(got, torch.Tensor), f"filter_logits returns a tensor, got {type(got).__name__}"
     shape = tuple(got.shape)
     assert shape == logits.shape, f"the result has a column for each token, {tuple(logits.shape)}; got {shape}"
     assert got.dtype == logits.dtype, f"the logits are {logits.dtype}, and so is the result; got {got.dtype}"
-    assert not got.isnan().any(), f"with {given}, for {told}: nan in the result {got.tolist()}"
+    assert not got.isnan().any(), f"{call}, for {told}: nan in the result {got.tolist()}"
     got = got.detach()
     back = (logits == -torch.inf) & (got != -torch.inf)
-    assert not back.any(), f"with {given}, for {told}: a token that had -inf came back, {got.tolist()}"
+    assert not back.any(), f"{call}, for {told}: a token that had -inf came back, {got.tolist()}"
     removed = (got != logits) & (got != -torch.inf)
     assert not removed.any(), (
-        f"with {given}, for {told}: a logit of {logits[removed][:1].tolist()} became {got[removed][:1].tolist()}: it "
+        f"{call}, for {told}: a logit of {logits[removed][:1].tolist()} became {got[removed][:1].tolist()}: it "
         "stays as it is, or it is -inf"
     )
     return got
@@ -109,11 +116,11 @@ def _check_kept(
     __tracebackhide__ = True
     got = [row.isfinite().nonzero().view(-1).tolist() for row in _filtered(logits, told, **options)]
     want = [sorted(row) for row in want]
-    given = ", ".join(f"{name}={value}" for name, value in options.items())
+    call = _call("filter_logits", options)
     cause = next((f": {said}" for said, kept in causes.items() if got == [sorted(row) for row in kept]), "")
     b = next((i for i, row in enumerate(got) if row != want[i]), 0)
-    assert got[b] or cause, f"with {given}, for {told}: nothing is left of row {b}, at least one token is kept"
-    assert got == want, f"with {given}, for {told}: row {b} keeps the tokens {got[b]}, expected {want[b]}{cause}"
+    assert got[b] or cause, f"{call}, for {told}: nothing is left of row {b}, at least one token is kept"
+    assert got == want, f"{call}, for {told}: row {b} keeps the tokens {got[b]}, expected {want[b]}{cause}"
 
 
 def test_top_k_is_counted_in_each_row():
@@ -197,18 +204,15 @@ def test_what_is_switched_off_removes_nothing():
         )
 
 
-def _drawn(logits: torch.Tensor, rng: bool = False, generator: Any = None, **options: Any) -> torch.Tensor:
-    """The tokens of sample. rng: no random number may be used."""
+def _drawn(logits: torch.Tensor, without_chance: bool = False, **options: Any) -> torch.Tensor:
+    """The tokens of sample."""
     __tracebackhide__ = True
-    given = ", ".join(f"{name}={value}" for name, value in options.items())
-    given += ", generator=g" if generator else ""
-    with explain(f"sample(logits, {given}) raised, for logits {tuple(logits.shape)}", _SIGNS):
-        with unchanged("the logits are the caller's", logits=logits):
-            if rng:
-                with unchanged(f"sample(logits, {given}) used random numbers", rng=True, generator=generator):
-                    got = sample(logits, generator=generator, **options) if generator else sample(logits, **options)
-            else:
-                got = sample(logits, generator=generator, **options) if generator else sample(logits, **options)
+    call, generator = _call("sample", options), options.get("generator")
+    used = unchanged(f"{call} used random numbers", rng=True, generator=generator)
+    still = used if without_chance else contextlib.nullcontext()
+    with explain(f"{call} raised, for logits {tuple(logits.shape)}", _SIGNS):
+        with unchanged("the logits are the caller's", logits=logits), still:
+            got = sample(logits, **options)
     assert isinstance(got, torch.Tensor), f"sample returns a tensor, got {type(got).__name__}"
     B = len(logits)
     assert got.shape == (B,), f"sample gives one token for each row, ({B},); got {tuple(got.shape)}"
@@ -226,13 +230,13 @@ def test_temperature_zero_takes_the_best_token_without_chance():
     torch.rand(3)
     for temperature in (0.0, 0):
         for options in ({}, {"top_k": 2}, {"top_p": 0.6}, {"top_k": 3, "top_p": 0.9}):
-            got = _drawn(logits, rng=True, temperature=temperature, **options).tolist()
+            got = _drawn(logits, without_chance=True, temperature=temperature, **options).tolist()
             assert got == [0, 1, 3], f"temperature={temperature}: the best tokens are [0, 1, 3], got {got}"
-            _drawn(logits, rng=True, generator=generator, temperature=temperature, **options)
-        one = _drawn(logits[1:2], rng=True, temperature=temperature).tolist()
+            _drawn(logits, without_chance=True, generator=generator, temperature=temperature, **options)
+        one = _drawn(logits[1:2], without_chance=True, temperature=temperature).tolist()
         assert one == [1], f"temperature={temperature}, a batch of one row: its best token is 1, got {one[0]}"
     close = torch.tensor([[-torch.inf, 5.0, 5.001, -torch.inf]]).expand(500, 4)
-    got = _drawn(close, rng=True, temperature=0.0)
+    got = _drawn(close, without_chance=True, temperature=0.0)
     assert (got == 2).all(), "temperature=0: [-inf, 5, 5.001, -inf] has its best token at 2, and another was taken"
 
 
@@ -268,6 +272,9 @@ def test_the_temperature_comes_first_and_draws_follow_the_probabilities(case):
             assert (share > 0) == (p > 0), f"{told}: token {token} was drawn in {share:.2%}, expected {p:.2%}; {seen}"
         assert shares == pytest.approx(expected, abs=0.025), f"{told}: shares of {seen}, expected {expected}"
     if case == "plain":
+        cold = (_drawn(0.01 * logits[::2], temperature=0.01).bincount(minlength=4) / n).tolist()
+        told = f"temperature=0.01 on a hundredth of the logits of {_HALF[0]}: shares of {cold}"
+        assert cold == pytest.approx(_HALF[0], abs=0.025), f"{told}; divided by it, they are those logits again"
         sharp = torch.tensor([[30.0, 29.0, 0.0], [0.0, -500.0, 500.0]])
         got = _drawn(sharp, temperature=0.002).tolist()
         assert got == [0, 2], f"temperature=0.002 on {sharp.tolist()}: [0, 2] have all the probability, got {got}"
@@ -297,6 +304,6 @@ def test_all_chance_comes_from_the_generator_that_is_given():
         before = torch.get_rng_state()
         drawn.append(_drawn(logits, **options))
         moved = not torch.equal(torch.get_rng_state(), before)
-        assert moved, "no generator was given, and torch's global one is as before: the next call draws the same"
+        assert moved, "no generator was given, and torch's global one is as before: the numbers did not come from it"
     assert torch.equal(drawn[0], drawn[1]), "torch.manual_seed(3) twice, and other tokens: chance came from elsewhere"
     assert not torch.equal(drawn[0], drawn[2]), "torch.manual_seed(3) and (4) gave the same tokens: it was seeded anew"

@@ -218,6 +218,9 @@ def test_everything_but_linear_and_embedding_keeps_its_numbers():
         assert pad == 0, f"{path} has padding_idx={row}: this row is to be 0, there is a {pad:.4g} in it"
         others = torch.cat([weight[:row], weight[row + 1 :]])
         _check_std(others, 0.02, f"{path}.weight without its padding row", {})
+    for path in ("gpt.tok", "gpt.pos"):
+        zero = (~_weight(model, f"{path}.weight").any(1)).nonzero().view(-1).tolist()
+        assert not zero, f"{path} has no padding_idx, and its rows {zero} are 0"
 
 
 def test_an_init_in_place_keeps_ties_flags_and_the_optimizers_objects():
@@ -250,6 +253,8 @@ def test_an_init_in_place_keeps_ties_flags_and_the_optimizers_objects():
         assert model.ln.weight.grad is mine, "the gradient of ln.weight was there before, and is another one now"
         _check_std(_weight(model, "pos.weight"), 0.02, "pos.weight, which is frozen", {})
         _check_std(_weight(model, "blocks.0.attn.proj.weight"), 0.01, "blocks.0.attn.proj.weight, which is frozen", {})
+        bias = model.blocks[0].attn.proj.bias.abs().max().item()
+        assert bias == 0, f"blocks.0.attn.proj.bias, which is frozen, is to be 0 as well, there is a {bias:.4g} in it"
 
 
 def test_the_numbers_are_those_of_the_global_generator():
@@ -261,7 +266,7 @@ def test_the_numbers_are_those_of_the_global_generator():
         with explain("init_gpt_ raised", _SIGNS):
             init_gpt_(model, 2)
         moved = not torch.equal(torch.get_rng_state(), before)
-        assert moved, "torch's global generator is as it was before init_gpt_: the next model gets the same numbers"
+        assert moved, "torch's global generator is as it was before init_gpt_: the numbers did not come from it"
         return {name: p.detach().clone() for name, p in model.named_parameters() if p.ndim == 2}
 
     first, again, other = drawn(1), drawn(1), drawn(2)
@@ -350,6 +355,7 @@ def test_a_tied_weight_is_one():
     _check_count(
         nn.ModuleList([table, nn.Linear(4, 2), table]), 38, 10, "one nn.Embedding of 28 under two names, and 10"
     )
+    _check_count(nn.ModuleList([nn.LayerNorm(4), nn.LayerNorm(4)]), 16, 16, "two norms of 8, with equal numbers")
     _check_count(table, 28, 0, "the model is an nn.Embedding of 28")
     _check_count(nn.Linear(4, 2), 10, 10, "the model is an nn.Linear of 10")
 

@@ -85,6 +85,8 @@ under_test(globals())
 
 _SIGNS = {
     "Module.__init__|before Module": "something was assigned in LoRALinear before super().__init__()",
+    "view size is not compatible": "x does not lie in memory row by row, and view does not accept that",
+    "does not require grad": "the output hangs on no graph: A and B cannot learn",
     "same dtype|expected scalar type|dtype": "A or B has another dtype than base",
     "shapes cannot be multiplied|size mismatch|must match": "the shapes of A (rank, in) and B (out, rank) do not fit",
 }
@@ -120,6 +122,13 @@ def _out(adapter: Any, x: torch.Tensor, what: str) -> torch.Tensor:
     return y
 
 
+def _backward(y: torch.Tensor, c: torch.Tensor | float, what: str) -> None:
+    """Backward with the gradient c."""
+    __tracebackhide__ = True
+    with explain(f"backward raised on {what}", _SIGNS):
+        (y * c).sum().backward()
+
+
 def _check_that_base_is_frozen(bias: bool) -> None:
     """All of it is frozen, and it stays that very layer."""
     __tracebackhide__ = True
@@ -134,7 +143,7 @@ def _check_that_base_is_frozen(bias: bool) -> None:
     assert trained == {"A", "B"}, f"trained are {sorted(trained)}, expected A and B alone"
     _write(adapter)
     x = torch.randn(5, 4, requires_grad=True)
-    (_out(adapter, x, "a batch of 5") * torch.arange(15.0).view(5, 3)).sum().backward()
+    _backward(_out(adapter, x, "a batch of 5"), torch.arange(15.0).view(5, 3), "a batch of 5")
     for name, p in base.named_parameters():
         assert p.grad is None, f"base.{name} is frozen, and it got a gradient"
         check_tensor(p.detach(), before[name], f"base.{name} changed")
@@ -162,7 +171,7 @@ def test_beside_a_frozen_layer_one_factor_begins_as_noise_and_the_other_as_zero(
         assert adapter.A.isfinite().all(), "A begins with numbers that are not finite: was its memory never written?"
         assert noise > 6, f"A begins with {noise} different numbers of 12, expected noise"
         check_tensor(_out(adapter, x, f"x in {dtype}").detach(), want, "a new adapter changes nothing")
-        _out(adapter, x, f"x in {dtype}").float().square().sum().backward()
+        _backward(_out(adapter, x, f"x in {dtype}"), want + 1, f"x in {dtype}")
         learns = adapter.B.grad is not None and bool(adapter.B.grad.any())
         assert learns, "after the first backward B has no gradient: it does not learn"
     pair = [_adapter(nn.Linear(6, 5), 2, 3.0).A for _ in range(2)]
@@ -189,13 +198,29 @@ def test_an_adapter_adds_alpha_over_rank_times_its_product(rank, alpha, fits, ma
     weight, bias = base.weight.detach().clone(), base.bias.detach().clone()
     adapter = _adapter(base, rank, alpha)
     _write(adapter)
-    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(shape[::-1], dtype=torch.float64).permute(*reversed(range(len(shape)))).requires_grad_()
     a, b = (p.detach().clone().requires_grad_() for p in (adapter.A, adapter.B))
     mine = x.detach().clone().requires_grad_()
     low = mine @ a.T @ b.T
     want = mine @ weight.T + bias + alpha / rank * low
-    got = _out(adapter, x, f"x of shape {shape}")
-    case = f"rank {rank}, alpha {alpha}, x of shape {shape}"
+    c = torch.linspace(-1, 2, want.numel(), dtype=torch.float64).view(want.shape)
+    (want * c).sum().backward()
+    for mode in ("train", "eval"):
+        adapter.train(mode == "train")
+        adapter.A.grad = adapter.B.grad = x.grad = None
+        case = f"rank {rank}, alpha {alpha}, x of shape {shape}, in {mode} mode"
+        got = _out(adapter, x, case)
+        _check_scale(got, want.detach(), low.detach(), rank, alpha, case)
+        check_tensor(got.detach(), want.detach(), f"{case}: base(x) + alpha/rank * x Aᵀ Bᵀ", rtol=1e-9, atol=1e-12)
+        _backward(got, c, case)
+        for name, p, known in (("A", adapter.A, a), ("B", adapter.B, b), ("x", x, mine)):
+            assert p.grad is not None, f"{case}: no gradient reached {name}"
+            check_tensor(p.grad, known.grad, f"{case}: the gradient of {name}", rtol=1e-9, atol=1e-12)
+
+
+def _check_scale(got: torch.Tensor, want: torch.Tensor, low: torch.Tensor, rank: int, alpha: float, case: str) -> None:
+    """Is x Aᵀ Bᵀ, which is `low`, multiplied by another number?"""
+    __tracebackhide__ = True
     wrong = {"alpha": alpha, "alpha / sqrt(rank)": alpha / rank**0.5, "1": 1.0, "1 / rank": 1 / rank}
     for name, scale in wrong.items():
         is_it = (got.shape, got.dtype) == (want.shape, want.dtype) and torch.allclose(
@@ -203,14 +228,6 @@ def test_an_adapter_adds_alpha_over_rank_times_its_product(rank, alpha, fits, ma
         )
         same = abs(scale - alpha / rank) < 1e-9
         assert same or not is_it, f"{case}: the adapter is multiplied by {name}, expected alpha / rank"
-    check_tensor(got.detach(), want.detach(), f"{case}: base(x) + alpha/rank * x Aᵀ Bᵀ", rtol=1e-9, atol=1e-12)
-    c = torch.linspace(-1, 2, want.numel(), dtype=torch.float64).view(want.shape)
-    (want * c).sum().backward()
-    with explain("backward through the adapter raised"):
-        (got * c).sum().backward()
-    for name, p, known in (("A", adapter.A, a), ("B", adapter.B, b), ("x", x, mine)):
-        assert p.grad is not None, f"{case}: no gradient reached {name}"
-        check_tensor(p.grad, known.grad, f"{case}: the gradient of {name}", rtol=1e-9, atol=1e-12)
 
 
 def test_dropout_is_in_front_of_the_adapter_alone_and_only_in_training():
@@ -393,6 +410,9 @@ def test_a_second_call_leaves_adapters_as_they_are():
     model = _Model()
     _add(model, ("q", "v"), 2, 6.0)
     before = {path: model.get_submodule(path) for path in _adapters(model)}
+    for adapter in before.values():
+        _write(adapter)
+    written = {path: (adapter.A.detach().clone(), adapter.B.detach().clone()) for path, adapter in before.items()}
     for names, more in ((("q", "v"), []), (("q", "base"), []), (("proj", "2", "v"), ["proj", "2"])):
         count = _add(model, names, 3, 3.0)
         new = sorted(set(_adapters(model)) - set(before))
@@ -402,6 +422,9 @@ def test_a_second_call_leaves_adapters_as_they_are():
         assert new == places, f"a second call with {names} made adapters at {new}, expected {places}"
         for path, adapter in before.items():
             assert model.get_submodule(path) is adapter, f"a second call exchanged the adapter at {path}"
+            for name, value in zip("AB", written[path], strict=True):
+                same = torch.equal(getattr(adapter, name), value)
+                assert same, f"a second call changed {path}.{name}: what the adapter had learned is lost"
         assert count == len(places), f"a second call with {names} returned {count}, expected {len(places)}"
         expected = {f"{path}.{name}" for path in [*before, *new] for name in "AB"}
         off = sorted(expected - _trained(model))

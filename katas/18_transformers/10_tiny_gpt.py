@@ -187,6 +187,11 @@ def test_no_logit_depends_on_a_later_token_or_on_another_row(rows, tokens, sizes
     ids = torch.randint(9, (rows, tokens))
     logits = _logits(model, ids, "random tokens")
     near = 1e-5 * max(1.0, logits.abs().max().item())
+    gap = (_logits(model, ids, "the same tokens") - logits).abs().max().item()
+    assert gap < near, (
+        f"in eval mode, the same tokens gave other logits (by {gap:.2g}) the second time: they depend on the tokens "
+        "alone"
+    )
     for cut in range(1, tokens):
         other = ids.clone()
         other[:, cut:] = (ids[:, cut:] + torch.randint(1, 9, (rows, tokens - cut))) % 9
@@ -341,10 +346,18 @@ def _share(got, want):
 @pytest.mark.timeout(120)
 def test_a_model_knows_only_what_it_was_trained_on():
     prompts, answers = torch.randint(7, (300, 2)), torch.randint(7, (300, 5))
-    torch.manual_seed(20)
-    _goes_on(_trained(prompts, answers, 7, steps=3), prompts[:4], 5)
-    seed = torch.initial_seed()
-    assert seed == 20, f"train() seeds torch's global generator with {seed}: each training begins with the same numbers"
+    found = []
+    for seed in (20, 20, 21):
+        torch.manual_seed(seed)
+        model = _trained(prompts, answers, 7, steps=3)
+        now = torch.initial_seed()
+        assert now == seed, f"train() seeds torch's global generator with {now}: that is its caller's"
+        _goes_on(model, prompts[:4], 5)
+        found.append(_logits(model, prompts, "prompts"))
+    other = not torch.equal(found[0], found[2])
+    assert other, "torch.manual_seed(20) and (21) gave the same model: no chance came from torch's global generator"
+    same = torch.allclose(found[0], found[1], atol=1e-3)
+    assert same, "torch.manual_seed(20), twice, gave two models: some chance came from elsewhere"
     prompts = _digits(2000)
     others = _unseen(_digits(500), prompts)
     model = _trained(prompts, prompts.sort(1).values[torch.randperm(2000)], 10, steps=40)

@@ -265,6 +265,11 @@ MISTAKES = [
     Mistake(
         "dtype: expected torch.int64", caught_by=_ZERO, positions=lambda keep: (keep.cumsum(1) - 1).clamp(min=0).int()
     ),
+    Mistake(
+        "and the last one is T - 1",
+        caught_by=_ZERO,
+        positions=lambda keep: (keep.bfloat16().cumsum(1) - 1).clamp(min=0).long(),
+    ),
     Mistake("and the last one is T - 1", caught_by=_ZERO, positions=lambda keep: (keep.cumsum(1) - 1) % 1024),
     Mistake(
         "those of padding set to 0",

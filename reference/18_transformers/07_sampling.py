@@ -164,6 +164,10 @@ def _greedy(pick):
     return wrong
 
 
+def _greedy_when_cold(logits, temperature=1.0, top_k=0, top_p=1.0, generator=None):
+    return sample(logits, 0.0 if temperature < 0.1 else temperature, top_k, top_p, generator)
+
+
 def _reseeded(p, generator):
     generator = generator or torch.default_generator
     generator.manual_seed(0)
@@ -301,6 +305,12 @@ MISTAKES = [
         sample=_draw(pick=lambda p, g: torch.multinomial(p, 1, generator=g)[:, 0].float()),
     ),
     Mistake("the logits are the caller's", caught_by=_DRAWS, sample=_draw(divide=lambda x, t: x.div_(t))),
+    Mistake("divided by it, they are those logits again", caught_by=_DRAWS, sample=_greedy_when_cold),
+    Mistake(
+        "divided by it, they are those logits again",
+        caught_by=_DRAWS,
+        sample=_draw(divide=lambda x, t: x / max(t, 0.1)),
+    ),
     Mistake("was drawn in", caught_by=_DRAWS, sample=_filtered_first),
     Mistake(
         "expected (0.6849", caught_by=_DRAWS, sample=_draw(divide=lambda x, t: x, share=lambda x: x.softmax(-1) / 0.5)

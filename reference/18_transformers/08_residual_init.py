@@ -132,6 +132,12 @@ def _all_trained(model):
     model.requires_grad_(True)
 
 
+def _first_row_is_padding(model):
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            module.weight[module.padding_idx or 0] = 0
+
+
 def _twins(model):
     blocks = getattr(model, "blocks", [])
     for block in blocks:
@@ -251,6 +257,16 @@ def _state(model, embeddings=True):
     return sum(p.numel() for p in seen.values() if p.requires_grad or not p.is_leaf or not isinstance(p, nn.Parameter))
 
 
+def _once_by_value(model, embeddings=True):
+    """What is tied has equal numbers, but so have two norms."""
+    seen = []
+    for p in model.parameters():
+        if p.requires_grad and not any(torch.equal(p, other) for other in seen):
+            seen.append(p)
+    tables = {m.weight for m in model.modules() if isinstance(m, nn.Embedding)}
+    return sum(p.numel() for p in seen if embeddings or p not in tables)
+
+
 def _frozen_for_counting(model, embeddings=True):
     if not embeddings:
         for m in model.modules():
@@ -308,10 +324,20 @@ MISTAKES = [
     Mistake("bias is to be 0", caught_by=_REST, init_gpt_=_init(bias=lambda b, std: b.normal_(0, std))),
     Mistake("this row is to be 0", caught_by=_REST, init_gpt_=_init(pad=lambda m: False)),
     Mistake("this row is to be 0", caught_by=_REST, init_gpt_=_init(pad=lambda m: m.padding_idx)),
+    Mistake(
+        "has no padding_idx, and its rows",
+        caught_by=_REST,
+        init_gpt_=_init(after=_first_row_is_padding),
+    ),
     Mistake("the tie is cut", caught_by=_PLACE, init_gpt_=_new_parameters),
     Mistake("an optimizer made before holds the old one", caught_by=_PLACE, init_gpt_=_new_tied_again),
     Mistake("requires_grad of", caught_by=_PLACE, init_gpt_=_init(after=_all_trained)),
     Mistake("which is frozen", caught_by=_PLACE, init_gpt_=_only_trained),
+    Mistake(
+        "which is frozen, is to be 0 as well",
+        caught_by=_PLACE,
+        init_gpt_=_init(bias=lambda b, std: b.zero_() if b.requires_grad else None),
+    ),
     Mistake("before, and is True", caught_by=_PLACE, init_gpt_=_init(after=lambda model: model.train())),
     Mistake("gradients are off everywhere", caught_by=_PLACE, init_gpt_=_gradients_left_off),
     Mistake("the gradient of ln.weight", caught_by=_PLACE, init_gpt_=_init(after=_gradients_gone)),
@@ -334,6 +360,7 @@ MISTAKES = [
     Mistake("the tied weight is one tensor", caught_by=_TIED, count_parameters=_with_duplicates),
     Mistake("the tied weight is one tensor", caught_by=_TIED, count_parameters=_each_tensor_once),
     Mistake("two nn.Embedding with one weight", caught_by=_TIED, count_parameters=_minus_trained_embeddings),
+    Mistake("with equal numbers", caught_by=_TIED, count_parameters=_once_by_value),
     Mistake("counted", caught_by=_TIED, count_parameters=_minus_embeddings),
     Mistake(
         "counted",

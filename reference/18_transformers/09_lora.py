@@ -137,6 +137,21 @@ def _cut_x(self, x):
     return self.base(x) + self.scale * (self.drop(x.detach()) @ self.A.T @ self.B.T)
 
 
+def _no_graph_in_eval(self, x):
+    with torch.set_grad_enabled(self.training):
+        return _Other.forward(self, x)
+
+
+def _product_without_graph(self, x):
+    return self.base(x) + functional.linear(self.drop(x), self.product().data)
+
+
+def _by_view(self, x):
+    """The rows of x are made one long list; not every x can be looked at in this way."""
+    rows = self.drop(x).view(-1, x.shape[-1])
+    return self.base(x) + (self.scale * (rows @ self.A.T @ self.B.T)).view(*x.shape[:-1], -1)
+
+
 def _dropped_for_both(self, x):
     x = self.drop(x)
     return self.base(x) + self.scale * (x @ self.A.T @ self.B.T)
@@ -336,6 +351,15 @@ def _anew(model, names, rank, alpha, dropout=0.0):
     return add_lora_(model, names, rank, alpha, dropout)
 
 
+def _all_from_zero(model, names, rank, alpha, dropout=0.0):
+    """B becomes 0 in all adapters, and not only in the new ones."""
+    count = add_lora_(model, names, rank, alpha, dropout)
+    for module in model.modules():
+        if isinstance(module, LoRALinear):
+            nn.init.zeros_(module.B)
+    return count
+
+
 def _new_adapters_only(model, names, rank, alpha, dropout=0.0):
     before = [module for module in model.modules() if isinstance(module, LoRALinear)]
     count = add_lora_(model, names, rank, alpha, dropout)
@@ -435,6 +459,9 @@ MISTAKES = [
     Mistake("base(x) + alpha/rank", caught_by=_SCALE, LoRALinear=_lora(forward=_bias_scaled)),
     Mistake("the gradient of x", caught_by=_SCALE, LoRALinear=_lora(forward=_no_grad_through_base)),
     Mistake("the gradient of x", caught_by=_SCALE, LoRALinear=_lora(forward=_cut_x)),
+    Mistake("A and B cannot learn", caught_by=_SCALE, LoRALinear=_lora(forward=_no_graph_in_eval)),
+    Mistake("A and B cannot learn", caught_by=_START, LoRALinear=_lora(forward=_product_without_graph)),
+    Mistake("and view does not accept that", caught_by=_SCALE, LoRALinear=_lora(forward=_by_view)),
     Mistake("what base sees is dropped", caught_by=_DROP, LoRALinear=_lora(forward=_dropped_for_both)),
     Mistake("in eval nothing is dropped", caught_by=_DROP, LoRALinear=_lora(forward=_always_dropped)),
     Mistake(
@@ -497,6 +524,7 @@ MISTAKES = [
     Mistake("go on learning", caught_by=_AGAIN, add_lora_=_adds(freeze="before")),
     Mistake("go on learning", caught_by=_AGAIN, add_lora_=_new_adapters_only),
     Mistake("exchanged the adapter", caught_by=_AGAIN, add_lora_=_anew),
+    Mistake("what the adapter had learned is lost", caught_by=_AGAIN, add_lora_=_all_from_zero),
     Mistake(
         "these are no part of an adapter",
         caught_by=_STATE,

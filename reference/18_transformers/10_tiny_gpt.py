@@ -13,6 +13,7 @@ before the head keep the stream in size, so lr can be 3e-3; the cycle ends at 0,
 from. 100,000 numbers sort six digits, of which they saw 9,000 of a million examples: not by heart.
 """
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -210,6 +211,13 @@ def _causal(q, k, v, n_head):
     return functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
 
 
+def _dropped_in_eval_too(q, k, v, n_head):
+    """eval() tells layers, and not functions."""
+    q, k, v = (p.unflatten(-1, (n_head, -1)).transpose(1, 2) for p in (q, k, v))
+    seen = functional.scaled_dot_product_attention(q, k, v, dropout_p=0.1, is_causal=True)
+    return seen.transpose(1, 2).flatten(2)
+
+
 def _with_mask(make, after=False):
     def way(q, k, v, n_head):
         q, k, v = (p.unflatten(-1, (n_head, -1)).transpose(1, 2) for p in (q, k, v))
@@ -362,6 +370,7 @@ def _in_other_ways(
     look=lambda p, a: (p, a),
     lr=3e-3,
     loss=functional.cross_entropy,
+    rows=lambda n: torch.randint(n, (32,)),
 ):
     """train() with one thing wrong in it."""
 
@@ -372,7 +381,7 @@ def _in_other_ways(
         trained = gpt(vocab, prompts.shape[1] + answers.shape[1]) if other else model
         optimizer = torch.optim.AdamW(trained.parameters(), lr=lr)
         for _ in range(many(steps)):
-            batch = texts[torch.randint(len(texts), (32,))]
+            batch = texts[rows(len(texts))]
             logits = model(batch[:, : batch.shape[1] - shift])[:, max(start - shift, 0) :]
             value = loss(logits.flatten(0, 1), batch[:, max(start, shift) :].flatten())
             optimizer.zero_grad()
@@ -528,6 +537,12 @@ def _seeded(prompts, answers, vocab, steps=800):
     return train(prompts, answers, vocab, steps)
 
 
+def _seeded_for_a_while(prompts, answers, vocab, steps=800):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return train(prompts, answers, vocab, steps)
+
+
 _LOGITS = "test_a_gpt_gives_logits_at_each_place_and_begins_with_a_guess"
 _LATER = "test_no_logit_depends_on_a_later_token_or_on_another_row"
 _ORDER = "test_one_layer_needs_positions_to_know_the_order"
@@ -579,6 +594,7 @@ MISTAKES = [
         caught_by=_LATER,
         GPT=_gpt(out=lambda self, x: self.head(functional.layer_norm(x, x.shape[1:]))),
     ),
+    Mistake("they depend on the tokens alone", caught_by=_LATER, GPT=_gpt(way=_dropped_in_eval_too)),
     Mistake("rows are mixed", caught_by=_LATER, GPT=_gpt(way=_among_rows)),
     Mistake("rows are mixed", caught_by=_LATER, GPT=_BatchSecond),
     Mistake(
@@ -632,7 +648,13 @@ MISTAKES = [
     Mistake("made 300 optimizer steps", caught_by=_CONTROL, train=_in_other_ways(many=lambda steps: 300)),
     Mistake("train() changed what it was given", caught_by=_CONTROL, train=_sorts_its_prompts),
     Mistake("an nn.Module; got tuple", caught_by=_CONTROL, train=_with_loss),
-    Mistake("each training begins with the same numbers", caught_by=_CONTROL, train=_seeded),
+    Mistake("that is its caller's", caught_by=_CONTROL, train=_seeded),
+    Mistake("gave the same model", caught_by=_CONTROL, train=_seeded_for_a_while),
+    Mistake(
+        "some chance came from elsewhere",
+        caught_by=_CONTROL,
+        train=_in_other_ways(rows=lambda n: np.random.randint(n, size=32)),
+    ),
     Mistake("an nn.Module; got NoneType", caught_by=_CONTROL, train=_in_other_ways(result=lambda model: None)),
     Mistake(
         "an nn.Module; got OrderedDict",

@@ -253,6 +253,11 @@ def _no_filters(logits, temperature=1.0, top_k=0, top_p=1.0, generator=None):
     return torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator).flatten()
 
 
+def _at_least_a_tenth(logits, temperature=1.0, top_k=0, top_p=1.0, generator=None):
+    """Who is afraid of large logits."""
+    return _gumbel(logits, temperature and max(temperature, 0.1), top_k, top_p, generator)
+
+
 def _keepdim(logits, temperature=1.0, top_k=0, top_p=1.0, generator=None):
     if temperature == 0:
         return logits.argmax(-1, keepdim=True)
@@ -294,6 +299,7 @@ WRONG = [
     Mistake("the logits are the caller's", caught_by="", sample=_divided_in_place),
     Mistake("probabilities with nan, inf", caught_by="", sample=_exponentials),
     Mistake("was drawn in", caught_by="", sample=_no_filters),
+    Mistake("divided by it, they are those logits again", caught_by="", sample=_at_least_a_tenth),
     Mistake("or it was set back", caught_by="", sample=lambda logits, generator=None, **o: _gumbel(logits, **o)),
     Mistake(
         "shares of", caught_by="", sample=lambda logits, temperature=1.0, **o: _gumbel(logits, temperature**2, **o)

@@ -216,6 +216,18 @@ class _Detached(_Adapter):
         return self.base(x).detach() + F.linear(F.linear(self.lora_dropout(x), self.A), self.B) * self.scaling
 
 
+class _TrainsInTrainModeOnly(_Adapter):
+    def forward(self, x):
+        y = super().forward(x)
+        return y if self.training else y.detach()
+
+
+class _InTwoDims(_Adapter):
+    def forward(self, x):
+        flat = x.view(-1, x.size(-1))
+        return self.base(x) + super().forward(flat).sub(self.base(flat)).view(*x.shape[:-1], -1)
+
+
 class _AllDropped(_Adapter):
     def forward(self, x):
         return super().forward(self.lora_dropout(x))
@@ -360,6 +372,8 @@ WRONG = [
     Mistake("base(x) + alpha/rank", caught_by="", LoRALinear=_RankOverAlpha),
     Mistake("multiplied by 1, expected", caught_by="", LoRALinear=_Unscaled),
     Mistake("the gradient of x", caught_by="", LoRALinear=_Detached),
+    Mistake("A and B cannot learn", caught_by="", LoRALinear=_TrainsInTrainModeOnly),
+    Mistake("and view does not accept that", caught_by="", LoRALinear=_InTwoDims),
     Mistake("what base sees is dropped", caught_by="", LoRALinear=_AllDropped),
     Mistake("what base sees is dropped", caught_by="", LoRALinear=_SumDropped),
     Mistake("in eval nothing is dropped", caught_by="", LoRALinear=_Functional),

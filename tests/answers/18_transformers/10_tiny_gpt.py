@@ -387,6 +387,12 @@ class _CountsFromTheEnd(_HeadByHead):
         return self.lm_head(self.ln_f(self.blocks(x)))
 
 
+class _AlwaysDropped(_HeadByHead):
+    def forward(self, idx):
+        x = self.token_embedding_table(idx) + self.position_embedding_table(torch.arange(idx.shape[1]))
+        return self.lm_head(self.ln_f(self.blocks(F.dropout(x, 0.1))))
+
+
 class _AlwaysFourHeads(_HeadByHead):
     def __init__(self, vocab, context, n_layer=2, n_head=4, n_embd=64):
         super().__init__(vocab, context, n_layer, n_head, 64)
@@ -510,6 +516,15 @@ def _in_epochs(prompts, answers, vocab, steps=3):
     return model
 
 
+def _repeatable(prompts, answers, vocab, steps=600):
+    """The caller's state is put back, but was not used."""
+    state = torch.get_rng_state()
+    torch.manual_seed(42)
+    model = _with_a_loader(prompts, answers, vocab, steps)
+    torch.set_rng_state(state)
+    return model
+
+
 def _never_steps(prompts, answers, vocab, steps=700):
     model = _HeadByHead(vocab, prompts.shape[1] + answers.shape[1])
     for _ in range(min(steps, 2)):
@@ -607,6 +622,7 @@ WRONG = [
     Mistake(_SEES, caught_by="", GPT=_MaskTurnedRound),
     Mistake(_SEES, caught_by="", GPT=_MaskOfZeros),
     Mistake(_SEES, caught_by="", GPT=_Middle),
+    Mistake("they depend on the tokens alone", caught_by="", GPT=_AlwaysDropped),
     Mistake("rows are mixed", caught_by="", GPT=_BatchInFront),
     Mistake("It begins with large logits", caught_by="", GPT=_Tied),
     Mistake("no positions", caught_by="", GPT=_NoPositions),
@@ -621,6 +637,7 @@ WRONG = [
     Mistake(_REVERSED, caught_by="", train=_prompts_only),
     Mistake(_REVERSED, caught_by="", train=_other_rows),
     Mistake(_REVERSED, caught_by="", train=_never_steps),
+    Mistake("gave the same model", caught_by="", train=_repeatable),
     Mistake("made 30 optimizer steps", caught_by="", train=_in_epochs),
     Mistake("if only by its number", caught_by="", GPT=_CountsFromTheEnd),
     Mistake("is n_embd used?", caught_by="", GPT=_AlwaysFourHeads),
