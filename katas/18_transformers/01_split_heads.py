@@ -136,10 +136,6 @@ def test_any_strides_may_come_in():
         check_tensor(_call(repeat_kv, kv, 2), want, f"repeat_kv of a transposed view {tuple(kv.shape)}")
 
 
-def _attended(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    return F.scaled_dot_product_attention(q, k, v)
-
-
 def test_merging_swaps_first_and_joins_then():
     x = torch.tensor([[[[0.0, 1.0], [4.0, 5.0], [8.0, 9.0]], [[2.0, 3.0], [6.0, 7.0], [10.0, 11.0]]]])
     merged = _call(merge_heads, x)
@@ -150,14 +146,15 @@ def test_merging_swaps_first_and_joins_then():
         + (": joined without the swap, a token gets other tokens' numbers" if _same(merged, x.view(1, 3, 4)) else "")
     )
     torch.manual_seed(0)
+    attended = F.scaled_dot_product_attention
     for B, H, T, D in _SIZES:
         q, k, v = (torch.randn(B, H, T, D, dtype=torch.float64) for _ in range(3))
         back = torch.randn(B, T, H, D, dtype=torch.float64).transpose(1, 2)
         for x, told in (
             (v, "contiguous"),
             (back, "a transposed view"),
-            (_attended(q, k, v), "what attention gives for contiguous heads"),
-            (_attended(back, back, back), "what attention gives for transposed heads"),
+            (attended(q, k, v), "what attention gives for contiguous heads"),
+            (attended(back, back, back), "what attention gives for transposed heads"),
             (v.bfloat16(), "bfloat16"),
         ):
             want = torch.cat([x[:, h] for h in range(H)], dim=-1)
