@@ -131,6 +131,9 @@ def test_the_first_token_sees_only_itself():
         told = f"q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}"
         check_tensor(got, want, f"{told}: each query averages the keys up to its own position", rtol=1e-9, atol=1e-9)
         check_tensor(got[:, :, 0], v[:, :, 0], f"{told}: the first query answers v[0]", rtol=1e-9, atol=1e-12)
+    q, k, v = _inputs(2, 3, 5, 5, 4, 6)
+    means = torch.stack([v[:, :, : i + 1].mean(2) for i in range(5)], dim=2)
+    check_tensor(_attend(0 * q, k, v), means, "every score is 0: each visible key weighs the same", atol=1e-9)
 
 
 @pytest.mark.myth(
@@ -255,10 +258,12 @@ def _judge(model: nn.Module, x: torch.Tensor, told: str) -> bool:
     return got
 
 
-def _check(function: Callable[[torch.Tensor], torch.Tensor], leaks: bool, told: str, T: int = 6) -> None:
+def _check(
+    function: Callable[[torch.Tensor], torch.Tensor], leaks: bool, told: str, shape: tuple[int, ...] = (4, 6, 3)
+) -> None:
     __tracebackhide__ = True
     torch.manual_seed(0)
-    got = _judge(_Model(function), torch.randn(4, T, 3), told)
+    got = _judge(_Model(function), torch.randn(shape), told)
     if leaks:
         assert got, f"a leak stays unseen: {told}"
     else:
@@ -300,20 +305,23 @@ def _later(x: torch.Tensor) -> torch.Tensor:
 def test_one_token_that_reads_its_neighbour_is_a_leak():
     for t in range(5):
         _check(_peeks(t, t + 1), True, f"a leak from t to t+1 stays unseen, where t = {t} of 6 tokens reads 0.001 of x")
-    _check(_peeks(0, 1), True, "a leak from t to t+1 stays unseen, where t = 0 of 2 tokens", T=2)
+    _check(_peeks(0, 1), True, "a leak from t to t+1 stays unseen, where t = 0 of 2 tokens", shape=(4, 2, 3))
     _check(_peeks(0, -1), True, "row 0 reads 0.001 of the last token")
     _check(_last_channel, True, "one number of row 3 reads 0.001 of one number of row 4")
-    _check(_one_number, True, "of 65 tokens, row 60 reads 0.001 of row 61, in one number", T=65)
+    _check(_one_number, True, "of 65 tokens, row 60 reads 0.001 of row 61, in one number", shape=(4, 65, 3))
     _check(lambda x: x.mean(1, keepdim=True).expand_as(x), True, "every row is the mean of all")
     _check(_later, True, "every row is the sum of itself and all later ones")
+    _check(_later, True, "one text, and one number a token: the sum of itself and all later ones", shape=(1, 6, 1))
     _check(lambda x: x.roll(-1, 1), True, "every row is the next one of x")
+    _check(lambda x: F.normalize(x.roll(-1, 1), dim=-1), True, "every row is the direction of the next, not its length")
+    _check(lambda x: x.roll(-1, 1).norm(dim=-1, keepdim=True), True, "every row is the length of the next")
     _check(lambda x: x.cumsum(1) / x.std(1, keepdim=True), True, "every row is divided by the std over all rows")
     _check(lambda x: 3 + (x - x.mean(1, keepdim=True))[..., :1], True, "one number a row, and the mean of all is off")
 
 
 def test_a_causal_model_is_not_accused():
     _check(lambda x: x.cumsum(1), False, "every row is the sum of those up to it")
-    _check(lambda x: x.cumsum(1), False, "every row is the sum of those up to it, and T = 2", T=2)
+    _check(lambda x: x.cumsum(1), False, "every row is the sum of those up to it, and T = 2", shape=(4, 2, 3))
     _check(lambda x: 100 * torch.cat([x, x.cummax(1).values], -1), False, "the result is wider than x, and larger")
     _check(lambda x: F.pad(x, (0, 0, 1, 0))[:, :-1], False, "every row is the one before")
     _check(lambda x: 1e-3 * (x.sum(1, keepdim=True) - _later(x) + x), False, "all minus the later ones, to rounding")

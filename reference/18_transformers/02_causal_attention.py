@@ -122,6 +122,12 @@ def _inverted(q, k, v):
     return _scores(q, k).masked_fill(_keep(q, k), -torch.inf).softmax(-1) @ v
 
 
+def _zeros_above_the_diagonal(q, k, v):
+    """Whatever is 0 after tril counts as blocked, a visible score too."""
+    scores = _scores(q, k).tril(k.shape[2] - q.shape[2])
+    return scores.masked_fill(scores == 0, -torch.inf).softmax(-1) @ v
+
+
 def _softmax_over_queries(q, k, v):
     return _scores(q, k).masked_fill(~_keep(q, k), -torch.inf).softmax(-2) @ v
 
@@ -312,6 +318,7 @@ MISTAKES = [
     Mistake("averages the keys up to its own position", caught_by=_FIRST, causal_attention=_inverted),
     Mistake("averages the keys up to its own position", caught_by=_FIRST, causal_attention=_softmax_over_queries),
     Mistake("averages the keys up to its own position", caught_by=_FIRST, causal_attention=_zero_times_inf),
+    Mistake("every score is 0", caught_by=_FIRST, causal_attention=_zeros_above_the_diagonal),
     Mistake("averages the keys up to its own position", caught_by=_FIRST, causal_attention=_dropped),
     Mistake("averages the keys up to its own position", caught_by=_FIRST, causal_attention=_always_float32),
     Mistake("no argument of causal_attention changes", caught_by=_FIRST, causal_attention=_in_place),
@@ -339,6 +346,12 @@ MISTAKES = [
         "of 65 tokens, row 60", caught_by=_LEAK, sees_future=_judge(moved=lambda a, b: (a - b).abs().mean() > 1e-5)
     ),
     Mistake(_NEIGHBOUR, caught_by=_LEAK, sees_future=_judge(change=lambda part: part.roll(1, 1))),
+    Mistake(
+        "one text, and one number a token", caught_by=_LEAK, sees_future=_judge(change=lambda part: part.roll(1, 0))
+    ),
+    Mistake("one text, and one number a token", caught_by=_LEAK, sees_future=_judge(change=lambda part: part.flip(2))),
+    Mistake("the direction of the next", caught_by=_LEAK, sees_future=_judge(change=lambda part: 2 * part)),
+    Mistake("the length of the next", caught_by=_LEAK, sees_future=_judge(change=lambda part: -part)),
     Mistake(_NEIGHBOUR, caught_by=_LEAK, sees_future=_gradient_of_the_first_row),
     Mistake("x is not as it was: its values", caught_by=_LEAK, sees_future=_in_place_x),
     Mistake("x is not as it was: requires_grad", caught_by=_LEAK, sees_future=_by_gradient(_on_x_itself)),
@@ -363,7 +376,3 @@ MISTAKES = [
     Mistake(_STAYS, caught_by=_EVAL, sees_future=_judge(restore=_one_level)),
     Mistake(_STAYS, caught_by=_EVAL, sees_future=_judge(restore=lambda modes: modes[0][0].train())),
 ]
-
-KEEP = {
-    _FIRST: "the plain case comes first, and names the mistake; the others show what it does to caches and gradients"
-}
