@@ -109,10 +109,10 @@ def _in_place(x, weight, bias, eps=1e-5):
     h = _wide(x)
     with torch.no_grad():
         h -= h.mean(-1, keepdim=True)
-    return (_no_more_mean(h, eps) * weight + bias).to(x.dtype)
+    return (_by_deviation(h, eps) * weight + bias).to(x.dtype)
 
 
-def _no_more_mean(c, eps):
+def _by_deviation(c, eps):
     return c / (c.square().mean(-1, keepdim=True) + eps).sqrt()
 
 
@@ -195,7 +195,7 @@ class _Norm(_Base):
         return h / h.norm(dim=-1, keepdim=True)
 
 
-class _NormNoNan(_Base):
+class _Normalize(_Base):
     def divide(self, h):
         return F.normalize(h, dim=-1, eps=self.eps)
 
@@ -292,7 +292,7 @@ class _Bias(_Base):
         self.bias = nn.Parameter(torch.zeros(dim))
 
 
-class _BiasIsNone(_Base):
+class _DimIsSaved(_Base):
     def __init__(self, dim, eps=1e-6):
         super().__init__(dim, eps)
         self.register_buffer("scale", torch.tensor(float(dim)))
@@ -306,6 +306,15 @@ class _EpsIsSaved(_Base):
 
     def divide(self, h):
         return h * torch.rsqrt(h.square().mean(-1, keepdim=True) + self.eps.item())
+
+
+class _EpsIsCast(_Base):
+    """A buffer that is not saved, and .half() makes 0 of 1e-12."""
+
+    def __init__(self, dim, eps=1e-6):
+        super().__init__(dim)
+        del self.eps
+        self.register_buffer("eps", torch.tensor(eps, dtype=torch.float64), persistent=False)
 
 
 class _PlainWeight(_Base):
@@ -392,7 +401,7 @@ MISTAKES = [
     Mistake("eps=1e-2 was given, and 1e-6 was used", caught_by=_RMS, RMSNorm=_EpsFixed),
     Mistake("no eps is inside its root", caught_by=_RMS, RMSNorm=_EpsBehind),
     Mistake("√dim is missing: the norm", caught_by=_RMS, RMSNorm=_Norm),
-    Mistake("√dim is missing: the norm", caught_by=_RMS, RMSNorm=_NormNoNan),
+    Mistake("√dim is missing: the norm", caught_by=_RMS, RMSNorm=_Normalize),
     Mistake("√dim is missing: a sum", caught_by=_RMS, RMSNorm=_Sum),
     Mistake("the mean was taken away", caught_by=_RMS, RMSNorm=_Centred),
     Mistake("divided by the deviation from the mean", caught_by=_RMS, RMSNorm=_Std),
@@ -404,7 +413,7 @@ MISTAKES = [
     Mistake("RMSNorm leaves x and its weight as they are", caught_by=_RMS, RMSNorm=_InPlace),
     Mistake("no bias, and eps is not learned", caught_by=_PARAMETER, RMSNorm=_Bias),
     Mistake("no bias, and eps is not learned", caught_by=_PARAMETER, RMSNorm=_PlainWeight),
-    Mistake("the state_dict has ['weight', 'scale']", caught_by=_PARAMETER, RMSNorm=_BiasIsNone),
+    Mistake("the state_dict has ['weight', 'scale']", caught_by=_PARAMETER, RMSNorm=_DimIsSaved),
     Mistake("the state_dict has ['weight', 'eps']", caught_by=_PARAMETER, RMSNorm=_EpsIsSaved),
     Mistake("the weight requires no gradient", caught_by=_PARAMETER, RMSNorm=_Frozen),
     Mistake("the weight starts with ones", caught_by=_PARAMETER, RMSNorm=_Zeros),
@@ -414,6 +423,7 @@ MISTAKES = [
     Mistake(_ZEROS, caught_by=_HALF, layer_norm=_norm(wide=lambda x: x)),
     Mistake(_ZEROS, caught_by=_HALF, RMSNorm=_NoUpcast),
     Mistake(_ZEROS, caught_by=_HALF, RMSNorm=_SquaresInHalf),
+    Mistake("nan, nan, nan, nan]] came out", caught_by=_HALF, RMSNorm=_EpsIsCast),
     Mistake(_FLOAT32, caught_by=_DTYPE, RMSNorm=_CastsBeforeTheWeight),
     Mistake(_FLOAT32, caught_by=_DTYPE, RMSNorm=_NoCastBack),
     Mistake(_FLOAT32, caught_by=_DTYPE, RMSNorm=_DtypeOfTheWeight),
