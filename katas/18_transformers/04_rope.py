@@ -231,14 +231,13 @@ def test_bfloat16_rounds_every_buffer_that_it_meets():
         _check(out, less, positions, f"x in {dtype}, at positions {positions.tolist()}", atol=atol)
         what = f"x in float32, after an x in {dtype}"
         _check(_run(rope, x, positions, what), x, positions, what, atol=1e-3)
-        for way, cast in (
-            (f"rope.to({dtype})", lambda rope, dtype=dtype: rope.to(dtype)),
-            (
-                f"a model with a Rope, after model.to({dtype})",
-                lambda rope, dtype=dtype: nn.ModuleList([rope]).to(dtype)[0],
-            ),
+        fresh, used, held = (_rope(8) for _ in range(3))
+        _run(used, x, positions)
+        for way, rope in (
+            (f"rope.to({dtype})", fresh.to(dtype)),
+            (f"a Rope that was used, after rope.to({dtype})", used.to(dtype)),
+            (f"a model with a Rope, after model.to({dtype})", nn.ModuleList([held]).to(dtype)[0]),
         ):
-            rope = cast(_rope(8))
             out = _run(rope, less, positions, way)
             assert out.dtype == dtype, f"{way}: x is {dtype}, and the result {out.dtype}"
             off = (out.double() - _turned(less, positions)).abs().max().item()

@@ -147,6 +147,15 @@ class _CastBack(_Buffer):
         return positions[..., None].float() * self.inv_freq.float()
 
 
+class _LateBuffer(_Base):
+    """Made when it is needed first: a cast before that has nothing to round, a cast after it has."""
+
+    def angles(self, x, positions):
+        if not hasattr(self, "inv_freq"):
+            self.register_buffer("inv_freq", self.frequencies(), persistent=False)
+        return positions[..., None].double() * self.inv_freq
+
+
 class _Saved(_Base):
     def start(self):
         self.register_buffer("inv_freq", self.frequencies())
@@ -427,6 +436,7 @@ MISTAKES = [
     Mistake(_KEPT, caught_by=_CAST, Rope=_Buffer),
     Mistake(_KEPT, caught_by=_CAST, Rope=_CastBack),
     Mistake(_KEPT, caught_by=_CAST, Rope=_GuardsTo),
+    Mistake("a Rope that was used, after rope.to", caught_by=_CAST, Rope=_LateBuffer),
     Mistake("became [256, 1000, 4096]: float32 holds them", caught_by=_CAST, Rope=_PositionsInDtype),
     Mistake("x in torch.bfloat16, at positions", caught_by=_CAST, Rope=_AnglesInDtype),
     Mistake("x in torch.bfloat16, at positions", caught_by=_CAST, Rope=_FrequenciesInDtype),
