@@ -212,7 +212,7 @@ def test_a_chunk_sees_what_is_cached_and_its_own_past(chunks):
         (2, 4, 2, 8, 12, torch.bfloat16, 6e-2),
     ):
         k, v = _kv(batch, groups, 9, dim, dtype)
-        for factor in (1, 300) if dtype == torch.float64 else (1,):
+        for factor in (1, 300, 0) if dtype == torch.float64 else (1,):
             q = factor * _numbers(batch, heads, 9, dim, dtype=dtype, of=3.0)
             keys, cache, start = factor * k, _cache(batch, groups, max_len, dim, dtype=dtype), 0
             for n in chunks:
@@ -221,8 +221,8 @@ def test_a_chunk_sees_what_is_cached_and_its_own_past(chunks):
                 out = _attend(cache, q[:, :, now], keys[:, :, now], v[:, :, now], what)
                 start += n
                 so_far = keys[:, :, :start], v[:, :, :start]
-                large = ", with large scores" if factor > 1 else ""
-                _check_attention(out, q[:, :, now], *so_far, max_len, what + large, atol)
+                scores = {1: "", 300: ", with large scores", 0: ", with scores of 0"}[factor]
+                _check_attention(out, q[:, :, now], *so_far, max_len, what + scores, atol)
                 _has_length(cache, start, f"after attend with {start} tokens in all, the cache")
     cache, (k, v), q = _cache(2, 2, 9, 3, dtype=torch.float64), _kv(2, 2, 7, 3), _numbers(2, 4, 3, 3)
     _update(cache, k[:, :, :4], v[:, :, :4])

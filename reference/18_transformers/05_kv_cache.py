@@ -433,6 +433,14 @@ def _appends_twice(cache, q, k, v):
     return nn.functional.scaled_dot_product_attention(q, keys, values, attn_mask=sees, enable_gqa=True)
 
 
+def _zeros_above_the_diagonal(cache, q, k, v):
+    """Whatever is 0 after tril counts as blocked, a visible score too."""
+    cached = cache.length
+    keys, values = (x.repeat_interleave(q.shape[1] // k.shape[1], 1) for x in cache.update(k, v))
+    scores = (q @ keys.mT * q.shape[3] ** -0.5).tril(cached)
+    return scores.masked_fill(scores == 0, -torch.inf).softmax(-1) @ values
+
+
 def _length_after(cache, q, k, v):
     """The length is read when it has grown already."""
     keys, values = cache.update(k, v)
@@ -494,6 +502,7 @@ MISTAKES = [
     Mistake("queries of 4 heads on 4 cached tokens", caught_by=_CHUNK, attend=_only_new),
     Mistake("queries of 4 heads on 0 cached tokens", caught_by=_CHUNK, attend=_attending(scale=lambda q, k: 1.0)),
     Mistake("with large scores", caught_by=_CHUNK, attend=_attending(fill=-1e4)),
+    Mistake("with scores of 0", caught_by=_CHUNK, attend=_zeros_above_the_diagonal),
     Mistake("after attend with 1 tokens in all, the cache", caught_by=_CHUNK, attend=_appends_twice),
     Mistake("q, k and v are the caller's", caught_by=_CHUNK, attend=_scales_q),
     Mistake("dtype: expected torch.bfloat16, got torch.float32", caught_by=_CHUNK, attend=_upcast),
