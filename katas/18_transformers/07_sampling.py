@@ -101,9 +101,9 @@ def _filtered(logits: torch.Tensor, told: str, **options: Any) -> torch.Tensor:
     got = got.detach()
     back = (logits == -torch.inf) & (got != -torch.inf)
     assert not back.any(), f"{call}, for {told}: a token that had -inf came back, {got.tolist()}"
-    removed = (got != logits) & (got != -torch.inf)
-    assert not removed.any(), (
-        f"{call}, for {told}: a logit of {logits[removed][:1].tolist()} became {got[removed][:1].tolist()}: it "
+    changed = (got != logits) & (got != -torch.inf)
+    assert not changed.any(), (
+        f"{call}, for {told}: a logit of {logits[changed][:1].tolist()} became {got[changed][:1].tolist()}: it "
         "stays as it is, or it is -inf"
     )
     return got
