@@ -413,6 +413,16 @@ def _each_row_by_itself(prompts, answers, vocab, steps=700):
     return model
 
 
+def _whole_rounds_only(prompts, answers, vocab, steps=700):
+    """As many rounds over all prompts as fit into the steps: at first none."""
+    rounds = len(prompts) // 32
+    return _in_other_ways(many=lambda steps: steps // rounds * rounds)(prompts, answers, vocab, steps)
+
+
+def _sizes_of_the_digits(prompts, answers, vocab, steps=700):
+    return _in_other_ways(gpt=lambda *_: GPT(10, 12))(prompts, answers, vocab, steps)
+
+
 def _answers_of_other_rows(prompts, answers, vocab, steps=700):
     return train(prompts, answers[torch.randperm(len(answers))], vocab, steps)
 
@@ -572,6 +582,11 @@ MISTAKES = [
         "expected logits at each place", caught_by=_LOGITS, GPT=_gpt(where=lambda self, ids: self.positions.weight)
     ),
     Mistake(
+        "logits at each place, expected",
+        caught_by=_LOGITS,
+        GPT=_gpt(out=lambda self, x: functional.pad(self.head(self.norm(x)), (0, 1))),
+    ),
+    Mistake(
         "a position is beyond the end",
         caught_by=_LOGITS,
         GPT=_gpt(where=lambda self, ids: self.positions(torch.arange(1, ids.shape[1] + 1))),
@@ -646,6 +661,8 @@ MISTAKES = [
     Mistake("where does it get them from?", caught_by=_CONTROL, train=_knows_sorting),
     Mistake("made 30 optimizer steps", caught_by=_CONTROL, train=_as_epochs),
     Mistake("made 300 optimizer steps", caught_by=_CONTROL, train=_in_other_ways(many=lambda steps: 300)),
+    Mistake("the optimizer makes `steps` steps", caught_by=_CONTROL, train=_whole_rounds_only),
+    Mistake("beyond the end of its embedding", caught_by=_CONTROL, train=_sizes_of_the_digits),
     Mistake("train() changed what it was given", caught_by=_CONTROL, train=_sorts_its_prompts),
     Mistake("an nn.Module; got tuple", caught_by=_CONTROL, train=_with_loss),
     Mistake("that is its caller's", caught_by=_CONTROL, train=_seeded),
