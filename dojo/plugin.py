@@ -15,7 +15,7 @@ os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
 
 # From the bottom up. Each declares its own options and hooks in its plugin.py; the upper ones may be missing.
-_ROOMS = ("session", "screen", "commands", "workspace", "watch")
+_ROOMS = ("session", "screen", "commands", "workspace", "watch", "grading")
 _HERE = Path(__file__).parent
 pytest_plugins = [
     "dojo.installation",

@@ -6,7 +6,6 @@ as much as the tests that use the functions that it gets wrong.
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 import tempfile
@@ -19,7 +18,6 @@ from unittest import mock
 
 import pytest
 
-from dojo import torch_internals
 from dojo.isolation.timeout import TIMEOUTS
 from dojo.kata import seam
 from dojo.kata.files import Kata
@@ -28,6 +26,7 @@ from dojo.kata.mistakes import Mistake
 from dojo.kata.module import KataModule, forget_katas
 from dojo.kata.not_run_here import Missing, NotRunHere
 from dojo.kata.source import definitions, parse, stubs_in_tests, test_names
+from dojo.process import first_use
 from dojo.session.facts import kind_of
 from dojo.text import safe_str
 
@@ -152,33 +151,6 @@ def tests_of(kata: Kata, functions: Iterable[str]) -> frozenset[str]:
 # ── the nested session ──
 
 
-@functools.cache
-def _warm_up() -> None:
-    """What torch imports at its first optimizer, meta operation and backward (900 modules) is no kata's own time."""
-    import torch
-    import torch.distributions
-
-    weight = torch.ones(2, requires_grad=True)
-    torch.optim.SGD([weight], 0.1)
-    torch.autograd.grad(weight * 2, weight, grad_outputs=torch.ones(2))
-    torch.ones(2, device="meta") - 1
-    torch.func.vmap(torch.func.grad(torch.sum))(torch.ones(2, 2))
-    torch.broadcast_shapes((2,), (1,))
-
-
-@functools.cache
-def _warm_up_the_compiler() -> None:
-    """The same for the first torch.compile and torch.export, which few katas use: 2 s of imports."""
-    import torch
-    import torch.export
-
-    checks = torch_internals.distributions_check()
-    torch.compile(lambda x: x.sum(1) + 1, backend="eager", dynamic=True)(torch.ones(2, 3))
-    torch.export.export(torch.nn.Linear(2, 1), (torch.ones(2, 2),))
-    torch.compiler.reset()
-    torch_internals.set_distributions_check(checks)  # a compile turns them off
-
-
 # Plugins that katas have no use for; they took more than half of the time.
 _WITHOUT = (
     *("terminal", "cacheprovider", "xdist", "faulthandler", "logging", "unraisableexception", "threadexception"),
@@ -188,9 +160,9 @@ _WITHOUT = (
 
 def run_variants(runs: Runs, variants: list[Variant]) -> None:
     """Run a kata in these variants, into `runs`."""
-    _warm_up()
-    if any(word in runs.kata.path.read_text(encoding="utf-8") for word in ("torch.compile", "torch.export")):
-        _warm_up_the_compiler()
+    first_use.of_torch()
+    if first_use.wants_the_compiler(runs.kata.path):
+        first_use.of_the_compiler()
     forget_katas(runs.kata.root)
     arguments = [
         *("-c", os.devnull, "--rootdir", str(runs.kata.root.parent), "--noconftest", "--import-mode=importlib"),

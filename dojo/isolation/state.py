@@ -148,13 +148,13 @@ class StateGuard:
         self.torch = torch.get_rng_state()
 
     @staticmethod
-    def seed() -> None:
-        random.seed(SEED)
-        np.random.seed(SEED)
+    def seed(number: int = SEED) -> None:
+        random.seed(number)
+        np.random.seed(number)
         # torch.manual_seed() would format the call stack for each kind of device that is not in use yet.
-        torch.default_generator.manual_seed(SEED)
+        torch.default_generator.manual_seed(number)
         if torch.cuda.is_initialized():
-            torch.cuda.manual_seed_all(SEED)
+            torch.cuda.manual_seed_all(number)
 
     def restore(self) -> list[str]:
         """Put everything back; returns what had been left changed, as it was and is (random numbers drawn aside)."""

@@ -40,6 +40,7 @@ class Timeouts:
         """`seconds`: what the learner asked for (0: no limit), or None for the default and the tests' own markers."""
         self.asked = seconds
         self.is_learner_code = is_learner_code
+        self.default = DEFAULT  # for a test without a marker
         self.debugging = False  # somebody looks at the code in a debugger, for as long as they like
         # A copy of stderr, made while pytest does not capture it, for the dump of the second tier.
         self._stderr: TextIO | None = None
@@ -56,7 +57,7 @@ class Timeouts:
         """How long a test may take whose `timeout` marker says `marked`; the learner's word counts more."""
         if self.asked is not None:
             return self.asked
-        return marked if marked is not None else DEFAULT
+        return marked if marked is not None else self.default
 
     @contextlib.contextmanager
     def limit(self, seconds: float, what: str, advice: str = _ADVICE) -> Iterator[None]:

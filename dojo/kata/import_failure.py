@@ -23,6 +23,8 @@ FAILURES = (
 class Broken(Exception):
     """The kata, or the solution that was to be tested, cannot be used; the message is the whole story."""
 
+    error = ""  # the class of what an import raised
+
     def __init__(self, file: Path, line: int, sentence: str) -> None:
         self.where = f"{relative(file)}:{line}"
         super().__init__(f"{self.where}: {sentence}")
@@ -30,6 +32,12 @@ class Broken(Exception):
 
 def import_failure(error: BaseException, path: Path) -> Broken:
     """Why a file did not import: a sentence, the line, and a caret where Python gives one."""
+    broken = _import_failure(error, path)
+    broken.error = type(error).__name__
+    return broken
+
+
+def _import_failure(error: BaseException, path: Path) -> Broken:
     if isinstance(error, SyntaxError):
         return _syntax_error(error, path)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _same_file(frame.filename, path)]

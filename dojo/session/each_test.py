@@ -45,7 +45,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     from dojo.kit import gpu_is_here
 
     item.stash[_GUARD] = StateGuard()
-    StateGuard.seed()
+    StateGuard.seed(item.config.option.kata_seed)
     if item.get_closest_marker("gpu") and not gpu_is_here():
         raise NotRunHere("gpu", "needs a GPU, and torch finds no CUDA device here")
 

@@ -42,6 +42,7 @@ class TestFact:
     at: str = ""  # path:line where the learner's own code raised
     source: str = ""  # that line
     cause: str = ""  # the error itself, for finding out which failures have the same
+    error: str = ""  # its class
     missing: Missing | None = None  # what the machine lacks to run it
     unusable: bool = False  # the file itself could not be used: `says` is about it, not about the test
     printed: str = ""  # what the code under test has written to stdout and stderr
@@ -76,6 +77,7 @@ def annotate(
         fact.says = safe_str(error) if error else ""
     elif isinstance(error, Broken | Unsolved):
         fact.says, fact.unusable, fact.where = str(error), True, getattr(error, "where", "")
+        fact.error = getattr(error, "error", "")
         report.longrepr = fact.says if fact.kind == "failed" else f"todo: {fact.says}"
     elif fact.kind == "todo":
         assert call.excinfo is not None
@@ -86,7 +88,7 @@ def annotate(
     elif call.excinfo is not None:
         fact.where = _line_in(kata.path, call.excinfo)
         fact.says = _sentence(call.excinfo)
-        fact.cause = _cause(call.excinfo.value)
+        fact.cause, fact.error = _cause(call.excinfo.value), type(_root(call.excinfo.value)).__name__
         if place := trees.learners_line(call.excinfo.value, kata):
             fact.at, fact.source = (
                 f"{relative(place[0])}:{place[1]}",
@@ -100,9 +102,13 @@ def annotate(
 
 def _cause(error: BaseException) -> str:
     """The error that the learner's code raised; of a failed assertion its first line."""
-    root = error.__cause__ if isinstance(error, AssertionError) and error.__cause__ is not None else error
+    root = _root(error)
     said = first_lines(root, 1)
     return said if isinstance(root, AssertionError) else f"{type(root).__name__}: {said}"
+
+
+def _root(error: BaseException) -> BaseException:
+    return error.__cause__ if isinstance(error, AssertionError) and error.__cause__ is not None else error
 
 
 def keep(report: pytest.TestReport, fact: TestFact) -> None:

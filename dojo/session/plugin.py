@@ -54,6 +54,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=f"stop a test after that long (default {timeout.DEFAULT:g}, some tests have more; 0: never)",
     )
     group.addoption(
+        "--kata-seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="the seed that each test starts with (default 0): other random inputs, which a right answer passes too",
+    )
+    group.addoption(
         "--kata-data",
         metavar="DIR",
         help="write it with `=`: the folder that holds MNIST/raw "

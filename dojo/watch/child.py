@@ -13,7 +13,6 @@ import sys
 from collections.abc import Generator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -22,6 +21,7 @@ from dojo.isolation.timeout import TIMEOUTS, marked_seconds
 from dojo.kata.module import KataModule
 from dojo.kata.source import parse
 from dojo.kata.trees import TREES
+from dojo.process.limits import limit_memory
 from dojo.watch.screen import KEYS
 
 
@@ -68,7 +68,7 @@ def main(parent: Connection, crashes: Connection, arguments: list[str], imports:
     for name in imports:
         with contextlib.suppress(Exception):
             importlib.import_module(name)
-    warm = importlib.import_module("dojo.watch.warm")  # the fork server has done so; elsewhere it is done now
+    warm = importlib.import_module("dojo.process.warm")  # the fork server has done so; elsewhere it is done now
     if not parent.poll():  # there is time: once more, so that the memory that a run writes to is this process's own
         warm.up()
     limit_memory(memory_gb)
@@ -143,14 +143,3 @@ class Teller:
         new = [name for name in list(sys.modules) if name not in self.known]
         libraries = [name for name in new if "site-packages" in (getattr(sys.modules[name], "__file__", None) or "")]
         self.tell(Verdict(states, current, libraries))
-
-
-def limit_memory(gigabytes: float) -> None:
-    """An allocation beyond the limit raises in the learner's code, instead of taking the machine down."""
-    if gigabytes <= 0 or sys.platform != "linux":
-        return
-    import resource
-
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + int(gigabytes * 2**30)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

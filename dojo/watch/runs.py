@@ -114,7 +114,7 @@ def _start(process: BaseProcess) -> None:
     """Start a process that Ctrl-C, which a terminal sends to all that belong to it, does not reach while it imports."""
     for name in {"LINES", "COLUMNS"} - os.environ.keys():
         os.unsetenv(name)  # readline sets them behind Python's back; a child would not notice that the window changed
-    multiprocessing.set_forkserver_preload(["dojo.watch.warm"])
+    multiprocessing.set_forkserver_preload(["dojo.process.warm"])
     resource_tracker.ensure_running()  # it would undo the next line
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a new process inherits this; here the signal is kept
     try:

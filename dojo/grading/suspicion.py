@@ -1,0 +1,104 @@
+"""What a submission's text says that a human should look at. Nothing here changes a grade."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from dojo.kata.source import definitions, is_stub
+
+# What katas are about, and what cannot reach out of a function.
+_USUAL = frozenset(
+    ["__future__", "abc", "bisect", "collections", "contextlib", "copy", "cmath", "dataclasses", "decimal", "dojo", "enum", "fractions", "functools", "heapq", "io", "itertools", "json", "math", "numbers", "numpy", "operator", "pathlib", "random", "re", "statistics", "string", "tempfile", "textwrap", "time", "torch", "torchvision", "types", "typing", "warnings"]
+)
+_TRICKS = frozenset(
+    ["_getframe", "_current_frames", "f_back", "f_globals", "f_locals", "f_builtins", "tb_frame", "gi_frame", "cr_frame", "__code__", "__globals__", "__closure__", "__builtins__", "__subclasses__", "__mro__", "__bases__", "get_objects", "get_referrers", "settrace", "setprofile", "__torch_function__", "__torch_dispatch__", "__instancecheck__", "__class__", "__loader__", "__spec__", "_exit", "modules"]
+)
+_CALLS = frozenset(
+    ["eval", "exec", "compile", "globals", "locals", "vars", "setattr", "delattr", "__import__", "breakpoint", "input", "exit", "quit"]
+)
+
+
+def suspicions(text: bytes, kata: Path, reference: Path) -> list[str]:
+    """Unusual imports, tricks with frames, names of other modules that are set: with their lines."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    usual = _USUAL | _imported_by(kata) | _imported_by(reference)
+    above = _above_the_seam(tree)
+    found = dict.fromkeys(f"{what} (line {line})" for node in above for what, line in _looks(node, usual))
+    return list(found)[:20]
+
+
+def _above_the_seam(tree: ast.Module) -> Iterator[ast.AST]:
+    from dojo.kata.source import is_seam
+
+    for node in tree.body:
+        if is_seam(node):
+            return
+        yield from ast.walk(node)
+
+
+def _imported_by(path: Path) -> set[str]:
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return set()
+    return {name for node in ast.walk(tree) for name in _imports(node)}
+
+
+def _imports(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name.split(".")[0] for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        return [(node.module or ".").split(".")[0]]
+    return []
+
+
+def _looks(node: ast.AST, usual: frozenset[str] | set[str]) -> Iterator[tuple[str, int]]:
+    line = getattr(node, "lineno", 0)
+    for name in _imports(node):
+        if name not in usual:
+            yield f"imports {name}", line
+    if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dojo"):
+        names = {alias.name for alias in node.names}
+        if node.module not in ("dojo", "dojo.kit"):
+            yield f"imports {node.module}", line
+        elif names - {"under_test", "Mistake"} and node.module == "dojo":
+            yield f"imports {', '.join(sorted(names))} of dojo", line
+    if isinstance(node, ast.Attribute) and node.attr in _TRICKS:
+        yield f"uses .{node.attr}", line
+    if isinstance(node, ast.Name) and node.id in ("__builtins__", "__loader__", "__spec__"):
+        yield f"uses {node.id}", line
+    if isinstance(node, ast.FunctionDef) and node.name in (*_TRICKS, "__eq__", "__getattr__", "__getattribute__"):
+        yield f"defines {node.name}", line
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _CALLS:
+        yield f"calls {node.func.id}()", line
+    if isinstance(node, ast.Assign | ast.AugAssign | ast.Delete):
+        for target in node.targets if isinstance(node, ast.Assign | ast.Delete) else [node.target]:
+            if isinstance(target, ast.Attribute) and _root(target) in ("torch", "pytest", "dojo", "np", "numpy", "sys"):
+                yield f"sets {ast.unparse(target)}", line
+    if isinstance(node, ast.Constant) and isinstance(node.value, str) and "/proc/" in node.value:
+        yield "speaks of /proc", line
+
+
+def _root(node: ast.expr) -> str:
+    while isinstance(node, ast.Attribute | ast.Subscript | ast.Call):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def work_of(text: bytes) -> str | None:
+    """What a student has written, comments, docstrings and layout aside; None where nothing is written."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    written = [node for node in definitions(tree).values() if not is_stub(node)]
+    for node in written:
+        for part in ast.walk(node):
+            if isinstance(part, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(part) is not None:
+                part.body = part.body[1:]
+    return "\n".join(map(ast.dump, written)) if written else None

@@ -1,0 +1,1 @@
+"""Processes of our own that run a learner's code: what they import ahead, and how much they may take."""
