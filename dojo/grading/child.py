@@ -69,6 +69,7 @@ def _arguments(job: dict[str, Any], kata: Kata, folder: Path) -> list[str]:
     return [
         *("-c", os.devnull, "--rootdir", job["project"], "--noconftest", "--import-mode=importlib"),
         *(word for name in _WITHOUT for word in ("-p", f"no:{name}")),
+        f"--confcutdir={kata.path.parent}",  # pytest collects from there on; what is above may not be read
         *("-p", "no:randomly", "-p", "no:random_order", "-p", "no:benchmark", "-p", "dojo.plugin"),
         *("-o", "python_functions=test_*", "-o", "python_files=[0-9][0-9]_*.py"),
         *(f"--kata-solutions={folder}", f"--kata-seed={job['seed']}", f"--basetemp={folder.parent / 'tmp'}"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,7 @@ from dojo.kata.files import Kata, find_katas
 from dojo.kata.source import is_untouched_text
 
 Say = Callable[[str], None]
+_SEVERAL = 8  # from so many katas on a second of imports ahead pays
 
 
 class GradingError(Exception):
@@ -77,6 +79,7 @@ def grade_class(project: Project, wanted: Wanted, say: Say) -> list[Record]:
 # ── the wall ──
 
 
+@functools.cache  # once in a run
 def prove(wall: Wall, project: Project) -> list[str]:
     """What the wall does not refuse, in words; empty for one that can be trusted."""
     found = []
@@ -184,7 +187,7 @@ def grade_all(
     project: Project, plan: Plan, submissions: Sequence[Submission], report: Path, workers: int, say: Say
 ) -> list[Record]:
     """A record for each, in their order: what is known and has not changed is not graded again."""
-    stop, found, proven = threading.Event(), dict[str, Record](), False
+    stop, found = threading.Event(), dict[str, Record]()
     todo = []
     for submission in submissions:
         known = records.read(records.path_of(report, submission.student))
@@ -194,7 +197,7 @@ def grade_all(
         else:
             found[submission.student] = _keep(report, grader.record(), known)
     if todo and any(grader.runs for grader in todo):
-        choose_wall(plan.wall, project, lambda text: None if proven else say(text))
+        choose_wall(plan.wall, project, say)
     if found:
         say(f"{len(found)} unchanged since they were graded")
     with ThreadPoolExecutor(max(1, workers)) as pool:
@@ -285,7 +288,10 @@ class Grader:
         text = self.submission.files[kata.key]
         terms = Terms(self.project.root, self.plan.wall, self.plan.seed, self.plan.memory_gb, self.plan.mark)
         words = text.decode("utf-8", "surrogateescape")
-        job = terms.job(kata, words, seed=plan.seed, seconds=plan.seconds, test_seconds=plan.test_seconds)
+        several = len(self.work) >= _SEVERAL
+        job = terms.job(
+            kata, words, seed=plan.seed, seconds=plan.seconds, test_seconds=plan.test_seconds, several=several
+        )
         answer = worker.ask(job)
         tests = tuple(_result(test, answer) for test in plan.tests)
         flags = _flags(answer)

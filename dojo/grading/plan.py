@@ -116,8 +116,10 @@ class Terms:
     memory_gb: float
     mark: str
 
-    def job(self, kata: Kata, text: str, *, seed: int, seconds: float, test_seconds: float) -> dict[str, Any]:
-        """What a worker is asked."""
+    def job(
+        self, kata: Kata, text: str, *, seed: int, seconds: float, test_seconds: float, several: bool
+    ) -> dict[str, Any]:
+        """What a worker is asked. `several`: more jobs follow, so that it is worth while to import ahead."""
         return {
             "key": kata.key,
             "project": str(self.project),
@@ -127,6 +129,7 @@ class Terms:
             "test_seconds": test_seconds,
             "memory_gb": self.memory_gb,
             "mark": self.mark,
+            "several": several,
             "compiles": wants_the_compiler(kata.path),
         }
 
@@ -171,7 +174,7 @@ def _best_seed(worker: Worker, kata: Kata, text: str, terms: Terms) -> tuple[int
     tried = []
     for seed in (terms.seed, 0):
         began = time.monotonic()
-        job = terms.job(kata, text, seed=seed, seconds=_LONGEST, test_seconds=_LONGEST)
+        job = terms.job(kata, text, seed=seed, seconds=_LONGEST, test_seconds=_LONGEST, several=True)
         answer = worker.ask(job)
         tried.append((seed, time.monotonic() - began, answer))
         if not any(answer.kind(test) == "failed" for test in answer.tests):

@@ -10,13 +10,91 @@ from dojo.kata.source import definitions, is_stub
 
 # What katas are about, and what cannot reach out of a function.
 _USUAL = frozenset(
-    ["__future__", "abc", "bisect", "collections", "contextlib", "copy", "cmath", "dataclasses", "decimal", "dojo", "enum", "fractions", "functools", "heapq", "io", "itertools", "json", "math", "numbers", "numpy", "operator", "pathlib", "random", "re", "statistics", "string", "tempfile", "textwrap", "time", "torch", "torchvision", "types", "typing", "warnings"]
+    [
+        "__future__",
+        "abc",
+        "bisect",
+        "collections",
+        "contextlib",
+        "copy",
+        "cmath",
+        "dataclasses",
+        "decimal",
+        "dojo",
+        "enum",
+        "fractions",
+        "functools",
+        "heapq",
+        "io",
+        "itertools",
+        "json",
+        "math",
+        "numbers",
+        "numpy",
+        "operator",
+        "pathlib",
+        "random",
+        "re",
+        "statistics",
+        "string",
+        "tempfile",
+        "textwrap",
+        "time",
+        "torch",
+        "torchvision",
+        "types",
+        "typing",
+        "warnings",
+    ]
 )
 _TRICKS = frozenset(
-    ["_getframe", "_current_frames", "f_back", "f_globals", "f_locals", "f_builtins", "tb_frame", "gi_frame", "cr_frame", "__code__", "__globals__", "__closure__", "__builtins__", "__subclasses__", "__mro__", "__bases__", "get_objects", "get_referrers", "settrace", "setprofile", "__torch_function__", "__torch_dispatch__", "__instancecheck__", "__class__", "__loader__", "__spec__", "_exit", "modules"]
+    [
+        "_getframe",
+        "_current_frames",
+        "f_back",
+        "f_globals",
+        "f_locals",
+        "f_builtins",
+        "tb_frame",
+        "gi_frame",
+        "cr_frame",
+        "__code__",
+        "__globals__",
+        "__closure__",
+        "__builtins__",
+        "__subclasses__",
+        "__mro__",
+        "__bases__",
+        "get_objects",
+        "get_referrers",
+        "settrace",
+        "setprofile",
+        "__torch_function__",
+        "__torch_dispatch__",
+        "__instancecheck__",
+        "__class__",
+        "__loader__",
+        "__spec__",
+        "_exit",
+        "modules",
+    ]
 )
 _CALLS = frozenset(
-    ["eval", "exec", "compile", "globals", "locals", "vars", "setattr", "delattr", "__import__", "breakpoint", "input", "exit", "quit"]
+    [
+        "eval",
+        "exec",
+        "compile",
+        "globals",
+        "locals",
+        "vars",
+        "setattr",
+        "delattr",
+        "__import__",
+        "breakpoint",
+        "input",
+        "exit",
+        "quit",
+    ]
 )
 
 

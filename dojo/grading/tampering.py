@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from types import FunctionType, ModuleType
 from typing import Any
 
-_MODULES = ("builtins", "math", "operator", "os", "pytest", "torch", "torch.testing", "torch.nn.functional", "numpy")
+_MODULES = ("builtins", "math", "operator", "pytest", "torch", "torch.testing", "torch.nn.functional", "numpy")
 _ROOMS = ("dojo.kit", "dojo.kata", "dojo.session", "dojo.isolation", "dojo.grading", "dojo.screen")
 _PYTEST = tuple(f"_pytest.{name}" for name in ("reports", "runner", "python", "raises", "outcomes", "nodes", "main"))
 _CLASSES = (

@@ -75,10 +75,14 @@ def _bwrap(command: list[str], project: Path, scratch: Path) -> list[str]:
     words += ["--cap-drop", "ALL", *(["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"] if is_root else [])]
     for name, value in environment(project).items():
         words += ["--setenv", name, value]
-    for path in readable(project):
+    # In this order: the project, or Python, may lie in /tmp.
+    words += ["--perms", "1777", "--size", _SCRATCH, "--tmpfs", "/tmp", "--chdir", "/tmp"]
+    paths = readable(project)
+    for folder in sorted({parent for path in paths for parent in Path(path).parents if parent.name}):
+        words += ["--perms", "0755", "--dir", str(folder)]  # left to bubblewrap, only root could pass through
+    for path in paths:
         words += ["--ro-bind-try", path, path]
     words += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--size", _SCRATCH, "--tmpfs", "/dev/shm"]
-    words += ["--perms", "1777", "--size", _SCRATCH, "--tmpfs", "/tmp", "--chdir", "/tmp"]
     return [*words, *command, "--scratch=/tmp", *(["--become-nobody"] if is_root else []), f"--processes={PROCESSES}"]
 
 

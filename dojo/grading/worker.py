@@ -107,8 +107,10 @@ class Worker:
             from dojo.grading.tampering import Snapshot
             from dojo.process import warm  # noqa: F401  runs a kata that teaches nothing
 
-            first_use.of_torch()
             import dojo.grading.child  # noqa: F401
+
+            if job["several"]:
+                first_use.of_torch()
 
             self._snapshot = Snapshot()
         if job["compiles"]:

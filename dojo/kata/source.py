@@ -24,7 +24,7 @@ _INSTALLED = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
 def _parse(path: Path, _mtime_ns: int, _size: int) -> ast.Module | None:
     try:
         return ast.parse(path.read_bytes(), filename=str(path))
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, OSError):  # OSError: it may not be read
         return None
 
 
