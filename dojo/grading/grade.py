@@ -162,9 +162,8 @@ def make_plan(project: Project, wanted: Wanted, paths: Mapping[str, Path], say: 
     plans.write(wanted.report, plan)
     for kata in plan.katas.values():
         if not kata.tests:
-            say(
-                f"{kata.key} is not graded: the reference passes no test of it here ({next(iter(kata.left_out.values()), '')})"
-            )
+            why = next(iter(kata.left_out.values()), "it has none")
+            say(f"{kata.key} is not graded: the reference passes no test of it here ({why})")
     return plan
 
 

@@ -111,10 +111,13 @@ def _choice(config: pytest.Config) -> Callable[[Kata], bool] | None:
     if not (places or chosen_path or expression):
         return None
 
+    def matches(word: str, kata: Kata) -> bool:
+        return word.lower() in kata.key.lower()
+
     def chosen(kata: Kata) -> bool:
         here = not places or any(kata.path.is_relative_to(place) for place in places)
         on_path = not chosen_path or chosen_path in kata.lesson.paths
-        named = expression is None or expression.evaluate(lambda word, **_: word.lower() in kata.key.lower())
+        named = expression is None or expression.evaluate(lambda word, /, **_: matches(word, kata))
         return here and on_path and named
 
     return chosen

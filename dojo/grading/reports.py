@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,12 +14,14 @@ from dojo.grading.record import KataResult, Record, TestResult, write_whole
 from dojo.grading.suspicion import work_of
 from dojo.text import folded
 
+_NO_XML = re.compile("[^\n\t\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LOOK_AT = ("tampering", "crash", "timeout", "memory", "processes")
 _HEAD = """\
-Each test's result was told by the process that ran the student's functions. A wall keeps that process from other files,
-from the network and from this grader; nothing can keep it from lying about itself. So tests that must fail run in each
-session, all that judges is compared with what it was, {seed}, and flags.csv lists imports and tricks that a kata does
-not need. Look at whoever has full marks and a flag."""
+Each test's result was told by the process that ran the student's functions. The wall keeps that process from other
+files, from the network and from the grader; nothing can keep it from lying about itself. So tests that must fail run in
+each session, all that judges is compared with what it was ("tampering" takes a kata's marks), and flags.csv lists
+imports and tricks that a kata does not need. {drawn} of these katas got random inputs that were drawn for this class.
+Look yourself at whoever has full marks and a flag."""
 
 
 def write_all(report: Path, plan: Plan, records: Sequence[Record], texts: Mapping[str, Mapping[str, bytes]]) -> None:
@@ -112,7 +115,7 @@ def _class(plan: Plan, records: Sequence[Record]) -> str:
 
 def _head(plan: Plan) -> str:
     drawn = sum(kata.seed != 0 for kata in plan.katas.values())
-    return _HEAD.format(seed=f"random inputs of {drawn} katas are drawn anew for this class")
+    return _HEAD.format(drawn=drawn)
 
 
 def _left_out(kata: KataPlan) -> list[str]:

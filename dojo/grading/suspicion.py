@@ -6,96 +6,28 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from dojo.kata.source import definitions, is_stub
+from dojo.kata.source import definitions, is_seam, is_stub
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
 
 # What katas are about, and what cannot reach out of a function.
-_USUAL = frozenset(
-    [
-        "__future__",
-        "abc",
-        "bisect",
-        "collections",
-        "contextlib",
-        "copy",
-        "cmath",
-        "dataclasses",
-        "decimal",
-        "dojo",
-        "enum",
-        "fractions",
-        "functools",
-        "heapq",
-        "io",
-        "itertools",
-        "json",
-        "math",
-        "numbers",
-        "numpy",
-        "operator",
-        "pathlib",
-        "random",
-        "re",
-        "statistics",
-        "string",
-        "tempfile",
-        "textwrap",
-        "time",
-        "torch",
-        "torchvision",
-        "types",
-        "typing",
-        "warnings",
-    ]
-)
-_TRICKS = frozenset(
-    [
-        "_getframe",
-        "_current_frames",
-        "f_back",
-        "f_globals",
-        "f_locals",
-        "f_builtins",
-        "tb_frame",
-        "gi_frame",
-        "cr_frame",
-        "__code__",
-        "__globals__",
-        "__closure__",
-        "__builtins__",
-        "__subclasses__",
-        "__mro__",
-        "__bases__",
-        "get_objects",
-        "get_referrers",
-        "settrace",
-        "setprofile",
-        "__torch_function__",
-        "__torch_dispatch__",
-        "__instancecheck__",
-        "__class__",
-        "__loader__",
-        "__spec__",
-        "_exit",
-        "modules",
-    ]
-)
-_CALLS = frozenset(
-    [
-        "eval",
-        "exec",
-        "compile",
-        "globals",
-        "locals",
-        "vars",
-        "setattr",
-        "delattr",
-        "__import__",
-        "breakpoint",
-        "input",
-        "exit",
-        "quit",
-    ]
-)
+_USUAL = _words("""
+    __future__ abc bisect collections contextlib copy cmath dataclasses decimal dojo enum fractions functools
+    heapq io itertools json math numbers numpy operator pathlib random re statistics string tempfile textwrap
+    time torch torchvision types typing warnings
+""")
+_TRICKS = _words("""
+    _getframe _current_frames f_back f_globals f_locals f_builtins tb_frame gi_frame cr_frame __code__
+    __globals__ __closure__ __builtins__ __subclasses__ __mro__ __bases__ get_objects get_referrers settrace
+    setprofile __torch_function__ __torch_dispatch__ __instancecheck__ __class__ __loader__ __spec__ _exit
+    modules
+""")
+_CALLS = _words("""
+    eval exec compile globals locals vars setattr delattr __import__ breakpoint input exit quit
+""")
 
 
 def suspicions(text: bytes, kata: Path, reference: Path) -> list[str]:
@@ -111,8 +43,6 @@ def suspicions(text: bytes, kata: Path, reference: Path) -> list[str]:
 
 
 def _above_the_seam(tree: ast.Module) -> Iterator[ast.AST]:
-    from dojo.kata.source import is_seam
-
     for node in tree.body:
         if is_seam(node):
             return

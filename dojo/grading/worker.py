@@ -104,10 +104,9 @@ class Worker:
         from dojo.process import first_use
 
         if self._snapshot is None:
+            import dojo.grading.child  # noqa: F401
             from dojo.grading.tampering import Snapshot
             from dojo.process import warm  # noqa: F401  runs a kata that teaches nothing
-
-            import dojo.grading.child  # noqa: F401
 
             if job["several"]:
                 first_use.of_torch()
