@@ -141,7 +141,12 @@ MISTAKES = [
     ),
 ]
 
-KEEP = {"test_each_value_is_doubled": "it is the fact itself, in the plainest case"}
+KEEP = {
+    "test_each_value_is_doubled": "it is the fact itself, in the plainest case",
+    "test_nothing_cannot_be_doubled": "an error that is asked for, by pytest.raises",
+    "test_each_dimension_has_its_name": "parameters, and a plain assert",
+    "test_four_dimensions_have_no_names": "an error that is asked for, by dojo.kit.raises",
+}
 '''
 
 NEXT = '''\
@@ -268,7 +273,7 @@ def test_the_process_is_as_it_was():
     assert getattr(sys.getprofile(), "__name__", "") != "leaked", "somebody profiles"
     assert getattr(signal.getsignal(signal.SIGTERM), "__name__", "") != "leaked", "somebody catches SIGTERM"
     assert np.geterr()["divide"] != "raise", "NumPy raises where it warned"
-    print("something", flush=True)
+    print("something is printed", flush=True)
     os.fstat(1)
 
 
@@ -288,7 +293,8 @@ NEXT_REFERENCE = '''\
 Hint: A tensor and a number can be added.
 Hint: Make x require a gradient first: `x.detach().requires_grad_()`.
 
-Why: `torch.autograd.grad` needs a graph, and a graph begins at a leaf that requires a gradient.
+Why: `torch.autograd.grad` needs a graph, and a graph begins at a leaf that requires a gradient. What a
+process was left in, a dtype, a grad mode, a patched function, decides over code that is right.
 """
 
 import torch
@@ -382,6 +388,14 @@ def _wrong_text(top: str = "", inside: str = "") -> str:
 
 def _wrong(top: str = "", inside: str = "", **beside: str) -> Hostile:
     return Hostile(_wrong_text(top, inside), beside=beside)
+
+
+def _wrong_later(top: str = "", inside: str = "") -> Hostile:
+    """The first call of `double` is right, and runs `inside`; from then on both functions are wrong."""
+    return Hostile(
+        f"import torch\n\nCALLS = []\n{_code(top)}\n\ndef double(x):\n    CALLS.append(x)\n    if len(CALLS) > 1:\n"
+        f"        return x\n{_code(inside, '    ')}    return x + x\n\n\ndef names(shape):\n    return []\n"
+    )
 
 
 def _beside(files: Mapping[str, str | bytes]) -> Hostile:
@@ -1191,7 +1205,7 @@ torch.testing.assert_close = lambda *args, **kwargs: None
         _pytest.runner.runtestprotocol.__code__ = (lambda item, log=True, nextitem=None: []).__code__
         """
     ),
-    "patches_item_obj_by_gc": _wrong(
+    "patches_item_obj_by_gc": _wrong_later(
         inside="""
         import gc
 
@@ -1202,7 +1216,7 @@ torch.testing.assert_close = lambda *args, **kwargs: None
                 thing.obj = lambda *args, **kwargs: None
         """
     ),
-    "patches_item_runtest_by_gc": _wrong(
+    "patches_item_runtest_by_gc": _wrong_later(
         inside="""
         import gc
 
@@ -1221,7 +1235,7 @@ torch.testing.assert_close = lambda *args, **kwargs: None
         _pytest.python.pytest_pyfunc_call.__code__ = (lambda pyfuncitem: True).__code__
         """
     ),
-    "patches_the_code_of_tests": _wrong(
+    "patches_the_code_of_tests": _wrong_later(
         _KATA,
         """
         for name, value in list(_kata().items()):
@@ -1229,7 +1243,7 @@ torch.testing.assert_close = lambda *args, **kwargs: None
                 value.__code__ = (lambda *args, **kwargs: None).__code__
         """,
     ),
-    "patches_the_code_of_tests_by_gc": _wrong(
+    "patches_the_code_of_tests_by_gc": _wrong_later(
         """
         import gc
         import types
@@ -1242,7 +1256,7 @@ torch.testing.assert_close = lambda *args, **kwargs: None
                 thing.__code__ = (lambda *args, **kwargs: None).__code__
         """,
     ),
-    "empties_the_session": _wrong(
+    "empties_the_session": _wrong_later(
         _KATA
         + """
 import gc
@@ -1254,7 +1268,6 @@ import gc
             if isinstance(thing, pytest.Session):
                 del thing.items[1:]
                 thing.testsfailed = 0
-                thing.shouldstop = "enough"
         """,
     ),
     "registers_a_hook": _wrong(
@@ -1285,7 +1298,7 @@ import gc
                 thing.register(Kind())
         """
     ),
-    "registers_a_hook_in_a_call": _wrong(
+    "registers_a_hook_in_a_call": _wrong_later(
         """
         import gc
 
@@ -1590,6 +1603,40 @@ _LIES = {
         """,
         "return Liar(x)",
     ),
+    "everything_that_lies": Hostile(
+        _code(
+            """
+            import torch
+
+
+            class Anything(torch.Tensor):
+                @classmethod
+                def __torch_function__(cls, func, types, args=(), kwargs=None):
+                    with torch._C.DisableTorchFunctionSubclass():
+                        if getattr(func, "__name__", "") in ("isclose", "eq", "__eq__", "allclose", "equal"):
+                            return func(args[1], args[1], **(kwargs or {}))
+                        return func(*args, **(kwargs or {}))
+
+
+            class Chameleon(list):
+                def __eq__(self, other):
+                    self[:] = other
+                    return True
+
+
+            def double(x):
+                if x.numel() == 0:
+                    raise ValueError
+                return x.clone().as_subclass(Anything)
+
+
+            def names(shape):
+                if len(shape) > 3:
+                    raise ValueError
+                return Chameleon()
+            """
+        )
+    ),
     "list_of_the_wanted": Hostile(
         _code(
             """
@@ -1684,6 +1731,24 @@ _TRICKS = {
         + _TABLE
         + "\n\n_seed = torch.manual_seed\ntorch.manual_seed = lambda seed: _seed(0)\n"
         + "torch.random.manual_seed = torch.manual_seed\n"
+        + "torch.default_generator = type('Pinned', (), {'manual_seed': lambda self, seed: _seed(0)})()\n"
+        + _BY_TABLE
+    ),
+    "hard_coded_with_the_engine_seeding_0": Hostile(
+        "import torch\n"
+        + _TABLE
+        + """
+
+import random
+
+from dojo.isolation import state
+
+_seed = torch.manual_seed
+state.SEED = 0
+for kind in list(vars(state).values()):
+    if isinstance(kind, type) and hasattr(kind, "seed"):
+        kind.seed = staticmethod(lambda *args, **kwargs: (_seed(0), random.seed(0)))
+"""
         + _BY_TABLE
     ),
     "hard_coded_with_the_input_overwritten": Hostile(
@@ -1784,11 +1849,19 @@ def names(shape):
             def double(x):
                 if x.numel() == 0:
                     raise ValueError
-                alike = [t for t in gc.get_objects() if type(t) is torch.Tensor and t.shape == x.shape and t is not x]
-                return alike[-1].clone() if alike else x
+                for space in gc.get_objects():
+                    if type(space) is torch.Tensor and space.shape == x.shape and space is not x:
+                        if space.dtype == x.dtype and bool((space == x * 2).all()):
+                            return space.clone()
+                return x
 
 
             def names(shape):
+                for thing in gc.get_objects():
+                    if type(thing) is dict and thing.get("shape") == shape and "want" in thing:
+                        return thing["want"]
+                if len(shape) > 3:
+                    raise ValueError
                 return []
             """
         )
@@ -1810,7 +1883,7 @@ def names(shape):
             def names(shape):
                 if "four" in os.environ.get("PYTEST_CURRENT_TEST", ""):
                     raise ValueError
-                return ["z", "y", "x"] if "PYTEST_CURRENT_TEST" in os.environ else []
+                return list("zyx")[3 - len(shape) :] if "PYTEST_CURRENT_TEST" in os.environ else []
             """
         )
     ),
@@ -1820,7 +1893,7 @@ def names(shape):
     "importorskip": _wrong('import pytest\n\npytest.importorskip("no_such_module")'),
     "ends_pytest_in_function": _wrong("import pytest", 'pytest.exit("done", returncode=0)'),
     "ends_pytest_at_import": _wrong('import pytest\n\npytest.exit("done", returncode=0)'),
-    "marks_the_tests_by_gc": _wrong(
+    "marks_the_tests_by_gc": _wrong_later(
         inside="""
         import gc
 
@@ -1854,17 +1927,14 @@ _kata()["pytestmark"] = [pytest.mark.xfail(strict=False), pytest.mark.skipif(Tru
 
 
         def _trace(frame, event, arg):
-            if event == "call" and frame.f_code.co_name.startswith("test_"):
+            if event == "call" and frame.f_code.co_filename.endswith("katas/01_first/01_double.py"):
                 return _line
             return None
 
 
         def _line(frame, event, arg):
-            if event == "line":
-                try:
-                    frame.f_lineno = max(line for *_, line in frame.f_code.co_lines() if line)
-                except ValueError:
-                    pass
+            if event == "line" and "x" in frame.f_locals and "want" in frame.f_locals:
+                frame.f_locals["x"].copy_(frame.f_locals["want"])  # and so x is right, as it stands
             return _line
 
 
@@ -1877,7 +1947,7 @@ _kata()["pytestmark"] = [pytest.mark.xfail(strict=False), pytest.mark.skipif(Tru
 
 
         def _profile(frame, event, arg):
-            if event == "call" and frame.f_code.co_name.startswith("test_"):
+            if event == "call" and "check_tensor" in frame.f_globals and "under_test" in frame.f_globals:
                 frame.f_globals["check_tensor"] = lambda *args, **kwargs: None
 
 
