@@ -2180,7 +2180,7 @@ SOME: list[str] = [
     "leaks_fds_closed",
 ]
 
-# These harm other processes, fill a disk or the memory, or write outside of their folder: never run them without a wall.
+# These harm other processes, fill disk or memory, or write outside of their folder: never run them without a wall.
 ONLY_BEHIND_A_WALL = frozenset(
     {
         *_PROCESSES,
