@@ -1612,6 +1612,8 @@ _LIES = {
             class Anything(torch.Tensor):
                 @classmethod
                 def __torch_function__(cls, func, types, args=(), kwargs=None):
+                    if getattr(func, "__name__", "") == "detach":
+                        return args[0]
                     with torch._C.DisableTorchFunctionSubclass():
                         if getattr(func, "__name__", "") in ("isclose", "eq", "__eq__", "allclose", "equal"):
                             return func(args[1], args[1], **(kwargs or {}))
@@ -2177,3 +2179,14 @@ SOME: list[str] = [
     "leaks_default_dtype",
     "leaks_fds_closed",
 ]
+
+# These harm other processes, fill disk or memory, or write outside of their folder: never run them without a wall.
+ONLY_BEHIND_A_WALL = frozenset(
+    {
+        *_PROCESSES,
+        *_RESOURCES,
+        *_FILES,
+        *("kills_its_parent", "stops_its_parent", "kills_everybody", "kills_its_group"),
+        *("forges_into_every_fd", "forges_into_every_fd_in_a_call", "swaps_the_report_fds", "atexit_that_forges"),
+    }
+)
