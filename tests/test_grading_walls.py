@@ -42,7 +42,9 @@ def hostile_class(project: Project, names: Sequence[str]) -> None:
         folder = f"submissions/{name}"
         for path, text in one.beside.items():
             project.write(f"{folder}/{path}", text if isinstance(text, bytes) else text.encode())
-        project.write(f"{folder}/{hostile.DOUBLE_KEY}.py", one.text if isinstance(one.text, bytes) else one.text.encode())
+        project.write(
+            f"{folder}/{hostile.DOUBLE_KEY}.py", one.text if isinstance(one.text, bytes) else one.text.encode()
+        )
         if not (project.path / folder / f"{hostile.NEXT_KEY}.py").exists():
             project.write(f"{folder}/{hostile.NEXT_KEY}.py", hostile.RIGHT_NEXT.encode())
 

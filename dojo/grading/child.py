@@ -28,7 +28,7 @@ _MOST = 4000  # characters of a sentence, of an X-ray, of what was printed
 _SECONDS_AFTER_A_HANG = 2.0
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
 # Plugins that a kata has no use for.
-_WITHOUT = ("terminal", "cacheprovider", "xdist", "faulthandler", "logging", "unraisableexception", "threadexception")
+_WITHOUT = ("terminal", "cacheprovider", "faulthandler", "logging", "unraisableexception", "threadexception")
 
 
 def limit(job: dict[str, Any], processes: int) -> None:
@@ -56,6 +56,7 @@ def run(job: dict[str, Any], told: int, crashes: int, folder: Path, snapshot: Sn
     solution = folder / f"{job['key']}.py"
     solution.parent.mkdir(parents=True)
     solution.write_bytes(job["text"].encode("utf-8", "surrogateescape"))
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     teller = Teller(told, job, kata, snapshot)
     really_exit, os._exit = os._exit, teller.hard_exit
     gc.freeze()
@@ -70,7 +71,7 @@ def _arguments(job: dict[str, Any], kata: Kata, folder: Path) -> list[str]:
         *("-c", os.devnull, "--rootdir", job["project"], "--noconftest", "--import-mode=importlib"),
         *(word for name in _WITHOUT for word in ("-p", f"no:{name}")),
         f"--confcutdir={kata.path.parent}",  # pytest collects from there on; what is above may not be read
-        *("-p", "no:randomly", "-p", "no:random_order", "-p", "no:benchmark", "-p", "dojo.plugin"),
+        *("-p", "dojo.plugin"),
         *("-o", "python_functions=test_*", "-o", "python_files=[0-9][0-9]_*.py"),
         *(f"--kata-solutions={folder}", f"--kata-seed={job['seed']}", f"--basetemp={folder.parent / 'tmp'}"),
         *(("-m", job["mark"]) if job["mark"] else ()),
@@ -126,6 +127,7 @@ class Teller:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> None:
         self._item = item
+        vars(item)["repr_failure"] = lambda excinfo: ""  # tracebacks that nobody sees took half of the time
         item.config.stash[TIMEOUTS].default = self._test_seconds
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

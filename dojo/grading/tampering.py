@@ -26,18 +26,14 @@ class Snapshot:
     """What each name of what judges stood for."""
 
     def __init__(self) -> None:
-        self.owners = list(_owners())
-        self.marks = {(i, name): _mark(value) for i, (_, owner) in enumerate(self.owners) for name, value in _of(owner)}
+        self.owners = [(label, owner, [(name, _mark(v)) for name, v in _of(owner)]) for label, owner in _owners()]
 
     def changes(self) -> list[str]:
         """The names that stand for something else now."""
         changed = []
-        for i, (label, owner) in enumerate(self.owners):
+        for label, owner, marks in self.owners:
             now = vars(owner)
-            for name in list(now):
-                before = self.marks.get((i, name))
-                if before is not None and not _same(before, _mark(now[name])):
-                    changed.append(f"{label}.{name}")
+            changed += [f"{label}.{name}" for name, mark in marks if name in now and not _is(now[name], mark)]
         return changed
 
 
@@ -52,8 +48,8 @@ class Names:
     def changes(self, test: str, now: Callable[..., object]) -> list[str]:
         """What a test's module, and the test itself, were robbed of."""
         names = vars(self.module)
-        changed = [name for name, mark in self.marks.items() if not _same(mark, _mark(names.get(name)))]
-        if test in self.codes and not _same(self.codes[test], _mark(now)):
+        changed = [name for name, mark in self.marks.items() if not _is(names.get(name), mark)]
+        if test in self.codes and not _is(now, self.codes[test]):
             changed.append(test)
         return changed
 
@@ -88,5 +84,11 @@ def _mark(value: Any) -> Mark:
     return value, None, None, None
 
 
-def _same(one: Mark, other: Mark) -> bool:
-    return all(a is b for a, b in zip(one, other, strict=True))
+def _is(value: Any, mark: Mark) -> bool:
+    """Is it still what was marked? Asked of thousands of names after each test."""
+    if value is not mark[0]:
+        return False
+    function = getattr(value, "__func__", value) if mark[1] is not None else None
+    return function is None or (
+        function.__code__ is mark[1] and function.__defaults__ is mark[2] and function.__kwdefaults__ is mark[3]
+    )

@@ -126,7 +126,7 @@ def import_solution(path: Path) -> ModuleType:
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
     module = ModuleType(f"{_MODULE_PREFIX}{digest}_{path.stem}")
     module.__file__ = str(path)
-    source = path.read_bytes().decode("utf-8")  # compile() would let some bad bytes through in comments
+    source = path.read_bytes().decode("utf-8-sig")  # compile() would let some bad bytes through in comments
     # Registered, so that dataclasses, pickle and inspect find the module of what it defines.
     sys.modules[module.__name__] = module
     exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
