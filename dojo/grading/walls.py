@@ -19,10 +19,8 @@ import dojo
 from dojo.kit.mnist import data_root, raw_folder
 
 PROCESSES = 50  # at once, for one kata
-_SYSTEM = (
-    *("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/alternatives", "/sys/devices/system/cpu"),
-    *("/etc/hosts", "/etc/nsswitch.conf"),
-)
+_SYSTEM = (*("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/alternatives", "/sys/devices/system/cpu"),)
+_NAMES = ("/etc/hosts", "/etc/nsswitch.conf")  # what "localhost" is; where there is a network of one's own
 _SCRATCH = str(1 << 30)  # bytes that may be written, in all
 
 
@@ -80,7 +78,7 @@ def _bwrap(command: list[str], project: Path, scratch: Path) -> list[str]:
         words += ["--setenv", name, value]
     # In this order: the project, or Python, may lie in /tmp.
     words += ["--perms", "1777", "--size", _SCRATCH, "--tmpfs", "/tmp", "--chdir", "/tmp"]
-    paths = readable(project)
+    paths = [*readable(project), *_NAMES]
     for folder in sorted({parent for path in paths for parent in Path(path).parents if parent.name}):
         words += ["--perms", "0755", "--dir", str(folder)]  # left to bubblewrap, only root could pass through
     for path in paths:
