@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import importlib.util
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -30,6 +31,14 @@ def pytest_configure(config: pytest.Config) -> None:
             "Activate the virtual environment in which you installed the katas, or run `python -m pytest` with its "
             "Python. If there is none yet: python3 -m pip install -e ."
         )
+
+
+@pytest.hookimpl(tryfirst=True, specname="pytest_load_initial_conftests")
+def refuse_a_blank_for_an_equals_sign(args: list[str]) -> None:
+    """pytest would take the folder for tests, and import a student's conftest.py that lies in it."""
+    for option, value in itertools.pairwise(args):
+        if option == "--kata-grade":
+            raise pytest.UsageError(f"write it with `=`: {option}={value}")
 
 
 @pytest.hookimpl(trylast=True)  # once the conftest.py files are known

@@ -19,6 +19,7 @@ from dojo.grading.grade import (
     write_reports,
 )
 from dojo.grading.submissions import find_submissions
+from dojo.grading.walls import WALLS
 
 
 def main() -> int:
@@ -28,11 +29,12 @@ def main() -> int:
     plan = steps.add_parser("plan", help="choose a wall and the tests: REPORT/plan.json")
     plan.add_argument("submissions", type=Path)
     plan.add_argument("report", type=Path)
-    plan.add_argument("--wall", default="auto", choices=("auto", "bwrap", "landlock", "none"))
+    plan.add_argument("--wall", default="auto", choices=("auto", *WALLS))
     plan.add_argument("--katas", default="", help="only those with this in their path (02_memory)")
     one = steps.add_parser("one", help="grade one submission: REPORT/students/NAME/results.json")
     one.add_argument("submission", type=Path)
     one.add_argument("report", type=Path)
+    one.add_argument("--wall", default="", choices=("auto", *WALLS), help="another one than planned")
     one.add_argument("--copy-to", type=Path, help="and copy its results.json there")
     reports = steps.add_parser("reports", help="grades.csv, class.md and the others, from the records")
     reports.add_argument("submissions", type=Path)
@@ -45,7 +47,7 @@ def main() -> int:
             wanted = Wanted(options.submissions, options.report, options.wall, chosen=chosen)
             make_plan(project, wanted, find_submissions(options.submissions, options.report.resolve()), print)
         elif options.step == "one":
-            graded = grade_one(project, options.report, options.submission, print)
+            graded = grade_one(project, options.report, options.submission, options.wall, print)
             if options.copy_to is not None:
                 shutil.copyfile(record.path_of(options.report, graded.student), options.copy_to)
         else:

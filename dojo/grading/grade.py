@@ -326,8 +326,8 @@ def _flags(answer: Answer) -> list[Flag]:
     return flags
 
 
-def grade_one(project: Project, report: Path, path: Path, say: Say) -> Record:
-    """One submission, by the plan of a report that is there: how other engines ask for it."""
+def grade_one(project: Project, report: Path, path: Path, wall: str, say: Say) -> Record:
+    """One submission, by the plan of a report that is there: how other engines ask for it. `wall`: "" as planned."""
     plan = plans.read(report)
     if plan is None:
         raise GradingError(f"{plans.path_of(report)} is not there, or cannot be used: make the plan first")
@@ -335,6 +335,8 @@ def grade_one(project: Project, report: Path, path: Path, say: Say) -> Record:
     if not path.exists():
         raise GradingError(f"{path}: there is no such submission")
     submission = read_submission(student, path, project.katas())
+    if (asked := wall or plan.wall) != plan.wall or asked == "auto":
+        plan = replace(plan, wall=choose_wall(asked, project, say).name)
     return grade_all(project, plan, [submission], report, 1, say)[0]
 
 

@@ -59,10 +59,16 @@ def _imported_by(path: Path) -> set[str]:
 
 def _imports(node: ast.AST) -> list[str]:
     if isinstance(node, ast.Import):
-        return [alias.name.split(".")[0] for alias in node.names]
+        return [_outermost(alias.name) for alias in node.names]
     if isinstance(node, ast.ImportFrom):
-        return [(node.module or ".").split(".")[0]]
+        return [_outermost(node.module or ".")]
     return []
+
+
+def _outermost(name: str) -> str:
+    """torch.nn is torch; but what a kata imports of the engine is dojo and dojo.kit, and not dojo.session."""
+    first, _, rest = name.partition(".")
+    return name if first == "dojo" and rest and rest.split(".")[0] != "kit" else first
 
 
 def _looks(node: ast.AST, usual: frozenset[str] | set[str]) -> Iterator[tuple[str, int]]:
@@ -70,12 +76,6 @@ def _looks(node: ast.AST, usual: frozenset[str] | set[str]) -> Iterator[tuple[st
     for name in _imports(node):
         if name not in usual:
             yield f"imports {name}", line
-    if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dojo"):
-        names = {alias.name for alias in node.names}
-        if node.module not in ("dojo", "dojo.kit"):
-            yield f"imports {node.module}", line
-        elif names - {"under_test", "Mistake"} and node.module == "dojo":
-            yield f"imports {', '.join(sorted(names))} of dojo", line
     if isinstance(node, ast.Attribute) and node.attr in _TRICKS:
         yield f"uses .{node.attr}", line
     if isinstance(node, ast.Name) and node.id in ("__builtins__", "__loader__", "__spec__"):
