@@ -34,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(tryfirst=True, specname="pytest_load_initial_conftests")
-def refuse_a_blank_for_an_equals_sign(args: list[str]) -> None:
+def pytest_load_initial_conftests_refuse_a_blank(args: list[str]) -> None:
     """pytest would take the folder for tests, and import a student's conftest.py that lies in it."""
     for option, value in itertools.pairwise(args):
         if option == "--kata-grade":
