@@ -36,6 +36,7 @@ _CRASHES = {
     "SIGXCPU": "its time is over",
 }
 _CRASH_LINE = re.compile(r'File "(.+)", line (\d+)')
+_ANSWER = {"told", "token", "end", "crash", "left"}
 CANARIES = 5  # tests that must fail, in each session
 
 
@@ -80,7 +81,7 @@ class Worker:
             answer = json.loads(line)
         except (OSError, ValueError):
             raise WorkerGone(f"the process that grades has ended{self._last_words()}") from None
-        if not isinstance(answer, dict):
+        if not isinstance(answer, dict) or not _ANSWER <= answer.keys():
             raise WorkerGone("the process that grades does not make sense any more")
         return answer
 
@@ -169,7 +170,7 @@ class Answer:
         """Take in what a worker says."""
         answer, ended, canaries, left = cls(), False, 0, ""
         for event in answer._events(message):
-            what = event["what"]
+            what = event.get("what")
             if what == "tests":
                 answer.tests = [str(test) for test in event["tests"]]
             elif what == "begin":

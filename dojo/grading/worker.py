@@ -40,7 +40,7 @@ def main() -> int:
     _hide()
     if options.become_nobody:
         _become_nobody()
-    worker = Worker(options.scratch, options.confine, options.processes, jobs)
+    worker = Worker(options.scratch, options.confine, options.processes, jobs, answers)
     buffer = b""
     while True:
         while b"\n" not in buffer:
@@ -84,8 +84,9 @@ def _become_nobody() -> None:
 class Worker:
     """Answers jobs."""
 
-    def __init__(self, scratch: Path, confine: bool, processes: int, jobs: int) -> None:
-        self.scratch, self.confine, self.processes, self.jobs = scratch, confine, processes, jobs
+    def __init__(self, scratch: Path, confine: bool, processes: int, jobs: int, answers: int) -> None:
+        self.scratch, self.confine, self.processes = scratch, confine, processes
+        self.jobs, self.answers = jobs, answers
         self._snapshot: Any = None
 
     def answer(self, job: dict[str, Any]) -> dict[str, Any]:
@@ -158,8 +159,8 @@ class Worker:
             try:
                 os.setsid()
                 _prctl(_PR_SET_DUMPABLE, 1)  # the worker looks at how much memory it takes
-                os.close(self.jobs)
-                os.close(listen)
+                for channel in (self.jobs, self.answers, listen):
+                    os.close(channel)
                 work(job, told, crashes, home)
             except BaseException as error:
                 sys.stderr.write(f"{type(error).__name__}: {error}\n")
