@@ -81,7 +81,7 @@ class Worker:
             answer = json.loads(line)
         except (OSError, ValueError):
             raise WorkerGone(f"the process that grades has ended{self._last_words()}") from None
-        if not isinstance(answer, dict) or not _ANSWER <= answer.keys():
+        if not isinstance(answer, dict) or not answer.keys() >= _ANSWER:
             raise WorkerGone("the process that grades does not make sense any more")
         return answer
 
