@@ -364,7 +364,7 @@ def parent_of(pid: int) -> int:
 
 
 def test_the_warm_up_passes_through_seam_failure_xray_and_verdict():
-    code = "import dojo.plugin; from dojo.watch import warm; print(warm.SAID)"
+    code = "import dojo.plugin; from dojo.process import warm; print(warm.SAID)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "warm/up | 0 of 2 tests pass" in said
     assert "zeros, not ones" in said

@@ -21,7 +21,7 @@ _SETUP = """\
 #!/usr/bin/env bash
 # Gradescope runs this once, when it builds the image. In the assignment's settings, {memory}.
 set -euo pipefail
-apt-get update -qq && apt-get install -y -qq python3 python3-venv python3-pip
+apt-get update -qq && apt-get install -y -qq bubblewrap python3 python3-venv python3-pip
 python3 -m venv /autograder/venv
 /autograder/venv/bin/pip install --quiet -e '/autograder/source/project[grading]'
 """

@@ -69,6 +69,8 @@ class Wanted:
 def grade_class(project: Project, wanted: Wanted, say: Say) -> list[Record]:
     """Grade what has changed since the last time, and write the reports."""
     paths = find_submissions(wanted.submissions, aside=wanted.report.resolve())
+    if wanted.wall == "none":
+        say("no wall: what the submissions do is done to this machine, as you")
     plan = make_plan(project, wanted, paths, say)
     submissions = [read_submission(student, path, project.katas()) for student, path in paths.items()]
     found = grade_all(project, plan, submissions, wanted.report, wanted.workers, say)
@@ -79,7 +81,6 @@ def grade_class(project: Project, wanted: Wanted, say: Say) -> list[Record]:
 # ── the wall ──
 
 
-@functools.cache  # once in a run
 def prove(wall: Wall, project: Project) -> list[str]:
     """What the wall does not refuse, in words; empty for one that can be trusted."""
     found = []
@@ -104,19 +105,25 @@ def _probed(message: dict[str, Any]) -> bool:
     return any(event.get("done") for event in Answer()._events(message) if event["what"] == "probe")
 
 
+@functools.cache  # proven, and told of, once in a run
+def _holes(wall: Wall, project: Project, say: Say) -> tuple[str, ...]:
+    holes = tuple(prove(wall, project))
+    if not holes:
+        say(f"wall: {wall.name}; it refused all of {len(PROBES)} probes")
+    return holes
+
+
 def choose_wall(asked: str, project: Project, say: Say) -> Wall:
     """The wall that was asked for, or the first that holds. GradingError."""
     refused = []
     for wall in [WALLS["bwrap"], WALLS["landlock"]] if asked == "auto" else [WALLS[asked]]:
         if wall.name == "none":
-            say("no wall: what the submissions do is done to this machine, as you")
             return wall
         if missing := wall.missing():
             refused.append(f"{wall.name}: {missing}")
-        elif holes := prove(wall, project):
+        elif holes := _holes(wall, project, say):
             refused.append(f"{wall.name}: a submission could {', '.join(holes)}")
         else:
-            say(f"wall: {wall.name}; it refused all of {len(PROBES)} probes")
             return wall
     lines = "\n  ".join(refused)
     raise GradingError(
