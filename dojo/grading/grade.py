@@ -219,6 +219,8 @@ def grade_all(
             stop.set()
             for future in running:
                 future.cancel()
+            for grader in todo:
+                grader.worker.interrupt()
             raise
     return [found[submission.student] for submission in submissions]
 
@@ -241,6 +243,7 @@ class Grader:
     ) -> None:
         self.project, self.plan, self.submission, self.stop = project, plan, submission, stop
         before = {kata.key: kata for kata in known.katas} if known is not None else {}
+        self.worker = Worker(WALLS[plan.wall], project.root)
         self.results: dict[str, KataResult] = {}
         self.work: list[KataPlan] = []
         for kata in plan.katas.values():
@@ -260,11 +263,13 @@ class Grader:
     def grade(self) -> Record:
         """Grade what is not known. Stopped."""
         katas = self.project.katas()
-        with Worker(WALLS[self.plan.wall], self.project.root) as worker:
+        with self.worker as worker:
             for kata in self.work:
                 if self.stop.is_set():
                     raise Stopped
                 self.results[kata.key] = self._without_running(kata) or self._run(worker, kata, katas[kata.key])
+        if self.stop.is_set():
+            raise Stopped
         return self.record()
 
     def record(self) -> Record:

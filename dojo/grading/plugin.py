@@ -46,6 +46,8 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     option = config.option
     if option.kata_grade is None and option.kata_gradescope is None:
         return None
+    if sys.platform != "linux":
+        raise pytest.UsageError("--kata-grade runs on Linux (on Windows: in WSL), where there are walls")
     from dojo.grading.autograder import make_archive
     from dojo.grading.grade import GradingError, Project, SubmissionsError, Wanted, grade_class
 

@@ -195,7 +195,14 @@ def _feedback(record: Record, plan: Plan) -> str:
         )
         first = next((test for test in kata.tests if test.kind == "failed" and test.xray), None)
         if first is not None:
-            lines += ["", f"The tensors of {first.test}:", "", "```text", *first.xray, "```"]
+            lines += [
+                "",
+                f"The tensors of {first.test}:",
+                "",
+                "```text",
+                *(row.replace("```", "'''") for row in first.xray),
+                "```",
+            ]
         printed = next((test.printed for test in kata.tests if test.printed), "")
         if printed:
             shown = printed.replace("```", "'''").splitlines()[-10:]

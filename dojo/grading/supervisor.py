@@ -79,7 +79,7 @@ class Worker:
             process.stdin.flush()
             line = self._line(process, float(job["seconds"]) + _GRACE + _STARTS_IN * first)
             answer = json.loads(line)
-        except (OSError, ValueError):
+        except (OSError, ValueError):  # ValueError: no JSON, or interrupted
             raise WorkerGone(f"the process that grades has ended{self._last_words()}") from None
         if not isinstance(answer, dict) or not answer.keys() >= _ANSWER:
             raise WorkerGone("the process that grades does not make sense any more")
@@ -120,6 +120,12 @@ class Worker:
         self._errors.seek(0)
         words = self._errors.read()[-2000:].decode(errors="replace").strip()
         return f": {words.splitlines()[-1]}" if words else ""
+
+    def interrupt(self) -> None:
+        """From another thread: let it end at once. It does so when nobody listens."""
+        if (process := self._process) is not None and process.stdin is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
 
     def stop(self) -> None:
         """End it, and all that it has started."""
