@@ -135,8 +135,8 @@ def _suspects(records: Sequence[Record]) -> str:
 def mistakes(kata: KataPlan, results: Sequence[KataResult]) -> list[tuple[str, int]]:
     """The known mistakes of a kata, and how many submissions made each, the most frequent first.
 
-    A mistake counts where its sentence stands in a failure of its test. Of sentences that stand within each other only
-    the longest counts.
+    A mistake counts where its sentence stands in a failure of its test. So a sentence counts whoever has read it, also
+    where another mistake has led to it.
     """
     counts = dict.fromkeys((says for says, _ in kata.mistakes), 0)
     for result in results:
@@ -151,8 +151,7 @@ def made(kata: KataPlan, result: KataResult) -> set[str]:
     for test in result.tests:
         if test.kind == "failed":
             said = folded(test.says)
-            here = {says for says, caught_by in kata.mistakes if caught_by == test.function and folded(says) in said}
-            found |= {says for says in here if not any(says != other and says in other for other in here)}
+            found |= {says for says, caught_by in kata.mistakes if caught_by == test.function and folded(says) in said}
     return found
 
 

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from dojo.kata.files import Kata, is_kata_name, without_number
 
-_MOST_BYTES = 1_000_000  # a kata file has 10 kB
+_MOST_BYTES = 4_000_000  # a kata file has 10 kB
 _LISTS = ("roster.csv", "weights.csv")
 
 
