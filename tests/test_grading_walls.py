@@ -50,10 +50,13 @@ def hostile_class(project: Project, names: Sequence[str]) -> None:
 
 
 def files_of(folder: Path) -> dict[str, str]:
+    """What stands in the project and the class; pytester and pytest write beside them."""
+    parts = ("katas", "reference", "submissions", "conftest.py", "pytest.ini")
+    paths = (path for part in parts for path in [folder / part, *(folder / part).rglob("*")])
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and "__pycache__" not in path.parts and ".pytest_cache" not in path.parts
+        for path in sorted(paths)
+        if path.is_file() and "__pycache__" not in path.parts
     }
 
 
@@ -80,7 +83,7 @@ def complaints(project: Project, names: Sequence[str], wall: str) -> list[str]:
     if result.ret:
         return [f"exit code {result.ret}: {result.stdout.str()[-2000:]} {result.stderr.str()[-2000:]}"]
     found = []
-    after = {name: text for name, text in files_of(project.path).items() if not name.startswith("report/")}
+    after = files_of(project.path)
     found += [f"{name} has changed" for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
     time.sleep(0.2)
     found += [f"still running: {line}" for line in survivors(str(project.path / "katas"))]
