@@ -6,6 +6,7 @@ submissions.py  which files of a student are read
 plan.py         what is asked of each kata: the tests that the reference passes
 supervisor.py   one submission graded: owns the clock, the list of tests and the result
 walls.py        what a worker runs behind: bubblewrap, Landlock, nothing
+landlock.py     starts a command behind Landlock
 probes.py       what a wall must refuse before it is trusted
 worker.py       behind the wall: imports torch once, and forks a child for each kata
 child.py        one kata, in a process of its own
