@@ -2158,25 +2158,18 @@ HOSTILE: dict[str, Hostile] = {
     **_LEAKS,
 }
 
-# One for each main kind, none of which takes long: for the default run of the tests.
+# One or two of each kind, for every run of the tests.
 SOME: list[str] = [
     "loop_that_swallows",
     "os_exit_in_function",
-    "segfault",
     "fork_without_exit",
     "forty_gb_at_once",
-    "huge_error",
     "deletes_the_project",
     "reads_reference_by_dojo",
     "patches_check_tensor",
-    "registers_a_hook",
     "forges_into_every_fd",
     "tensor_that_lies_to_torch",
-    "conftest_beside",
     "hard_coded",
-    "takes_want_from_the_frame",
-    "not_utf8",
-    "leaks_default_dtype",
     "leaks_fds_closed",
 ]
 

@@ -13,7 +13,6 @@ from pathlib import Path, PurePosixPath
 from dojo.kata.files import Kata, is_kata_name, without_number
 
 _MOST_BYTES = 4_000_000  # a kata file has 10 kB
-_LISTS = ("roster.csv", "weights.csv")
 
 
 class SubmissionsError(Exception):
@@ -144,8 +143,3 @@ def _rows(path: Path, column: str) -> list[dict[str, str]]:
     if rows and column not in rows[0]:
         raise SubmissionsError(f"{path}: its first line must name a column `{column}`")
     return [row for row in rows if row[column]]
-
-
-def beside_them(folder: Path) -> list[str]:
-    """Files that lie beside the submissions and are read by nobody."""
-    return [p.name for p in sorted(folder.iterdir()) if p.is_file() and p.suffix != ".zip" and p.name not in _LISTS]

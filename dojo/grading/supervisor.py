@@ -36,7 +36,7 @@ _CRASHES = {
     "SIGXCPU": "its time is over",
 }
 _CRASH_LINE = re.compile(r'File "(.+)", line (\d+)')
-_ANSWER = {"told", "token", "end", "crash", "left"}
+_ANSWER = {"told", "token", "end", "crash", "left", "seconds"}
 CANARIES = 5  # tests that must fail, in each session
 
 
@@ -157,6 +157,7 @@ class Answer:
     tampering: list[str] = field(default_factory=list)
     end: str = ""  # how the session ended, where it did not end as it should
     flag: str = ""  # the kind of that end
+    seconds: float = 0.0  # that it took, the worker's start not counted
 
     def kind(self, test: str) -> str:
         fact = self.facts.get(test)
@@ -174,7 +175,7 @@ class Answer:
     @classmethod
     def of(cls, message: Mapping[str, Any]) -> Answer:
         """Take in what a worker says."""
-        answer, ended, canaries, left = cls(), False, 0, ""
+        answer, ended, canaries, left = cls(seconds=float(message["seconds"])), False, 0, ""
         for event in answer._events(message):
             what = event.get("what")
             if what == "tests":

@@ -154,7 +154,7 @@ class Worker:
         job["token"] = secrets.token_hex(8)
         listen, told = os.pipe()
         crashes = os.memfd_create("crashes")
-        pid = os.fork()
+        began, pid = time.monotonic(), os.fork()
         if pid == 0:
             try:
                 os.setsid()
@@ -180,6 +180,7 @@ class Worker:
             "end": end,
             "crash": crash.decode(errors="replace"),
             "left": watched.left,
+            "seconds": time.monotonic() - began,
         }
 
 
