@@ -1373,6 +1373,50 @@ import gc
                         setattr(module, attribute, _kind)
         """
     ),
+    "tells_everything_itself": _wrong(
+        """
+        import gc
+        import os
+        import signal
+
+        for thing in gc.get_objects():
+            if type(thing).__name__ == "Teller":
+                tests = ["test_each_value_is_doubled", "test_nothing_cannot_be_doubled"]
+                texts = dict.fromkeys(("says", "printed", "at", "source", "where", "error"), "")
+                fact = {**texts, "kind": "passed", "unusable": False, "xray": []}
+                thing.tell(what="tests", tests=tests)
+                for test in tests:
+                    thing.tell(what="begin", test=test)
+                    thing.tell(what="result", test=test, fact=fact)
+                for number in range(5):
+                    thing.tell(what="canary", test=str(number), failed=True)
+                thing.tell(what="end")
+                os.kill(os.getpid(), signal.SIGKILL)
+        """
+    ),
+    "tells_what_makes_no_sense": _wrong(
+        inside="""
+        import gc
+
+        for thing in gc.get_objects():
+            if type(thing).__name__ == "Teller":
+                for words in ({}, {"what": "tests"}, {"what": ["end"]}, {"what": "exit", "status": "x", "at": 1}):
+                    thing.tell(**words)
+                thing.tell(what="result", test="test_each_value_is_doubled", fact={"kind": "passed"})
+                thing.tell(what="result", test="test_each_value_is_doubled", fact=[1])
+        """
+    ),
+    "nests_what_it_tells": _wrong(
+        """
+        import os
+
+        for fd in range(3, 256):
+            try:
+                os.write(fd, b"[" * 50_000 + b"\\n")
+            except OSError:
+                pass
+        """
+    ),
     "forges_into_every_fd": _wrong(
         """
         import json
@@ -2126,6 +2170,9 @@ _LEAKS = {
     "windows_line_ends": Hostile(RIGHT_DOUBLE.replace("\n", "\r\n").encode(), right=True),
     "no_last_newline": Hostile(RIGHT_DOUBLE.rstrip("\n"), right=True),
     "two_megabytes": Hostile(RIGHT_DOUBLE + "\n" + ("# " + "x" * 97 + "\n") * 20_000, right=True),
+    "deep_sum": Hostile(RIGHT_DOUBLE + "\n\ndef unused(x):\n    return x" + " + x" * 1500 + "\n", right=True),
+    "deep_attribute": Hostile(RIGHT_DOUBLE + "\n\ndef unused():\n    torch" + ".a" * 900 + " = 1\n", right=True),
+    "deep_minus": Hostile(RIGHT_DOUBLE + "\n\ndef unused(x):\n    return " + "-" * 200_000 + "x\n"),
     "a_folder_called_next": Hostile(RIGHT_DOUBLE, right=True, beside={"01_first/02_next.py/README": "oops\n"}),
     "slow_but_right": _right("import time", "time.sleep(0.3)"),
     "chatty_but_right": _right(leak='print("x is", x)\nprint("the answer is", answer)'),
@@ -2170,6 +2217,7 @@ SOME: list[str] = [
     "forges_into_every_fd",
     "tensor_that_lies_to_torch",
     "hard_coded",
+    "deep_sum",
     "leaks_fds_closed",
 ]
 
@@ -2180,6 +2228,12 @@ ONLY_BEHIND_A_WALL = frozenset(
         *_RESOURCES,
         *_FILES,
         *("kills_its_parent", "stops_its_parent", "kills_everybody", "kills_its_group"),
-        *("forges_into_every_fd", "forges_into_every_fd_in_a_call", "swaps_the_report_fds", "atexit_that_forges"),
+        *(
+            "nests_what_it_tells",
+            "forges_into_every_fd",
+            "forges_into_every_fd_in_a_call",
+            "swaps_the_report_fds",
+            "atexit_that_forges",
+        ),
     }
 )

@@ -445,6 +445,8 @@ def test_identical_work_is_told_of_whatever_its_comments():
     stub = b'def f(x):\n    raise NotImplementedError("write it")\n'
     assert suspicion.work_of(one) == suspicion.work_of(other)
     assert suspicion.work_of(stub) is None
+    deep = b"def f(x):\n    return x" + b" + x" * 2_000
+    assert suspicion.work_of(deep) == deep.decode()
     assert [row[0] for row in reports._identical({"a": {"k": one}, "b": {"k": other}, "c": {"k": stub}})] == ["a", "b"]
 
 
@@ -456,6 +458,7 @@ def test_identical_work_is_told_of_whatever_its_comments():
         ("import torch\ndef f(x):\n    torch.equal = f", "sets torch.equal"),
         ("import dojo.session", "imports dojo.session"),
         ("def f(x):\n    return eval('x')", "calls eval()"),
+        ("import torch\ndef f(x):\n    torch" + ".a" * 2_000 + " = x", "nested too deeply"),
         ("class L(list):\n    def __eq__(self, other):\n        return True", "defines __eq__"),
         ("import torch\nimport math\ndef f(x):\n    return torch.sum(x)", ""),
     ],

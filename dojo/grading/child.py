@@ -153,7 +153,7 @@ class Teller:
         texts = {"says": fact.says[:_MOST], "printed": fact.printed[-_MOST:], "at": fact.at, "source": fact.source}
         texts["where"] = fact.where
         plain = {name: self._clean(text) for name, text in texts.items()}
-        others = {"kind": fact.kind, "error": fact.error, "unusable": fact.unusable, "missing": fact.missing}
+        others = {"kind": fact.kind, "error": fact.error, "unusable": fact.unusable}
         return plain | others | {"xray": [self._clean(row) for row in fact.xray[:40]]}
 
     def _clean(self, text: str) -> str:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +37,10 @@ _CRASHES = {
 }
 _CRASH_LINE = re.compile(r'File "(.+)", line (\d+)')
 _ANSWER = {"told", "token", "end", "crash", "left", "seconds"}
+_FACT: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("kind", "says", "printed", "at", "source", "where", "error"), str),
+    **{"unusable": bool, "xray": lambda rows: [str(row) for row in rows]},
+}
 CANARIES = 5  # tests that must fail, in each session
 
 
@@ -158,6 +162,9 @@ class Answer:
     end: str = ""  # how the session ended, where it did not end as it should
     flag: str = ""  # the kind of that end
     seconds: float = 0.0  # that it took, the worker's start not counted
+    _canaries: int = 0  # tests that must fail, and did
+    _left: str = ""  # the sentence of a process that its code has ended
+    _ended: bool = False
 
     def kind(self, test: str) -> str:
         fact = self.facts.get(test)
@@ -175,37 +182,44 @@ class Answer:
     @classmethod
     def of(cls, message: Mapping[str, Any]) -> Answer:
         """Take in what a worker says."""
-        answer, ended, canaries, left = cls(seconds=float(message["seconds"])), False, 0, ""
-        for event in answer._events(message):
-            what = event.get("what")
-            if what == "tests":
-                answer.tests = [str(test) for test in event["tests"]]
-            elif what == "begin":
-                answer.running = str(event["test"])
-            elif what == "result":
-                answer._take(str(event["test"]), event["fact"])
-            elif what == "canary":
-                canaries += bool(event["failed"])
-            elif what == "tampering":
-                answer.tampering.append(f"changed in {event['test']}: {', '.join(map(str, event['names']))}")
-            elif what == "exit":
-                left = f"your code ended the process with os._exit({event['status']}), at {_short(str(event['at']))}"
-            elif what == "end":
-                ended = True
-        if ended and answer.tests and answer.unusable is None and canaries != CANARIES:
-            answer.tampering.append(f"{CANARIES - canaries} of {CANARIES} tests that must fail did not")
-        if message.get("left"):
+        answer = cls(seconds=float(message["seconds"]))
+        try:
+            for event in answer._events(message):
+                answer._hear(event)
+        except (KeyError, TypeError, ValueError):
+            answer.tampering.append("what was told makes no sense")
+        if answer._ended and answer.tests and answer.unusable is None and answer._canaries != CANARIES:
+            answer.tampering.append(f"{CANARIES - answer._canaries} of {CANARIES} tests that must fail did not")
+        if message["left"]:
             answer.flag, answer.end = "processes", ""
-        if not ended:
-            answer.flag, answer.end = _end(message, left)
+        if not answer._ended or message["end"] != "exit":
+            answer.flag, answer.end = _end(message, answer._left)
         return answer
+
+    def _hear(self, event: Mapping[str, Any]) -> None:
+        what = event["what"]
+        if what == "tests":
+            self.tests = [str(test) for test in event["tests"]]
+        elif what == "begin":
+            self.running = str(event["test"])
+        elif what == "result":
+            self._take(str(event["test"]), event["fact"])
+        elif what == "canary":
+            self._canaries += event["failed"] is True
+        elif what == "tampering":
+            self.tampering.append(f"changed in {event['test']}: {', '.join(map(str, event['names']))}")
+        elif what == "exit":
+            where = _short(str(event["at"]))
+            self._left = f"your code ended the process with os._exit({int(event['status'])}), at {where}"
+        elif what == "end":
+            self._ended = True
 
     def _events(self, message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         for line in base64.b64decode(message["told"]).splitlines():
             try:
                 event = json.loads(line)
                 known = isinstance(event, dict) and event.get("token") == message["token"]
-            except ValueError:
+            except (ValueError, RecursionError):
                 known = False
             if not known:
                 self.tampering.append("somebody else than the tests has told of results")
@@ -215,8 +229,8 @@ class Answer:
     def _take(self, test: str, fact: Any) -> None:
         if test in self.facts or test != self.running or test not in self.tests:
             self.tampering.append(f"{test} was told of out of turn")
-        elif isinstance(fact, dict):
-            self.facts[test] = fact
+        elif fact is not None:  # None: a test of which pytest reports nothing
+            self.facts[test] = {name: kind(fact[name]) for name, kind in _FACT.items()}
             self.running = ""
 
 

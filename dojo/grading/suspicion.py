@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from dojo.kata.source import definitions, is_seam, is_stub
+from dojo.kata.source import definitions, is_seam, is_stub, parse, stub_names
 
 
 def _words(text: str) -> frozenset[str]:
@@ -23,7 +23,7 @@ _TRICKS = _words("""
     _getframe _current_frames f_back f_globals f_locals f_builtins tb_frame gi_frame cr_frame __code__
     __globals__ __closure__ __builtins__ __subclasses__ __mro__ __bases__ get_objects get_referrers settrace
     setprofile __torch_function__ __torch_dispatch__ __instancecheck__ __class__ __loader__ __spec__ _exit
-    modules
+    os _os sys _sys gc inspect ctypes importlib subprocess builtins attrgetter methodcaller
 """)
 _CALLS = _words("""
     eval exec compile globals locals vars setattr delattr __import__ breakpoint input exit quit
@@ -32,13 +32,15 @@ _CALLS = _words("""
 
 def suspicions(text: bytes, kata: Path, reference: Path) -> list[str]:
     """Unusual imports, tricks with frames, names of other modules that are set: with their lines."""
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
     usual = _USUAL | _imported_by(kata) | _imported_by(reference)
-    above = _above_the_seam(tree)
-    found = dict.fromkeys(f"{what} (line {line})" for node in above for what, line in _looks(node, usual))
+    needed = _needed_by(kata, reference)
+    try:
+        looks = [look for node in _above_the_seam(ast.parse(text)) for look in _looks(node, usual)]
+        found = dict.fromkeys(f"{what} (line {line})" for what, line in looks if what not in needed)
+    except (SyntaxError, ValueError):
+        return []  # it does not run either
+    except (RecursionError, MemoryError):
+        return ["cannot be looked through: it is nested too deeply"]
     return list(found)[:20]
 
 
@@ -55,6 +57,13 @@ def _imported_by(path: Path) -> set[str]:
     except (OSError, SyntaxError, ValueError):
         return set()
     return {name for node in ast.walk(tree) for name in _imports(node)}
+
+
+def _needed_by(kata: Path, reference: Path) -> set[str]:
+    """What the reference's own functions do of it."""
+    tree, names = parse(reference), set(stub_names(kata, reference))
+    nodes = [node for name, node in (definitions(tree) if tree else {}).items() if name in names]
+    return {what for node in nodes for part in ast.walk(node) for what, _ in _looks(part, frozenset())}
 
 
 def _imports(node: ast.AST) -> list[str]:
@@ -84,6 +93,12 @@ def _looks(node: ast.AST, usual: frozenset[str] | set[str]) -> Iterator[tuple[st
         yield f"defines {node.name}", line
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _CALLS:
         yield f"calls {node.func.id}()", line
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr":
+        what = node.args[1] if len(node.args) > 1 else None
+        if not isinstance(what, ast.Constant):
+            yield "calls getattr() with a computed name", line
+        elif what.value in _TRICKS:
+            yield f"uses .{what.value}", line
     if isinstance(node, ast.Assign | ast.AugAssign | ast.Delete):
         for target in node.targets if isinstance(node, ast.Assign | ast.Delete) else [node.target]:
             if isinstance(target, ast.Attribute) and _root(target) in ("torch", "pytest", "dojo", "np", "numpy", "sys"):
@@ -101,12 +116,13 @@ def _root(node: ast.expr) -> str:
 def work_of(text: bytes) -> str | None:
     """What a student has written, comments, docstrings and layout aside; None where nothing is written."""
     try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        written = [node for node in definitions(ast.parse(text)).values() if not is_stub(node)]
+        for node in written:
+            for part in ast.walk(node):
+                if isinstance(part, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(part) is not None:
+                    part.body = part.body[1:]
+        return "\n".join(map(ast.dump, written)) if written else None
+    except (SyntaxError, ValueError):
         return None
-    written = [node for node in definitions(tree).values() if not is_stub(node)]
-    for node in written:
-        for part in ast.walk(node):
-            if isinstance(part, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(part) is not None:
-                part.body = part.body[1:]
-    return "\n".join(map(ast.dump, written)) if written else None
+    except (RecursionError, MemoryError):
+        return text.decode(errors="replace")  # nested too deeply: as it stands

@@ -24,7 +24,7 @@ _INSTALLED = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
 def _parse(path: Path, _mtime_ns: int, _size: int) -> ast.Module | None:
     try:
         return ast.parse(path.read_bytes(), filename=str(path))
-    except (SyntaxError, ValueError, OSError):  # OSError: it may not be read
+    except (SyntaxError, ValueError, OSError, RecursionError, MemoryError):  # not to be read; nested too deeply
         return None
 
 
@@ -240,7 +240,7 @@ def is_untouched_text(text: bytes) -> bool:
     """The same of a text that is in no file yet."""
     try:
         return _all_stubs(ast.parse(text))
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two: nested too deeply
         return False
 
 
