@@ -414,6 +414,10 @@ def _right(top: str = "", leak: str = "") -> Hostile:
     return Hostile(text, right=True)
 
 
+_IN_FRAMES = 'next(f.frame.f_locals["teller"] for f in inspect.stack(0) if "teller" in f.frame.f_locals)'
+_FIND_THE_TELLER = f"import inspect; teller = {_IN_FRAMES}"
+
+
 def _thief(top: str, roots: str) -> Hostile:
     """Its functions are the reference's, if the reference lies in one of `roots` (an expression); else wrong."""
     text = f"""
@@ -1374,36 +1378,31 @@ import gc
         """
     ),
     "tells_everything_itself": _wrong(
-        """
-        import gc
+        f"""
+        {_FIND_THE_TELLER}
         import os
         import signal
 
-        for thing in gc.get_objects():
-            if type(thing).__name__ == "Teller":
-                tests = ["test_each_value_is_doubled", "test_nothing_cannot_be_doubled"]
-                texts = dict.fromkeys(("says", "printed", "at", "source", "where", "error"), "")
-                fact = {**texts, "kind": "passed", "unusable": False, "xray": []}
-                thing.tell(what="tests", tests=tests)
-                for test in tests:
-                    thing.tell(what="begin", test=test)
-                    thing.tell(what="result", test=test, fact=fact)
-                for number in range(5):
-                    thing.tell(what="canary", test=str(number), failed=True)
-                thing.tell(what="end")
-                os.kill(os.getpid(), signal.SIGKILL)
+        tests = ["test_each_value_is_doubled", "test_nothing_cannot_be_doubled"]
+        texts = dict.fromkeys(("says", "printed", "at", "source", "where", "error"), "")
+        fact = {{**texts, "kind": "passed", "unusable": False, "xray": []}}
+        teller.tell(what="tests", tests=tests)
+        for test in tests:
+            teller.tell(what="begin", test=test)
+            teller.tell(what="result", test=test, fact=fact)
+        for number in range(5):
+            teller.tell(what="canary", test=str(number), failed=True)
+        teller.tell(what="end")
+        os.kill(os.getpid(), signal.SIGKILL)
         """
     ),
-    "tells_what_makes_no_sense": _wrong(
-        inside="""
-        import gc
-
-        for thing in gc.get_objects():
-            if type(thing).__name__ == "Teller":
-                for words in ({}, {"what": "tests"}, {"what": ["end"]}, {"what": "exit", "status": "x", "at": 1}):
-                    thing.tell(**words)
-                thing.tell(what="result", test="test_each_value_is_doubled", fact={"kind": "passed"})
-                thing.tell(what="result", test="test_each_value_is_doubled", fact=[1])
+    "tells_what_has_no_kind": _wrong(f"{_FIND_THE_TELLER}\nteller.tell()"),
+    "tells_of_no_tests": _wrong(f"{_FIND_THE_TELLER}\nteller.tell(what='tests')"),
+    "tells_of_an_odd_exit": _wrong(f"{_FIND_THE_TELLER}\nteller.tell(what='exit', status='x', at=1)"),
+    "tells_half_a_fact": _wrong(
+        inside=f"""
+        {_FIND_THE_TELLER}
+        teller.tell(what="result", test="test_each_value_is_doubled", fact={{"kind": "passed"}})
         """
     ),
     "nests_what_it_tells": _wrong(

@@ -447,7 +447,10 @@ def test_identical_work_is_told_of_whatever_its_comments():
     assert suspicion.work_of(stub) is None
     deep = b"def f(x):\n    return x" + b" + x" * 2_000
     assert suspicion.work_of(deep) == deep.decode()
-    assert [row[0] for row in reports._identical({"a": {"k": one}, "b": {"k": other}, "c": {"k": stub}})] == ["a", "b"]
+    found = reports._identical({"a": {"k": one, "l": deep}, "b": {"k": other, "l": one}, "c": {"k": stub}})
+    assert found == [("a", "1 of 2 katas as b"), ("b", "1 of 2 katas as a")]
+    many = {f"s{i}": {"k": one} for i in range(9)}
+    assert reports._identical(many)[0] == ("s0", "1 of 1 katas as s1, s2, s3 and 5 others")
 
 
 @pytest.mark.parametrize(

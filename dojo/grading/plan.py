@@ -79,7 +79,7 @@ def _kata_plan(data: dict[str, Any]) -> KataPlan:
 
 def write(report: Path, plan: Plan) -> None:
     report.mkdir(parents=True, exist_ok=True)
-    record.write_whole(path_of(report), json.dumps(asdict(plan), indent=1, ensure_ascii=False) + "\n")
+    record.write_text(path_of(report), json.dumps(asdict(plan), indent=1, ensure_ascii=False) + "\n")
 
 
 @functools.cache

@@ -6,10 +6,11 @@ All else that a report holds is made from the records. What Gradescope has no fi
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from dojo.whole_file import write_whole
 
 Kind = Literal["passed", "failed", "todo", "not run", "not handed in"]
 
@@ -92,16 +93,12 @@ def path_of(report: Path, student: str) -> Path:
 def write(path: Path, record: Record) -> None:
     """Write it whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(_gradescope(record), indent=1, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(_gradescope(record), indent=1, ensure_ascii=False) + "\n")
 
 
-def write_whole(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_text(text, encoding="utf-8", errors="replace")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+def write_text(path: Path, text: str) -> None:
+    """In UTF-8, whole or not at all. What a student's code has made of it may be no Unicode: `?` stands for that."""
+    write_whole(path, text.encode("utf-8", errors="replace"))
 
 
 def read(path: Path) -> Record | None:

@@ -6,11 +6,13 @@ import csv
 import io
 import re
 import xml.etree.ElementTree as ElementTree
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import permutations
 from pathlib import Path
 
 from dojo.grading.plan import KataPlan, Plan
-from dojo.grading.record import KataResult, Record, TestResult, write_whole
+from dojo.grading.record import KataResult, Record, TestResult, write_text
 from dojo.grading.suspicion import work_of
 from dojo.text import folded
 
@@ -26,13 +28,13 @@ Look yourself at whoever has full marks and a flag."""
 
 def write_all(report: Path, plan: Plan, records: Sequence[Record], texts: Mapping[str, Mapping[str, bytes]]) -> None:
     """grades.csv, flags.csv, class.md, and of each student feedback.md and a JUnit file."""
-    write_whole(report / "grades.csv", _grades(plan, records))
-    write_whole(report / "flags.csv", _flags(records, texts))
-    write_whole(report / "class.md", _class(plan, records))
+    write_text(report / "grades.csv", _grades(plan, records))
+    write_text(report / "flags.csv", _flags(records, texts))
+    write_text(report / "class.md", _class(plan, records))
     (report / "junit").mkdir(exist_ok=True)
     for record in records:
-        write_whole(report / "students" / record.student / "feedback.md", _feedback(record, plan))
-        write_whole(report / "junit" / f"{record.student}.xml", _junit(record))
+        write_text(report / "students" / record.student / "feedback.md", _feedback(record, plan))
+        write_text(report / "junit" / f"{record.student}.xml", _junit(record))
 
 
 def line(record: Record, number: int, of: int) -> str:
@@ -79,17 +81,23 @@ def _flags(records: Sequence[Record], texts: Mapping[str, Mapping[str, bytes]]) 
 
 
 def _identical(texts: Mapping[str, Mapping[str, bytes]]) -> list[tuple[str, str]]:
-    """Who has handed in the same work as somebody else, and for how many katas (one short function may well agree)."""
-    works = {
-        student: {key: work for key, text in files.items() if (work := work_of(text))}
-        for student, files in texts.items()
-    }
+    """Who has handed in the same work as somebody else: of each student those who share most katas with them."""
+    by_work, written, shared = defaultdict[tuple[str, str], list[str]](list), Counter[str](), Counter[tuple[str, str]]()
+    for student, files in texts.items():
+        for key, text in files.items():
+            if work := work_of(text):
+                by_work[key, work].append(student)
+                written[student] += 1
+    for students in by_work.values():
+        shared.update(permutations(students, 2))
     found = []
-    for one, mine in works.items():
-        for other, theirs in works.items():
-            same = [key for key in mine if theirs.get(key) == mine[key]]
-            if one != other and same:
-                found.append((one, f"{len(same)} of {len(mine)} katas as {other}: {', '.join(same)}"))
+    for one in texts:
+        counts = {other: shared[one, other] for other in texts if shared[one, other]}
+        most = max(counts.values(), default=0)
+        alike = [other for other, count in counts.items() if count == most]
+        if alike:
+            more = f" and {len(alike) - 3} others" if len(alike) > 3 else ""
+            found.append((one, f"{most} of {written[one]} katas as {', '.join(alike[:3])}{more}"))
     return found
 
 

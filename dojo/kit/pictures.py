@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+
+from dojo.whole_file import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.animation import Animation
@@ -180,16 +181,3 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"a number of a picture is a {type(value).__name__}, which JSON does not know")
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write beside `path`, then rename: whoever opens `path`, at any moment, finds a whole file or none."""
-    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(unfinished, 0o644)  # others may open it, as any file
-        os.replace(unfinished, path)
-    except BaseException:
-        Path(unfinished).unlink(missing_ok=True)
-        raise

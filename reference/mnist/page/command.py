@@ -16,7 +16,7 @@ from torch import nn
 from dojo.kata.import_failure import FAILURES
 from dojo.kata.seam import import_solution
 from dojo.kata.source import is_stub_error
-from dojo.kit.pictures import write_whole
+from dojo.whole_file import write_whole
 from reference.mnist.data import Split
 from reference.mnist.evaluate import evaluate
 from reference.mnist.model import DigitNet
