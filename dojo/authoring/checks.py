@@ -10,6 +10,7 @@ from dojo.kata.source import definitions, parse, stubs_in_tests, test_names
 from dojo.text import folded
 
 CPU_BUDGET = 2.0  # seconds for the reference's run of one kata
+_NOISE = 1.25  # by so much the same run may take longer on a shared machine
 
 
 def stubs_fail_every_test(runs: Runs) -> list[str]:
@@ -117,7 +118,7 @@ def stays_in_its_time_budget(runs: Runs) -> list[str]:
     passes = [runs.outcomes.get(name, {}) for name in ("reference", "backwards")]
     costs = {test: min(p[test].cpu for p in passes if test in p) for test in passes[0] if test not in runs.slow_tests}
     spent = sum(costs.values())
-    if spent <= CPU_BUDGET:
+    if spent <= CPU_BUDGET * _NOISE:
         return []
     slowest = max(costs, key=costs.__getitem__)
     return [f"the reference takes {spent:.1f} s of CPU, {CPU_BUDGET} s are allowed; the slowest is {slowest}"]
