@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import os
@@ -22,6 +23,7 @@ from dojo.grading import record, reports, suspicion
 from dojo.grading.plan import KataPlan
 from dojo.grading.record import Flag, KataResult, Record, TestResult
 from dojo.grading.submissions import SubmissionsError, find_submissions, read_submission, read_weights
+from dojo.grading.supervisor import Answer
 from dojo.grading.walls import WALLS
 from dojo.kata.files import find_katas
 from dojo.kata.source import stub_names
@@ -431,6 +433,20 @@ def test_the_page_of_a_class_counts_what_was_put_in(tmp_path):
             says, _, count = line.removeprefix("- ").rpartition(": ")
             found[key, says] = int(count.removesuffix(f" of {n}"))
     assert found == counts
+
+
+@pytest.mark.parametrize(
+    "event",
+    ["[" * 50_000, "{}", '{"what": "tests"}', '{"what": "exit", "status": Infinity, "at": ""}', '{"what": ["end"]}'],
+    ids=["nested", "no kind", "no tests", "an endless status", "a list"],
+)
+def test_whatever_is_told_the_grading_goes_on(event):
+    told = base64.b64encode(event.replace("{", '{"token": "t", ', 1).replace(", }", "}").encode())
+    message = {"told": told, "token": "t", "end": "exit", "crash": "", "left": 0, "seconds": 0.1}
+    answer = Answer.of(message)
+    assert answer.facts == {}
+    assert answer.flag == "crash"
+    assert bool(answer.tampering) == ('["end' not in event)
 
 
 def test_tampering_takes_the_marks_and_other_flags_do_not():

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from dojo.kata.source import definitions, is_seam, is_stub, parse, stub_names
+from dojo.kata.source import definitions, is_seam, is_stub, parse
 
 
 def _words(text: str) -> frozenset[str]:
@@ -33,7 +33,7 @@ _CALLS = _words("""
 def suspicions(text: bytes, kata: Path, reference: Path) -> list[str]:
     """Unusual imports, tricks with frames, names of other modules that are set: with their lines."""
     usual = _USUAL | _imported_by(kata) | _imported_by(reference)
-    needed = _needed_by(kata, reference)
+    needed = _needed_by(reference)
     try:
         looks = [look for node in _above_the_seam(ast.parse(text)) for look in _looks(node, usual)]
         found = dict.fromkeys(f"{what} (line {line})" for what, line in looks if what not in needed)
@@ -52,17 +52,14 @@ def _above_the_seam(tree: ast.Module) -> Iterator[ast.AST]:
 
 
 def _imported_by(path: Path) -> set[str]:
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return set()
-    return {name for node in ast.walk(tree) for name in _imports(node)}
+    tree = parse(path)
+    return {name for node in ast.walk(tree) for name in _imports(node)} if tree else set()
 
 
-def _needed_by(kata: Path, reference: Path) -> set[str]:
+def _needed_by(reference: Path) -> set[str]:
     """What the reference's own functions do of it."""
-    tree, names = parse(reference), set(stub_names(kata, reference))
-    nodes = [node for name, node in (definitions(tree) if tree else {}).items() if name in names]
+    tree = parse(reference)
+    nodes = definitions(tree).values() if tree else ()
     return {what for node in nodes for part in ast.walk(node) for what, _ in _looks(part, frozenset())}
 
 
